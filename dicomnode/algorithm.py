@@ -1,0 +1,81 @@
+"""The contract of an algorithm: what a MONAI bundle or a plug-in package has to offer."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from dicomnode.domain.findings import Finding
+from dicomnode.domain.volumes import Volume
+
+ENTRY_POINT_GROUP = "dicomnode.algorithms"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlgorithmIdentity:
+    """Who made a finding. Goes into every object (PS3.3 10.16, PS3.16 TID 4019)."""
+
+    name: str
+    version: str
+    manufacturer: str
+    title: str
+    model_digest: str
+    """SHA-256 over the digests of the listed model files, hex."""
+    intended_use: str
+    """One sentence; written into every SR, e.g. `Research use only. ...`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InputSpec:
+    """Which series an algorithm can read as one of its inputs."""
+
+    modalities: frozenset[str]
+    dimensions: int
+    """2: a projection radiograph; 3: a volume."""
+    max_spacing_mm: float | None = None
+    """Largest distance between slices."""
+    min_slices: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunContext:
+    """What a run is given besides its images."""
+
+    device: str
+    """`cpu`, `cuda:0`, ..."""
+    scratch: Path
+    """A folder of its own, removed afterwards."""
+    progress: Callable[[float, str], None] = field(default=lambda _fraction, _stage: None)
+
+
+class Algorithm(Protocol):
+    """Reads volumes, returns findings on the first input's grid.
+
+    Implemented by `pipeline.bundle.BundleAlgorithm` and by entry points of the group
+    `dicomnode.algorithms`.
+    """
+
+    @property
+    def identity(self) -> AlgorithmIdentity:
+        """Name, version, digest."""
+        ...
+
+    @property
+    def needs(self) -> Mapping[str, InputSpec]:
+        """Input name -> what fits it; the first is the one findings lie on."""
+        ...
+
+    @property
+    def time_limit_s(self) -> float:
+        """Beyond this the run is killed."""
+        ...
+
+    def run(self, inputs: Mapping[str, Volume], context: RunContext) -> Sequence[Finding]:
+        """Findings, empty if there is nothing to report.
+
+        Raises:
+            InputRefused: this input is not one it may read; the message says why.
+            OutOfMemory: the device is too small.
+            ContractBroken: the network's output is not what `dicom.json` describes.
+        """
+        ...

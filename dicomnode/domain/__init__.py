@@ -1,0 +1,1 @@
+"""The words all rooms share: frozen values, no framework, no I/O."""

@@ -1,0 +1,39 @@
+"""Coded concepts (PS3.3 section 8) used by findings, rules and encoders."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """A coded concept: value, coding scheme designator, meaning."""
+
+    value: str
+    scheme: str
+    meaning: str
+
+
+MM = Code("mm", "UCUM", "millimeter")
+MM2 = Code("mm2", "UCUM", "square millimeter")
+MM3 = Code("mm3", "UCUM", "cubic millimeter")
+ML = Code("ml", "UCUM", "milliliter")
+RATIO = Code("1", "UCUM", "no units")
+PIXELS = Code("{pixels}", "UCUM", "pixels")
+PERCENT = Code("%", "UCUM", "percent")
+HOUNSFIELD = Code("[hnsf'U]", "UCUM", "Hounsfield unit")
+
+VOLUME = Code("118565006", "SCT", "Volume")
+AREA = Code("42798000", "SCT", "Area")
+DIAMETER = Code("81827009", "SCT", "Diameter")
+MEAN = Code("373098007", "SCT", "Mean")
+STANDARD_DEVIATION = Code("386136009", "SCT", "Standard Deviation")
+ATTENUATION = Code("112031", "DCM", "Attenuation Coefficient")
+CARDIOTHORACIC_RATIO = Code("cardiothoracic-ratio", "99DICOMNODE", "Cardiothoracic ratio")
+CARDIAC_DIAMETER = Code("cardiac-diameter", "99DICOMNODE", "Transverse cardiac diameter")
+THORACIC_DIAMETER = Code("thoracic-diameter", "99DICOMNODE", "Internal thoracic diameter")
+
+RIGHT = Code("24028007", "SCT", "Right")
+LEFT = Code("7771000", "SCT", "Left")
+LUNG = Code("39607008", "SCT", "Lung")
+HEART = Code("80891009", "SCT", "Heart")
+CHEST = Code("51185008", "SCT", "Thorax")
+ANATOMICAL_STRUCTURE = Code("123037004", "SCT", "Anatomical Structure")

@@ -1,0 +1,204 @@
+"""Everything that can go wrong, as one tree.
+
+DicomNodeError
+├── ConfigError                       settings; all faults at once
+├── ReceiveError                      answered to the sender as a DIMSE status
+│   ├── NotAdmitted
+│   ├── InvalidUid
+│   ├── StorageFull          (retry)
+│   └── InstanceUnreadable
+├── StudyError
+├── RuleError                         a rule file that cannot be used: file, line, suggestion
+├── PipelineError
+│   ├── VolumeError
+│   │   ├── MissingSlices
+│   │   ├── DuplicateSlices
+│   │   ├── UnevenSpacing
+│   │   ├── MixedOrientation
+│   │   ├── TiltedGantry
+│   │   └── UnsupportedImage
+│   └── AlgorithmError
+│       ├── BundleInvalid
+│       ├── InputRefused
+│       ├── OutOfMemory      (retry)
+│       ├── TimedOut
+│       ├── ChildDied        (retry)
+│       └── ContractBroken
+├── EncodeError
+│   └── GeometryMismatch
+├── DeliveryError
+│   ├── PeerUnavailable      (retry)
+│   ├── AssociationRejected  (retry)
+│   ├── InstanceRefused
+│   └── PeerBusy             (retry)
+├── StoreError
+│   └── StoreUnavailable     (retry)
+└── ReportError
+
+Raise the most exact one; translate a library's error once, at its edge, with `raise ... from`.
+Whether to try again is a property of the error. Messages name what a person can do and never
+carry a patient's name, identifier or report text.
+"""
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+
+class DicomNodeError(Exception):
+    """Base of every error this package raises on purpose."""
+
+    retryable: ClassVar[bool] = False
+
+
+class ConfigError(DicomNodeError):
+    """The settings cannot be used; `faults` lists every one found."""
+
+    def __init__(self, faults: Sequence[str]) -> None:
+        super().__init__("\n".join(faults))
+        self.faults = tuple(faults)
+
+
+class ReceiveError(DicomNodeError):
+    """An instance could not be taken; the sender is told by status."""
+
+
+class NotAdmitted(ReceiveError):
+    """The peer is not on the allow list."""
+
+
+class InvalidUid(ReceiveError):
+    """A UID breaks PS3.5 section 9, so nothing may be named after it."""
+
+
+class StorageFull(ReceiveError):
+    """The spool has less free space than the reserve; 0xA700."""
+
+    retryable = True
+
+
+class InstanceUnreadable(ReceiveError):
+    """The bytes are kept, but their header cannot be read."""
+
+
+class StudyError(DicomNodeError):
+    """A study is not in the state that was asked for."""
+
+
+class RuleError(DicomNodeError):
+    """A rule file cannot be used; `faults` each name file, line and, where near, a suggestion."""
+
+    def __init__(self, faults: Sequence[str]) -> None:
+        super().__init__("\n".join(faults))
+        self.faults = tuple(faults)
+
+
+class PipelineError(DicomNodeError):
+    """A series could not be turned into findings."""
+
+
+class VolumeError(PipelineError):
+    """The images do not form one regular grid."""
+
+
+class MissingSlices(VolumeError):
+    """There are gaps between slices."""
+
+
+class DuplicateSlices(VolumeError):
+    """Two images lie at one position."""
+
+
+class UnevenSpacing(VolumeError):
+    """Distances between slices differ."""
+
+
+class MixedOrientation(VolumeError):
+    """Images of one series point different ways."""
+
+
+class TiltedGantry(VolumeError):
+    """Slices are sheared against their normal (CT gantry tilt)."""
+
+
+class UnsupportedImage(VolumeError):
+    """The pixels cannot be decoded or mean something this node does not read."""
+
+
+class AlgorithmError(PipelineError):
+    """An algorithm failed on inputs that were sound."""
+
+
+class BundleInvalid(AlgorithmError):
+    """A bundle's files are not what its configuration lists."""
+
+
+class InputRefused(AlgorithmError):
+    """The algorithm says this input is not one it may read, and why."""
+
+
+class OutOfMemory(AlgorithmError):
+    """The device or the host ran out of memory."""
+
+    retryable = True
+
+
+class TimedOut(AlgorithmError):
+    """The run passed its time limit and its process was killed."""
+
+
+class ChildDied(AlgorithmError):
+    """The process that ran the model ended without an answer."""
+
+    retryable = True
+
+
+class ContractBroken(AlgorithmError):
+    """The algorithm returned what its description does not allow."""
+
+
+class EncodeError(DicomNodeError):
+    """Findings could not be written as DICOM."""
+
+
+class GeometryMismatch(EncodeError):
+    """The object just written does not lie where the network's mask lies; nothing is sent."""
+
+
+class DeliveryError(DicomNodeError):
+    """A result did not reach its destination."""
+
+
+class PeerUnavailable(DeliveryError):
+    """No association could be made with the destination."""
+
+    retryable = True
+
+
+class AssociationRejected(DeliveryError):
+    """The destination answered, but rejected the association."""
+
+    retryable = True
+
+
+class InstanceRefused(DeliveryError):
+    """The destination refused the object for good (failure status or presentation context)."""
+
+
+class PeerBusy(DeliveryError):
+    """The destination is out of resources (0xA7xx) or failed in passing (0x0110); try later."""
+
+    retryable = True
+
+
+class StoreError(DicomNodeError):
+    """The database refused or lost a write."""
+
+
+class StoreUnavailable(StoreError):
+    """The database could not be reached or was locked too long."""
+
+    retryable = True
+
+
+class ReportError(DicomNodeError):
+    """A report could not be read."""

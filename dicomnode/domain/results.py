@@ -1,0 +1,72 @@
+"""Results as DICOM objects, and what became of them at each destination."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum
+from pathlib import Path
+
+from dicomnode.domain.identifiers import InstanceUid, SeriesUid, StudyUid
+
+
+class ResultKind(Enum):
+    """Which form a result takes."""
+
+    SEG = "SEG"
+    SR = "SR"
+    KOS = "KO"
+    SECONDARY_CAPTURE = "SC"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EncodedObject:
+    """A DICOM file of ours, written, flushed and checked against the mask it came from."""
+
+    kind: ResultKind
+    sop_instance_uid: InstanceUid
+    sop_class_uid: str
+    study_uid: StudyUid
+    series_uid: SeriesUid
+    path: Path
+    sha256: str
+    """Of the whole file."""
+
+
+class DeliveryState(Enum):
+    """Where one object stands with one destination."""
+
+    WAITING = "waiting"
+    """Not yet sent, or to be tried again at `next_try_at`."""
+    SENT_UNCONFIRMED = "sent-unconfirmed"
+    """The peer answered success or warning; it has not been proven that it keeps the object."""
+    CONFIRMED = "confirmed"
+    """Storage commitment or read-back proved it."""
+    REFUSED = "refused"
+    """Failure status or no presentation context; trying again would not help."""
+    GIVEN_UP = "given-up"
+    """Retryable faults beyond the limit; a person can resend."""
+    DISMISSED = "dismissed"
+
+
+class ConfirmationMethod(Enum):
+    """How a destination proved that it keeps an object."""
+
+    COMMITMENT = "storage-commitment"
+    READ_BACK = "c-find"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    """The peer's answer to one C-STORE: success (0x0000) or warning (0xBxxx); all else raises."""
+
+    sop_instance_uid: InstanceUid
+    destination: str
+    status: int
+    comment: str
+    """ErrorComment (0000,0902) of the answer, or empty."""
+    at: datetime
+
+    @property
+    def is_warning(self) -> bool:
+        """True if the peer kept the object but changed or doubted it (PS3.4 B.2.3: 0xBxxx)."""
+        return self.status != 0

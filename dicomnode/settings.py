@@ -1,0 +1,271 @@
+"""One frozen `Settings`, read once from a TOML file; every fault is reported at once.
+
+Sections are handed down to the rooms that need them. Secrets never stand in the file: the database URLs
+may be given by `DICOMNODE_DATABASE_URL` and `DICOMNODE_FLOW_DATABASE_URL` instead.
+"""
+
+import tomllib
+from collections.abc import Mapping
+from enum import Enum
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
+
+from dicomnode.domain.errors import ConfigError, InvalidUid
+from dicomnode.domain.identifiers import checked_uid
+
+
+def _ae_title(text: str) -> str:
+    """PS3.5 6.2, VR AE: 16 characters, no backslash, no control characters, not only spaces."""
+    title = text.strip()
+    if not title or len(title) > 16 or "\\" in title or not title.isprintable():
+        raise ValueError("an AE title has 1 to 16 printable characters and no backslash")
+    return title
+
+
+def _network(text: str) -> IPv4Network | IPv6Network:
+    return ip_network(text, strict=False)
+
+
+def _uid(text: str) -> str:
+    try:
+        return checked_uid(text)
+    except InvalidUid as exc:
+        raise ValueError(str(exc)) from exc
+
+
+AETitle = Annotated[str, AfterValidator(_ae_title)]
+Uid = Annotated[str, AfterValidator(_uid)]
+Seconds = Annotated[float, Field(gt=0)]
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+
+class AllowedPeer(_Section):
+    """A sender that is admitted: all three must fit."""
+
+    calling_ae: AETitle
+    called_ae: AETitle | None = None
+    """None: the node's own AE title."""
+    address: str = "127.0.0.1/32"
+    """Address or CIDR network the peer connects from."""
+
+    @model_validator(mode="after")
+    def _check_address(self) -> Self:
+        _network(self.address)
+        return self
+
+    def fits(self, *, calling_ae: str, called_ae: str, address: str, own_ae: str) -> bool:
+        """True if a peer with these three is this one."""
+        return (
+            calling_ae == self.calling_ae
+            and called_ae == (self.called_ae or own_ae)
+            and ip_address(address) in _network(self.address)
+        )
+
+
+class ReceiveSettings(_Section):
+    """The C-ECHO and C-STORE SCP."""
+
+    host: str = "127.0.0.1"
+    port: Port = 11112
+    allow: tuple[AllowedPeer, ...] = ()
+    """Empty: any AE title, but only while `host` is a loopback address."""
+    max_associations: Annotated[int, Field(ge=1)] = 100
+    idle_timeout_s: Seconds = 60.0
+    max_pdu: Annotated[int, Field(ge=4096, le=1_048_576)] = 131_072
+    private_sop_classes: tuple[Uid, ...] = ()
+    reserve_mb: Annotated[int, Field(ge=0)] = 1024
+    """With less free space than this on the store's file system C-STORE answers 0xA700."""
+    separate_process: bool = True
+    """Receive in a process of its own, so that nothing else can slow it or take it down."""
+
+    @model_validator(mode="after")
+    def _open_only_on_loopback(self) -> Self:
+        if not self.allow and not _is_loopback(self.host):
+            raise ValueError(
+                f"host {self.host!r} is not a loopback address, so `allow` must list the senders"
+            )
+        return self
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+class CountQuery(_Section):
+    """Whom to ask by C-FIND how many instances a study has, for senders with this AE title."""
+
+    calling_ae: AETitle
+    ae_title: AETitle
+    host: str
+    port: Port
+
+
+class AssemblySettings(_Section):
+    """When is a study whole?"""
+
+    quiet_s: Seconds = 30.0
+    """Closes this long after the last image, once no association of the study is open."""
+    released_s: Seconds = 3.0
+    """Closes this long after the last image if associations are released and rules are content."""
+    hard_limit_s: Seconds = 3600.0
+    """Closes at the latest this long after the first new image."""
+    count_queries: tuple[CountQuery, ...] = ()
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if not self.released_s <= self.quiet_s <= self.hard_limit_s:
+            raise ValueError("released_s <= quiet_s <= hard_limit_s must hold")
+        return self
+
+
+class Confirm(Enum):
+    """How a destination is made to prove that it keeps what it was sent."""
+
+    COMMITMENT = "commitment"
+    READ_BACK = "read-back"
+    NONE = "none"
+
+
+class Destination(_Section):
+    """A PACS that results go to."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$")]
+    ae_title: AETitle
+    host: str
+    port: Port
+    confirm: Confirm = Confirm.READ_BACK
+    timeout_s: Seconds = 30.0
+    first_retry_s: Seconds = 5.0
+    longest_retry_s: Seconds = 900.0
+    give_up_after_s: Seconds = 7 * 86400.0
+    commitment_wait_s: Seconds = 60.0
+    """How long to wait for the N-EVENT-REPORT before asking by C-FIND instead."""
+
+
+class FlowSettings(_Section):
+    """Durable work."""
+
+    poll_s: Seconds = 0.05
+    devices: tuple[str, ...] = ("auto",)
+    """One worker child each: `cpu`, `cuda:0`, or `auto` (every CUDA device, else one on the CPU)."""
+    max_attempts: Annotated[int, Field(ge=1, le=10)] = 3
+    """Tries of one job, for errors that say they are retryable."""
+    retry_s: Seconds = 5.0
+    time_limit_factor: Annotated[float, Field(gt=0)] = 1.0
+    """Multiplies each algorithm's own time limit, for slow machines."""
+
+
+class AlgorithmSettings(_Section):
+    """Where bundles are read from, and nowhere else."""
+
+    roots: tuple[Path, ...] = ()
+    """Besides the ones shipped with the package."""
+
+
+class OutputSettings(_Section):
+    """What result series are called."""
+
+    series_number_base: Annotated[int, Field(ge=1, le=90_000)] = 9000
+    institution: str = ""
+
+
+class Settings(_Section):
+    """The whole configuration."""
+
+    ae_title: AETitle = "DICOMNODE"
+    data_dir: Path = Path("dicomnode-data")
+    """Files and, by default, both databases. Relative to the settings file."""
+    rules: Path | None = None
+    """TOML file of rules; none: the shipped rules."""
+    database_url: str = ""
+    """Default: SQLite `index.sqlite` in `data_dir`. PostgreSQL: `postgresql+psycopg://...`."""
+    flow_database_url: str = ""
+    """Default: SQLite `flow.sqlite` in `data_dir`, or the database of `database_url`."""
+    log_level: Annotated[str, Field(pattern="^(debug|info|warning|error)$")] = "info"
+    receive: ReceiveSettings = ReceiveSettings()
+    assembly: AssemblySettings = AssemblySettings()
+    flow: FlowSettings = FlowSettings()
+    algorithms: AlgorithmSettings = AlgorithmSettings()
+    output: OutputSettings = OutputSettings()
+    destinations: tuple[Destination, ...] = ()
+
+    @model_validator(mode="after")
+    def _names_are_unique(self) -> Self:
+        names = [destination.name for destination in self.destinations]
+        for name in sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"destination {name!r} is defined twice")
+        return self
+
+    def destination(self, name: str) -> Destination | None:
+        """The destination called `name`, or None."""
+        return next((known for known in self.destinations if known.name == name), None)
+
+    @property
+    def index_url(self) -> str:
+        """SQLAlchemy URL of the index."""
+        return self.database_url or f"sqlite:///{self.data_dir / 'index.sqlite'}"
+
+    @property
+    def flow_url(self) -> str:
+        """SQLAlchemy URL of the durable flow's own tables."""
+        if self.flow_database_url or self.database_url:
+            return self.flow_database_url or self.database_url
+        return f"sqlite:///{self.data_dir / 'flow.sqlite'}"
+
+
+def load_settings(path: Path | None, environ: Mapping[str, str]) -> Settings:
+    """Read settings from a TOML file; without one, the defaults.
+
+    Raises:
+        ConfigError: listing every fault of the file.
+    """
+    raw: dict[str, object] = {}
+    base = Path.cwd()
+    if path is not None:
+        try:
+            raw = tomllib.loads(path.read_text(encoding="utf-8"))
+        except (OSError, tomllib.TOMLDecodeError) as exc:
+            raise ConfigError([f"{path}: {exc}"]) from exc
+        base = path.resolve().parent
+    for key, variable in (
+        ("database_url", "DICOMNODE_DATABASE_URL"),
+        ("flow_database_url", "DICOMNODE_FLOW_DATABASE_URL"),
+    ):
+        if variable in environ:
+            raw[key] = environ[variable]
+    try:
+        settings = Settings.model_validate(raw)
+    except ValidationError as exc:
+        raise ConfigError(
+            [f"{path}: {_place(fault['loc'])}: {fault['msg']}" for fault in exc.errors()]
+        ) from exc
+    return settings.model_copy(
+        update={
+            "data_dir": base / settings.data_dir,
+            "rules": base / settings.rules if settings.rules else None,
+            "algorithms": AlgorithmSettings(
+                roots=tuple(base / root for root in settings.algorithms.roots)
+            ),
+        }
+    )
+
+
+def _place(loc: tuple[int | str, ...]) -> str:
+    return ".".join(str(part) for part in loc) or "settings"
