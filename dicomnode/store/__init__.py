@@ -1,1 +1,1 @@
-"""store"""
+"""The SQL side of every room; the only importer of SQLAlchemy."""

@@ -1,0 +1,101 @@
+"""Opening the index: SQLite in WAL mode with full syncs, or PostgreSQL."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from dicomnode.domain.errors import StoreError, StoreUnavailable
+
+
+class Database:
+    """One engine, with transactions that say whether they write.
+
+    `path_root` is the data folder that `path` columns are relative to.
+    """
+
+    def __init__(self, url: str, path_root: Path) -> None:
+        self.url = make_url(url)
+        self.path_root = path_root
+        self.is_sqlite = self.url.get_backend_name() == "sqlite"
+        if self.is_sqlite and self.url.database:
+            Path(self.url.database).parent.mkdir(parents=True, exist_ok=True)
+        self.engine = _sqlite_engine(url) if self.is_sqlite else _postgresql_engine(url)
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """A transaction that only reads, on one snapshot."""
+        with _translated(), self.engine.connect() as connection, connection.begin():
+            yield connection
+
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """A transaction that writes; committed and flushed when the block ends without error.
+
+        On SQLite the write lock is taken at once (BEGIN IMMEDIATE), so that a transaction which
+        read first cannot fail half-way because another one wrote.
+        """
+        options: dict[str, Any] = {"begin_immediate": True}
+        with _translated(), self.engine.connect() as connection:
+            writer = connection.execution_options(**options)
+            with writer.begin():
+                yield writer
+
+    def dispose(self) -> None:
+        """Close all connections."""
+        self.engine.dispose()
+
+    def relative(self, path: Path) -> str:
+        """`path` as it is stored."""
+        return path.relative_to(self.path_root).as_posix()
+
+    def absolute(self, stored: str) -> Path:
+        """A stored path as it is on this machine."""
+        return self.path_root / stored
+
+
+def _sqlite_engine(url: str) -> Engine:
+    engine = create_engine(url, connect_args={"timeout": 30.0}, pool_size=10, max_overflow=20)
+
+    @event.listens_for(engine, "connect")
+    def _prepare(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
+        assert isinstance(connection, sqlite3.Connection)
+        # The driver's own idea of when to begin is switched off: `_begin` below says it.
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA journal_mode=WAL")
+        # FULL: a commit returns only after the log is on disk. C-STORE success rests on it.
+        cursor.execute("PRAGMA synchronous=FULL")
+        cursor.execute("PRAGMA foreign_keys=ON")
+        cursor.execute("PRAGMA busy_timeout=30000")
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        immediate = connection.get_execution_options().get("begin_immediate", False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
+
+    return engine
+
+
+def _postgresql_engine(url: str) -> Engine:
+    return create_engine(
+        url, pool_pre_ping=True, pool_size=5, max_overflow=10, isolation_level="READ COMMITTED"
+    )
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """Turn the driver's errors into ours. Statement parameters stay out: they may name a patient."""
+    try:
+        yield
+    except OperationalError as exc:
+        raise StoreUnavailable(f"database: {type(exc.orig).__name__}: {exc.orig}") from None
+    except DBAPIError as exc:
+        raise StoreError(f"database: {type(exc.orig).__name__} in {exc.statement}") from None
