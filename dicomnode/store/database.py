@@ -92,7 +92,7 @@ def _postgresql_engine(url: str) -> Engine:
 
 @contextmanager
 def _translated() -> Iterator[None]:
-    """Turn the driver's errors into ours. Statement parameters stay out: they may name a patient."""
+    """Turn the driver's errors into ours, without parameters: they may name a patient."""
     try:
         yield
     except OperationalError as exc:

@@ -88,7 +88,7 @@ class StudyRow(Base):
     study_date: Mapped[str] = mapped_column(Text, default="")
     accession_number: Mapped[str] = mapped_column(Text, default="")
     description: Mapped[str] = mapped_column(Text, default="")
-    values: Mapped[dict[str, Any]]
+    header: Mapped[dict[str, Any]]
     """Study-level keyword -> list of values."""
     instance_count: Mapped[int] = mapped_column(default=0)
     revision: Mapped[int] = mapped_column(default=0)
@@ -118,7 +118,7 @@ class SeriesRow(Base):
     series_uid: Mapped[str] = mapped_column(Uid, primary_key=True)
     study_uid: Mapped[str] = mapped_column(ForeignKey("study.study_uid"), index=True)
     modality: Mapped[str] = mapped_column(String(16))
-    values: Mapped[dict[str, Any]]
+    header: Mapped[dict[str, Any]]
     """Keyword -> list of values, as the first indexed instance has them."""
     instance_count: Mapped[int] = mapped_column(default=0)
     revision: Mapped[int] = mapped_column(default=0)
