@@ -1,0 +1,57 @@
+"""The fixed list of what is written to the event log. Facts never name a patient."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+
+from dicomnode.domain.identifiers import JobId, StudyUid
+
+FactValue = str | int | float | bool | None
+
+
+class EventName(Enum):
+    """What can happen."""
+
+    NODE_STARTED = "node.started"
+    NODE_STOPPED = "node.stopped"
+    ASSOCIATION_OPENED = "association.opened"
+    ASSOCIATION_REJECTED = "association.rejected"
+    ASSOCIATION_CLOSED = "association.closed"
+    CONTEXT_REFUSED = "context.refused"
+    INSTANCE_REFUSED = "instance.refused"
+    INSTANCE_DUPLICATE = "instance.duplicate"
+    INSTANCE_QUARANTINED = "instance.quarantined"
+    SPOOL_SWEPT = "spool.swept"
+    COUNT_ASKED = "study.count-asked"
+    STUDY_CLOSED = "study.closed"
+    RULES_LOADED = "rules.loaded"
+    RULES_REFUSED = "rules.refused"
+    STUDY_MATCHED = "study.matched"
+    JOB_QUEUED = "job.queued"
+    JOB_STARTED = "job.started"
+    JOB_RETRYING = "job.retrying"
+    JOB_SUCCEEDED = "job.succeeded"
+    JOB_REFUSED = "job.refused"
+    JOB_FAILED = "job.failed"
+    JOB_CANCELLED = "job.cancelled"
+    JOB_DISMISSED = "job.dismissed"
+    JOB_RERUN = "job.rerun"
+    RESULT_ENCODED = "result.encoded"
+    RESULT_SENT = "result.sent"
+    RESULT_REFUSED = "result.refused"
+    DELIVERY_RETRYING = "delivery.retrying"
+    DELIVERY_GIVEN_UP = "delivery.given-up"
+    RESULT_CONFIRMED = "result.confirmed"
+    RESULT_UNCONFIRMED = "result.unconfirmed"
+    RESULT_RESENT = "result.resent"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """One line of the log; the store adds the moment."""
+
+    name: EventName
+    study_uid: StudyUid | None = None
+    job_id: JobId | None = None
+    association_id: str | None = None
+    facts: Mapping[str, FactValue] = field(default_factory=dict)

@@ -1,0 +1,36 @@
+"""Bringing the database to this version's schema. Forward only."""
+
+from alembic import command
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection
+
+from dicomnode.shipped import shipped
+from dicomnode.store.database import Database
+
+
+def upgrade(database: Database) -> str:
+    """Apply what is missing, in one transaction; return the revision reached."""
+    config = _config()
+    with database.writing() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+        return _current(connection)
+
+
+def current_and_head(database: Database) -> tuple[str, str]:
+    """The revision the database is at (empty: none) and the one this version needs."""
+    head = ScriptDirectory.from_config(_config()).get_current_head() or ""
+    with database.reading() as connection:
+        return _current(connection), head
+
+
+def _current(connection: Connection) -> str:
+    return MigrationContext.configure(connection).get_current_revision() or ""
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(shipped("sql") / "migrations"))
+    return config
