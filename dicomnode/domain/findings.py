@@ -1,7 +1,7 @@
 """What an algorithm says, before it is DICOM.
 
 Masks lie on the source volume's grid, axes (slice, row, column). Points are in the image's own
-coordinates as DICOM counts them (PS3.3 C.18.6): column then row, (0, 0) is the top left *corner* of the
+coordinates as DICOM counts them (PS3.3 C.18.6): column, row; (0, 0) is the top left *corner* of the
 first pixel, so the centre of the pixel in column c, row r is (c + 0.5, r + 0.5).
 """
 

@@ -13,7 +13,7 @@ JobId = NewType("JobId", str)
 
 # PS3.5 section 9.1: components of digits without leading zeros, 64 characters at most.
 _UID = re.compile(r"(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*))*")
-# Archives are full of components with leading zeros; they are harmless in a name and must not be lost.
+# Archives are full of components with leading zeros: harmless in a name, not to be lost.
 _LENIENT_UID = re.compile(r"[0-9]+(\.[0-9]+)*")
 
 

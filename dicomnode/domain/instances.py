@@ -9,7 +9,7 @@ from pathlib import Path
 from dicomnode.domain.identifiers import InstanceUid, SeriesUid, StudyUid
 
 HeaderValues = Mapping[str, tuple[str, ...]]
-"""DICOM keyword -> its values as text, in order. An absent attribute has no key; an empty one an empty tuple."""
+"""DICOM keyword -> its values as text, in order. Absent: no key; empty: an empty tuple."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +60,8 @@ class QuarantineKind(Enum):
 
     CONFLICT = "conflict"
     UNREADABLE = "unreadable"
+    MISPLACED = "misplaced"
+    """Its SeriesInstanceUID already belongs to another study."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,6 @@ from enum import Enum
 from dicomnode.domain.identifiers import JobId, SeriesUid, StudyUid, derived_uid
 from dicomnode.domain.matching import Match, Priority
 from dicomnode.domain.results import EncodedObject, ResultKind
-from dicomnode.domain.studies import StudySnapshot
 
 
 class JobState(Enum):
@@ -63,17 +62,12 @@ class Job:
     predecessor: Predecessor | None = None
 
 
-def job_id(snapshot: StudySnapshot, match: Match) -> JobId:
-    """The job's identity: the same revision, rule, algorithm and inputs are the same job."""
+def job_id(study_uid: StudyUid, match: Match, input_digest: str) -> JobId:
+    """The job's identity: the same rule and algorithm on the same images is the same job.
+
+    So matching twice makes one job, and a late image in another series, or our own results coming
+    back, do not run it again.
+    """
     inputs = [f"{name}={series}" for name, series in sorted(match.inputs.items())]
-    return JobId(
-        derived_uid(
-            "job",
-            snapshot.study_uid,
-            snapshot.series_uid or "",
-            str(snapshot.revision),
-            match.rule_name,
-            match.algorithm,
-            *inputs,
-        ).removeprefix("2.25.")
-    )
+    parts = ("job", study_uid, match.rule_name, match.algorithm, *inputs, input_digest)
+    return JobId(derived_uid(*parts).removeprefix("2.25."))

@@ -144,7 +144,7 @@ class InstanceRow(Base):
     association_id: Mapped[str] = mapped_column(ForeignKey("association.id"), index=True)
     received_at: Mapped[datetime]
     state: Mapped[str] = mapped_column(String(12), default="landed")
-    """landed, indexed or quarantined."""
+    """landed, indexed, quarantined, or own (a result of ours that came back)."""
     study_uid: Mapped[str | None] = mapped_column(ForeignKey("study.study_uid"))
     series_uid: Mapped[str | None] = mapped_column(ForeignKey("series.series_uid"), index=True)
     frames: Mapped[int | None]
@@ -232,7 +232,7 @@ class JobRow(Base):
     __tablename__ = "job"
 
     id: Mapped[str] = mapped_column(String(64), primary_key=True)
-    """Derived from revision, rule and inputs, so that matching twice makes one job."""
+    """Derived from rule, algorithm and input images, so that matching twice makes one job."""
     revision_id: Mapped[int] = mapped_column(ForeignKey("revision.id"), index=True)
     study_uid: Mapped[str] = mapped_column(ForeignKey("study.study_uid"), index=True)
     rule_name: Mapped[str] = mapped_column(Text)
@@ -242,6 +242,8 @@ class JobRow(Base):
     model_digest: Mapped[str | None] = mapped_column(String(64))
     inputs: Mapped[dict[str, Any]]
     """Input name -> SeriesInstanceUID."""
+    input_digest: Mapped[str] = mapped_column(String(64))
+    """SHA-256 over the digests of the instances that went in."""
     priority: Mapped[int]
     destinations: Mapped[list[Any]]
     state: Mapped[str] = mapped_column(String(12))

@@ -1,0 +1,268 @@
+"""Landed instances find their series and study."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from sqlalchemy import Connection, insert, select, update
+
+from dicomnode.domain.events import Event, EventName
+from dicomnode.domain.identifiers import InstanceUid, SeriesUid, StudyUid
+from dicomnode.domain.instances import HeaderValues, InstanceHeader, QuarantineKind
+from dicomnode.store.database import Database
+from dicomnode.store.events import write_events
+from dicomnode.store.tables import (
+    InstanceRow,
+    QuarantineRow,
+    ResultRow,
+    SeriesRow,
+    StudyAssociationRow,
+    StudyRow,
+)
+from dicomnode.store.upsert import insert_new
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LandedInstance:
+    """An instance on disk whose header has not been read yet."""
+
+    sop_instance_uid: InstanceUid
+    path: Path
+    association_id: str
+    received_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Indexed:
+    """A landed instance and its header."""
+
+    landed: LandedInstance
+    header: InstanceHeader
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unreadable:
+    """A landed instance that cannot be put into a study, and why."""
+
+    landed: LandedInstance
+    reason: str
+    kind: QuarantineKind = QuarantineKind.UNREADABLE
+
+
+def landed_instances(database: Database, limit: int) -> tuple[LandedInstance, ...]:
+    """The oldest instances that wait for indexing."""
+    columns = (
+        InstanceRow.sop_instance_uid,
+        InstanceRow.path,
+        InstanceRow.association_id,
+        InstanceRow.received_at,
+    )
+    query = (
+        select(*columns)
+        .where(InstanceRow.state == "landed")
+        .order_by(InstanceRow.received_at)
+        .limit(limit)
+    )
+    with database.reading() as connection:
+        return tuple(
+            LandedInstance(
+                sop_instance_uid=InstanceUid(row.sop_instance_uid),
+                path=database.absolute(row.path),
+                association_id=row.association_id,
+                received_at=row.received_at,
+            )
+            for row in connection.execute(query)
+        )
+
+
+def index_instances(
+    database: Database, indexed: Sequence[Indexed], unreadable: Sequence[Unreadable], now: datetime
+) -> None:
+    """Record what a batch of headers said, in one commit. May be repeated for the same batch."""
+    with database.writing() as connection:
+        waiting = _still_landed(connection, [*indexed, *unreadable])
+        fresh = [item for item in indexed if item.landed.sop_instance_uid in waiting]
+        own = _our_results(connection, fresh)
+        _mark_own(connection, own)
+        new = [item for item in fresh if item.landed.sop_instance_uid not in own]
+        _insert_parents(connection, new)
+        misplaced = _misplaced(connection, new)
+        placed = [item for item in new if item.header.sop_instance_uid not in misplaced]
+        _place(connection, placed)
+        _count(connection, placed)
+        faults = [item for item in unreadable if item.landed.sop_instance_uid in waiting]
+        _quarantine(connection, [*faults, *misplaced.values()], now)
+
+
+def _still_landed(connection: Connection, items: Sequence[Indexed | Unreadable]) -> frozenset[str]:
+    uids = [item.landed.sop_instance_uid for item in items]
+    query = select(InstanceRow.sop_instance_uid).where(
+        InstanceRow.sop_instance_uid.in_(uids), InstanceRow.state == "landed"
+    )
+    return frozenset(connection.scalars(query))
+
+
+def _our_results(connection: Connection, items: Sequence[Indexed]) -> frozenset[str]:
+    uids = [item.landed.sop_instance_uid for item in items]
+    query = select(ResultRow.sop_instance_uid).where(ResultRow.sop_instance_uid.in_(uids))
+    return frozenset(connection.scalars(query))
+
+
+def _mark_own(connection: Connection, uids: frozenset[str]) -> None:
+    if uids:
+        connection.execute(
+            update(InstanceRow).where(InstanceRow.sop_instance_uid.in_(uids)).values(state="own")
+        )
+
+
+def _insert_parents(connection: Connection, items: Sequence[Indexed]) -> None:
+    studies = {item.header.study_uid: item for item in reversed(items)}
+    insert_new(connection, StudyRow, [_study(item) for item in studies.values()])
+    series = {item.header.series_uid: item for item in reversed(items)}
+    insert_new(connection, SeriesRow, [_series(item) for item in series.values()])
+
+
+def _study(item: Indexed) -> dict[str, object]:
+    values = item.header.study_values
+    return {
+        "study_uid": item.header.study_uid,
+        "patient_id": _first(values, "PatientID"),
+        "patient_name": _first(values, "PatientName"),
+        "patient_birth_date": _first(values, "PatientBirthDate"),
+        "patient_sex": _first(values, "PatientSex"),
+        "study_date": _first(values, "StudyDate"),
+        "accession_number": _first(values, "AccessionNumber"),
+        "description": _first(values, "StudyDescription"),
+        "header": {keyword: list(texts) for keyword, texts in values.items()},
+        "received_at": item.landed.received_at,
+    }
+
+
+def _series(item: Indexed) -> dict[str, object]:
+    values = {**item.header.study_values, **item.header.series_values}
+    return {
+        "series_uid": item.header.series_uid,
+        "study_uid": item.header.study_uid,
+        "modality": item.header.modality[:16],
+        "header": {keyword: list(texts) for keyword, texts in values.items()},
+    }
+
+
+def _first(values: HeaderValues, keyword: str) -> str:
+    return next(iter(values.get(keyword, ())), "")
+
+
+def _misplaced(connection: Connection, items: Sequence[Indexed]) -> dict[str, Unreadable]:
+    """Instances whose series already belongs to another study (PS3.3 A.1.2: a series has one)."""
+    uids = {item.header.series_uid for item in items}
+    query = select(SeriesRow.series_uid, SeriesRow.study_uid).where(SeriesRow.series_uid.in_(uids))
+    owner = {row.series_uid: row.study_uid for row in connection.execute(query)}
+    reason = "its SeriesInstanceUID already belongs to another study"
+    return {
+        item.header.sop_instance_uid: Unreadable(
+            landed=item.landed, reason=reason, kind=QuarantineKind.MISPLACED
+        )
+        for item in items
+        if owner[item.header.series_uid] != item.header.study_uid
+    }
+
+
+def _place(connection: Connection, items: Sequence[Indexed]) -> None:
+    for item in items:
+        connection.execute(
+            update(InstanceRow)
+            .where(InstanceRow.sop_instance_uid == item.landed.sop_instance_uid)
+            .values(
+                state="indexed",
+                study_uid=item.header.study_uid,
+                series_uid=item.header.series_uid,
+                frames=item.header.frames,
+            )
+        )
+    pairs = {(item.header.study_uid, item.landed.association_id) for item in items}
+    insert_new(
+        connection,
+        StudyAssociationRow,
+        [{"study_uid": study, "association_id": association} for study, association in pairs],
+    )
+
+
+def _count(connection: Connection, items: Sequence[Indexed]) -> None:
+    """Add the batch to the counters of its studies and series; more than 0 new opens them."""
+    by_study: dict[StudyUid, list[datetime]] = defaultdict(list)
+    by_series: dict[SeriesUid, list[datetime]] = defaultdict(list)
+    for item in items:
+        by_study[item.header.study_uid].append(item.landed.received_at)
+        by_series[item.header.series_uid].append(item.landed.received_at)
+    for study_uid, moments in by_study.items():
+        _add(connection, StudyRow, StudyRow.study_uid == study_uid, moments)
+    for series_uid, moments in by_series.items():
+        _add(connection, SeriesRow, SeriesRow.series_uid == series_uid, moments)
+
+
+def _add(
+    connection: Connection,
+    table: type[StudyRow | SeriesRow],
+    which: object,
+    moments: Iterable[datetime],
+) -> None:
+    ordered = sorted(moments)
+    row = connection.execute(
+        select(table.first_new_at, table.last_new_at).where(which)  # type: ignore[arg-type]
+    ).one()
+    connection.execute(
+        update(table)
+        .where(which)  # type: ignore[arg-type]
+        .values(
+            instance_count=table.instance_count + len(ordered),
+            new_instances=table.new_instances + len(ordered),
+            first_new_at=min(row.first_new_at or ordered[0], ordered[0]),
+            last_new_at=max(row.last_new_at or ordered[-1], ordered[-1]),
+        )
+    )
+
+
+def _quarantine(connection: Connection, items: Sequence[Unreadable], now: datetime) -> None:
+    """The file stays where it is; only the row says that it belongs to no study."""
+    for item in items:
+        uid = item.landed.sop_instance_uid
+        row = connection.execute(
+            select(InstanceRow).where(InstanceRow.sop_instance_uid == uid)
+        ).one()
+        connection.execute(
+            update(InstanceRow)
+            .where(InstanceRow.sop_instance_uid == uid)
+            .values(state="quarantined")
+        )
+        connection.execute(
+            insert(QuarantineRow).values(
+                kind=item.kind.value,
+                reason=item.reason,
+                sop_instance_uid=uid,
+                sop_class_uid=row.sop_class_uid,
+                transfer_syntax_uid=row.transfer_syntax_uid,
+                path=row.path,
+                size_bytes=row.size_bytes,
+                sha256=row.sha256,
+                association_id=row.association_id,
+                at=now,
+            )
+        )
+    write_events(
+        connection,
+        [
+            Event(
+                name=EventName.INSTANCE_QUARANTINED,
+                association_id=item.landed.association_id,
+                facts={
+                    "kind": item.kind.value,
+                    "reason": item.reason,
+                    "sop_instance_uid": item.landed.sop_instance_uid,
+                },
+            )
+            for item in items
+        ],
+        now,
+    )

@@ -1,0 +1,373 @@
+"""Jobs: made by matching, moved from state to state, each move in one commit with its event."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import datetime
+
+from sqlalchemy import Connection, select, update
+
+from dicomnode.domain.errors import DicomNodeError, StudyError
+from dicomnode.domain.events import Event, EventName, FactValue
+from dicomnode.domain.identifiers import InstanceUid, JobId, SeriesUid, StudyUid
+from dicomnode.domain.jobs import Job, JobState, Predecessor
+from dicomnode.domain.matching import Match, Priority, RuleVerdict
+from dicomnode.domain.results import EncodedObject, ResultKind
+from dicomnode.domain.studies import StudySnapshot
+from dicomnode.store.database import Database
+from dicomnode.store.events import write_events
+from dicomnode.store.tables import JobRow, ResultRow, RevisionRow, RuleSetRow
+from dicomnode.store.upsert import insert_new
+
+FINAL_FAILURES = (JobState.REFUSED, JobState.FAILED, JobState.CANCELLED)
+
+
+def save_rule_set(database: Database, digest: str, text: str, now: datetime) -> None:
+    """Keep the text of a rule version, so that every job can be explained by it."""
+    with database.writing() as connection:
+        insert_new(connection, RuleSetRow, [{"digest": digest, "text": text, "first_used_at": now}])
+
+
+def rule_set_text(database: Database, digest: str) -> str | None:
+    """The rule file as it was in that version."""
+    with database.reading() as connection:
+        return connection.scalar(select(RuleSetRow.text).where(RuleSetRow.digest == digest))
+
+
+def record_match(
+    database: Database,
+    revision_id: int,
+    snapshot: StudySnapshot,
+    *,
+    rule_set_digest: str,
+    verdicts: Sequence[RuleVerdict],
+    jobs: Mapping[JobId, tuple[Match, str]],
+    now: datetime,
+) -> tuple[JobId, ...]:
+    """Store what matching said and make its jobs; return those that are new with this revision.
+
+    `jobs` maps a job to its match and the digest of its input images. A job that an earlier
+    revision made on the same images is not made again. May be called twice.
+    """
+    with database.writing() as connection:
+        already = connection.execute(
+            select(RevisionRow.matched_at).where(RevisionRow.id == revision_id)
+        ).scalar_one()
+        if already is None:
+            connection.execute(
+                update(RevisionRow)
+                .where(RevisionRow.id == revision_id)
+                .values(
+                    matched_at=now,
+                    rule_set_digest=rule_set_digest,
+                    verdicts=[_verdict_json(verdict) for verdict in verdicts],
+                )
+            )
+            known = _known_jobs(connection, jobs)
+            rows = [
+                _job_row(connection, revision_id, snapshot.study_uid, job, match, digest, now)
+                for job, (match, digest) in jobs.items()
+                if job not in known
+            ]
+            insert_new(connection, JobRow, rows)
+            write_events(connection, _match_events(snapshot, verdicts, rows, known), now)
+        mine = select(JobRow.id).where(JobRow.revision_id == revision_id).order_by(JobRow.priority)
+        return tuple(JobId(job) for job in connection.scalars(mine))
+
+
+def _known_jobs(connection: Connection, jobs: Mapping[JobId, object]) -> frozenset[str]:
+    return frozenset(connection.scalars(select(JobRow.id).where(JobRow.id.in_(jobs))))
+
+
+def _job_row(
+    connection: Connection,
+    revision_id: int,
+    study_uid: StudyUid,
+    job: JobId,
+    match: Match,
+    input_digest: str,
+    now: datetime,
+) -> dict[str, object]:
+    return {
+        "id": job,
+        "revision_id": revision_id,
+        "study_uid": study_uid,
+        "rule_name": match.rule_name,
+        "rule_set_digest": match.ruleset_digest,
+        "algorithm": match.algorithm,
+        "inputs": dict(match.inputs),
+        "input_digest": input_digest,
+        "priority": match.priority.value,
+        "destinations": list(match.destinations),
+        "state": JobState.QUEUED.value,
+        "predecessor_id": _predecessor(connection, study_uid, match),
+        "created_at": now,
+    }
+
+
+def _predecessor(connection: Connection, study_uid: StudyUid, match: Match) -> str | None:
+    """The last job that read the same series by the same rule and has results."""
+    query = (
+        select(JobRow.id, JobRow.inputs)
+        .where(
+            JobRow.study_uid == study_uid,
+            JobRow.rule_name == match.rule_name,
+            JobRow.algorithm == match.algorithm,
+            JobRow.state == JobState.SUCCEEDED.value,
+        )
+        .order_by(JobRow.created_at.desc())
+    )
+    wanted = dict(match.inputs)
+    return next((row.id for row in connection.execute(query) if row.inputs == wanted), None)
+
+
+def _match_events(
+    snapshot: StudySnapshot,
+    verdicts: Sequence[RuleVerdict],
+    rows: Sequence[Mapping[str, object]],
+    known: frozenset[str],
+) -> list[Event]:
+    matched = [verdict.rule_name for verdict in verdicts if verdict.matches]
+    facts: dict[str, FactValue] = {
+        "revision": snapshot.revision,
+        "rules_tried": len(verdicts),
+        "rules_matched": ", ".join(matched),
+        "inputs_unchanged": len(known),
+    }
+    events = [Event(name=EventName.STUDY_MATCHED, study_uid=snapshot.study_uid, facts=facts)]
+    return events + [
+        Event(
+            name=EventName.JOB_QUEUED,
+            study_uid=snapshot.study_uid,
+            job_id=JobId(str(row["id"])),
+            facts={"rule": str(row["rule_name"]), "algorithm": str(row["algorithm"])},
+        )
+        for row in rows
+    ]
+
+
+def _verdict_json(verdict: RuleVerdict) -> dict[str, object]:
+    return {
+        "rule": verdict.rule_name,
+        "reason": verdict.reason,
+        "conditions": [asdict(condition) for condition in verdict.conditions],
+        "matches": [json.loads(json.dumps(dict(match.inputs))) for match in verdict.matches],
+    }
+
+
+def load_job(database: Database, job: JobId) -> Job:
+    """One job.
+
+    Raises:
+        StudyError: there is none with this id.
+    """
+    query = (
+        select(JobRow, RevisionRow.number.label("revision"))
+        .join(RevisionRow, RevisionRow.id == JobRow.revision_id)
+        .where(JobRow.id == job)
+    )
+    with database.reading() as connection:
+        row = connection.execute(query).one_or_none()
+        if row is None:
+            raise StudyError(f"there is no job {job}")
+        predecessor = _load_predecessor(database, connection, row.predecessor_id)
+    return Job(
+        id=JobId(row.id),
+        revision_id=row.revision_id,
+        study_uid=StudyUid(row.study_uid),
+        revision=row.revision,
+        rule_name=row.rule_name,
+        rule_set_digest=row.rule_set_digest,
+        algorithm=row.algorithm,
+        inputs={name: SeriesUid(uid) for name, uid in row.inputs.items()},
+        priority=Priority(row.priority),
+        destinations=tuple(row.destinations),
+        state=JobState(row.state),
+        attempt=row.attempt,
+        run=row.run,
+        created_at=row.created_at,
+        predecessor=predecessor,
+    )
+
+
+def _load_predecessor(
+    database: Database, connection: Connection, job: str | None
+) -> Predecessor | None:
+    if job is None:
+        return None
+    rows = connection.execute(select(ResultRow).where(ResultRow.job_id == job)).all()
+    objects = tuple(
+        EncodedObject(
+            kind=ResultKind(row.kind),
+            sop_instance_uid=InstanceUid(row.sop_instance_uid),
+            sop_class_uid=row.sop_class_uid,
+            study_uid=StudyUid(row.study_uid),
+            series_uid=SeriesUid(row.series_uid),
+            path=database.absolute(row.path),
+            sha256=row.sha256,
+        )
+        for row in rows
+    )
+    return Predecessor(job_id=JobId(job), objects=objects)
+
+
+def start_job(
+    database: Database, job: JobId, *, device: str, deadline: datetime, now: datetime
+) -> bool:
+    """Mark a job as running; False if a person cancelled it or it has ended already."""
+    startable = [JobState.QUEUED.value, JobState.RUNNING.value]
+    return _move(
+        database,
+        job,
+        startable,
+        {
+            "state": JobState.RUNNING.value,
+            "started_at": now,
+            "device": device,
+            "deadline_at": deadline,
+            "reason": "",
+            "error": "",
+        },
+        Event(name=EventName.JOB_STARTED, job_id=job, facts={"device": device}),
+        now,
+    )
+
+
+def end_job_by_error(
+    database: Database, job: JobId, state: JobState, error: DicomNodeError, now: datetime
+) -> None:
+    """Put a job away with the reason a person reads: REFUSED or FAILED."""
+    name = EventName.JOB_REFUSED if state is JobState.REFUSED else EventName.JOB_FAILED
+    kind, reason = type(error).__name__, str(error)
+    _move(
+        database,
+        job,
+        [JobState.QUEUED.value, JobState.RUNNING.value],
+        {"state": state.value, "finished_at": now, "reason": reason, "error": kind},
+        Event(name=name, job_id=job, facts={"error": kind, "reason": reason}),
+        now,
+    )
+
+
+def retry_job(
+    database: Database,
+    job: JobId,
+    *,
+    failed_attempt: int,
+    error: DicomNodeError,
+    delay_s: float,
+    now: datetime,
+) -> None:
+    """Queue a job again after a passing fault. Repeating it for one attempt changes nothing."""
+    kind = type(error).__name__
+    with database.writing() as connection:
+        moved = connection.execute(
+            update(JobRow)
+            .where(
+                JobRow.id == job,
+                JobRow.attempt == failed_attempt,
+                JobRow.state == JobState.RUNNING.value,
+            )
+            .values(
+                state=JobState.QUEUED.value,
+                attempt=failed_attempt + 1,
+                error=kind,
+                reason=str(error),
+                deadline_at=None,
+            )
+            .returning(JobRow.study_uid)
+        ).scalar_one_or_none()
+        if moved is not None:
+            facts: dict[str, FactValue] = {
+                "error": kind,
+                "attempt": failed_attempt,
+                "delay_s": delay_s,
+            }
+            event = Event(
+                name=EventName.JOB_RETRYING, study_uid=StudyUid(moved), job_id=job, facts=facts
+            )
+            write_events(connection, [event], now)
+
+
+def rerun_job(database: Database, job: JobId, now: datetime) -> None:
+    """Queue an ended job again, at a person's word.
+
+    Raises:
+        StudyError: the job does not exist or has not ended.
+    """
+    done = [state.value for state in JobState if state.is_final]
+    moved = _move(
+        database,
+        job,
+        done,
+        {
+            "state": JobState.QUEUED.value,
+            "run": JobRow.run + 1,
+            "attempt": 1,
+            "reason": "",
+            "error": "",
+            "finished_at": None,
+        },
+        Event(name=EventName.JOB_RERUN, job_id=job),
+        now,
+    )
+    if not moved:
+        raise StudyError(f"job {job} does not exist or has not ended; cancel it first")
+
+
+def dismiss_job(database: Database, job: JobId, now: datetime) -> None:
+    """Take a job that ended without results off the list of what needs a person.
+
+    Raises:
+        StudyError: the job does not exist or is not one that ended without results.
+    """
+    moved = _move(
+        database,
+        job,
+        [state.value for state in FINAL_FAILURES],
+        {"state": JobState.DISMISSED.value},
+        Event(name=EventName.JOB_DISMISSED, job_id=job),
+        now,
+    )
+    if not moved:
+        raise StudyError(f"job {job} does not exist or did not fail")
+
+
+def cancel_job(database: Database, job: JobId, now: datetime) -> None:
+    """Take back a job that has not ended.
+
+    Raises:
+        StudyError: the job does not exist or has ended.
+    """
+    moved = _move(
+        database,
+        job,
+        [JobState.QUEUED.value, JobState.RUNNING.value],
+        {"state": JobState.CANCELLED.value, "finished_at": now, "reason": "cancelled by a person"},
+        Event(name=EventName.JOB_CANCELLED, job_id=job),
+        now,
+    )
+    if not moved:
+        raise StudyError(f"job {job} does not exist or has ended")
+
+
+def _move(
+    database: Database,
+    job: JobId,
+    from_states: Sequence[str],
+    values: Mapping[str, object],
+    event: Event,
+    now: datetime,
+) -> bool:
+    with database.writing() as connection:
+        moved = connection.execute(
+            update(JobRow)
+            .where(JobRow.id == job, JobRow.state.in_(from_states))
+            .values(**values)
+            .returning(JobRow.study_uid)
+        ).scalar_one_or_none()
+        if moved is None:
+            return False
+        told = Event(name=event.name, study_uid=StudyUid(moved), job_id=job, facts=event.facts)
+        write_events(connection, [told], now)
+        return True
