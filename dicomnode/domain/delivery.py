@@ -19,7 +19,7 @@ class ObjectDamaged(DeliveryError):
 
 
 class ServiceRefused(DeliveryError):
-    """The destination does not offer the service (no presentation context, or refused by status)."""
+    """The destination does not offer the service (no context, or refused by status)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,172 @@
+"""One association to a peer, with a time limit on every step and a reason for every failure."""
+
+import logging
+import socket
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Self, cast
+
+from pydicom.uid import UID
+from pynetdicom import AE, _config, evt
+from pynetdicom.association import Association
+from pynetdicom.pdu_primitives import A_ASSOCIATE
+from pynetdicom.presentation import PresentationContext
+from pynetdicom.transport import AssociationSocket
+
+from dicomnode.domain.delivery import ServiceRefused
+from dicomnode.domain.errors import AssociationRejected, DeliveryError, PeerUnavailable
+from dicomnode.settings import CountQuery, Destination
+
+# Files go out as they lie on disk, not decoded and encoded again.
+_config.STORE_SEND_CHUNKED_DATASET = True
+# What pynetdicom would log holds identifiers and whole messages; outcomes are returned instead.
+_config.LOG_HANDLER_LEVEL = "none"
+_config.LOG_REQUEST_IDENTIFIERS = False
+_config.LOG_RESPONSE_IDENTIFIERS = False
+logging.getLogger("pynetdicom").setLevel(logging.CRITICAL + 1)
+
+Handler = evt.EventHandlerType
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Peer:
+    """Whom to call, and how long to wait at each step."""
+
+    ae_title: str
+    host: str
+    port: int
+    timeout_s: float = 30.0
+    """For the connection, the association, each answer and each stalled write."""
+    name: str = ""
+
+    @classmethod
+    def of(cls, known: Destination) -> Self:
+        """The peer behind a destination."""
+        return cls(
+            ae_title=known.ae_title,
+            host=known.host,
+            port=known.port,
+            timeout_s=known.timeout_s,
+            name=known.name,
+        )
+
+    @classmethod
+    def asked(cls, query: CountQuery, *, timeout_s: float) -> Self:
+        """The peer that counts a study's instances."""
+        return cls(ae_title=query.ae_title, host=query.host, port=query.port, timeout_s=timeout_s)
+
+    def __str__(self) -> str:
+        address = f"{self.ae_title} at {self.host}:{self.port}"
+        return f"{self.name} ({address})" if self.name else address
+
+
+@contextmanager
+def associate(
+    peer: Peer,
+    contexts: Sequence[PresentationContext],
+    *,
+    own_ae: str,
+    handlers: Sequence[Handler] = (),
+) -> Iterator[Association]:
+    """An established association with at least one accepted context; released at the end.
+
+    Raises:
+        PeerUnavailable: no connection, no answer in time, or aborted.
+        AssociationRejected: the peer said no, with its reason.
+        ServiceRefused: the peer accepted none of `contexts`.
+    """
+    assoc = _request(peer, contexts, own_ae=own_ae, handlers=handlers)
+    try:
+        yield assoc
+    except DeliveryError:
+        raise
+    except BaseException:
+        assoc.abort()
+        raise
+    finally:
+        assoc.release()
+        _close(assoc)
+
+
+def _request(
+    peer: Peer,
+    contexts: Sequence[PresentationContext],
+    *,
+    own_ae: str,
+    handlers: Sequence[Handler],
+) -> Association:
+    ae = AE(ae_title=own_ae)
+    ae.connection_timeout = ae.acse_timeout = ae.dimse_timeout = peer.timeout_s
+    # Every wait here has a limit of its own; the idle limit would also end a wait for a report.
+    ae.network_timeout = None
+    connected: list[bool] = []
+
+    def on_open(event: evt.Event) -> None:
+        connected.append(True)
+        line = cast("AssociationSocket", event.assoc.dul.socket).socket
+        if line is None:
+            return
+        line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        # Without it a peer that stops reading blocks the sending thread, and its abort, for good.
+        line.settimeout(peer.timeout_s)
+
+    began = time.monotonic()
+    try:
+        assoc = ae.associate(
+            peer.host,
+            peer.port,
+            contexts=list(contexts),
+            ae_title=peer.ae_title,
+            evt_handlers=[(evt.EVT_CONN_OPEN, on_open), *handlers],
+        )
+    except (socket.gaierror, UnicodeError) as exc:
+        raise PeerUnavailable(
+            f"{peer}: the host name cannot be resolved; check `host` and the name service"
+        ) from exc
+    except OSError as exc:
+        raise PeerUnavailable(f"{peer}: no socket could be opened: {exc.strerror}") from exc
+    if not assoc.is_established:
+        _close(assoc)
+        if not connected:
+            raise _not_connected(peer, time.monotonic() - began)
+        raise _not_associated(peer, assoc)
+    return assoc
+
+
+def _not_connected(peer: Peer, took_s: float) -> PeerUnavailable:
+    if took_s >= peer.timeout_s:
+        return PeerUnavailable(
+            f"{peer}: no connection within {peer.timeout_s:g} s; is the host up, is the address "
+            "right, does a firewall drop the packets?"
+        )
+    return PeerUnavailable(
+        f"{peer}: connection refused or host unreachable; is the PACS running and the port right?"
+    )
+
+
+def _not_associated(
+    peer: Peer, assoc: Association
+) -> PeerUnavailable | AssociationRejected | ServiceRefused:
+    if assoc.is_rejected:
+        answer = cast("A_ASSOCIATE", assoc.acceptor.primitive)
+        return AssociationRejected(
+            f"{peer}: association rejected ({answer.result_str}; {answer.reason_str}); are both AE "
+            "titles and our address registered there?"
+        )
+    if assoc.rejected_contexts and not assoc.accepted_contexts:
+        refused = sorted({UID(str(cx.abstract_syntax)).name for cx in assoc.rejected_contexts})
+        return ServiceRefused(f"{peer}: accepts none of what was proposed: {', '.join(refused)}")
+    if assoc.is_aborted:
+        return PeerUnavailable(f"{peer}: the peer ended the connection during the association")
+    return PeerUnavailable(
+        f"{peer}: connected, but the association request was not answered within "
+        f"{peer.timeout_s:g} s; is this a DICOM port?"
+    )
+
+
+def _close(assoc: Association) -> None:
+    line = assoc.dul.socket
+    if line is not None:
+        line.close()

@@ -1,0 +1,7 @@
+"""UIDs of the services the node uses or offers besides storage (PS3.6 Annex A)."""
+
+VERIFICATION = "1.2.840.10008.1.1"
+STORAGE_COMMITMENT_PUSH = "1.2.840.10008.1.20.1"
+STORAGE_COMMITMENT_PUSH_INSTANCE = "1.2.840.10008.1.20.1.1"
+"""The well-known instance every commitment request names (PS3.4 J.3.5)."""
+STUDY_ROOT_FIND = "1.2.840.10008.5.1.4.1.2.2.1"
