@@ -1,0 +1,210 @@
+"""The durable engine: the only module that knows DBOS.
+
+Workflows and their finished steps are checkpointed in SQLite or PostgreSQL; after a crash the next
+start goes on behind the last finished step. Steps run at least once, so each must bear being
+repeated. What DBOS stores is JSON only: unpickling is switched off (`_refuse_pickle`), because a
+row somebody else can write must never become code.
+"""
+
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from datetime import datetime
+from pathlib import Path
+from typing import NoReturn, ParamSpec, TypeVar
+
+from dbos import (
+    DBOS,
+    DBOSClient,
+    DBOSConfig,
+    DBOSConfiguredInstance,
+    DBOSPortableJSONSerializer,
+    EnqueueOptions,
+)
+from dbos import _serialization as dbos_serialization
+from sqlalchemy import make_url
+
+__all__ = ["DurableInstance", "Engine", "EngineClient", "durable_class", "step", "workflow"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+DurableInstance = DBOSConfiguredInstance
+durable_class = DBOS.dbos_class
+
+APPLICATION = "dicomnode"
+# Raised only for a change that running workflows cannot survive; then the queues are drained first.
+VERSION = "1"
+INSTANCE = "node"
+# A workflow that took the process down this often is not started again.
+MAX_RECOVERIES = 3
+
+ACTIVE = frozenset({"PENDING", "ENQUEUED", "DELAYED"})
+
+
+def workflow(function: Callable[P, R]) -> Callable[P, R]:
+    """A durable function: only calls steps and enqueues, and may be started again at any point."""
+    return DBOS.workflow(max_recovery_attempts=MAX_RECOVERIES)(function)
+
+
+def step(function: Callable[P, R]) -> Callable[P, R]:
+    """A part with effects; runs at least once, its JSON result is remembered."""
+    return DBOS.step()(function)
+
+
+def _refuse_pickle(*_args: object, **_kwargs: object) -> NoReturn:
+    raise ValueError("pickled data in the flow database is refused")
+
+
+def _guard() -> None:
+    serializer = dbos_serialization.DBOSDefaultSerializer
+    serializer.serialize = _refuse_pickle  # type: ignore[method-assign]
+    serializer.deserialize = _refuse_pickle  # type: ignore[method-assign]
+
+
+def _prepare_sqlite(url: str) -> None:
+    """WAL doubles the engine's throughput and survives a crash as well."""
+    parsed = make_url(url)
+    if parsed.get_backend_name() == "sqlite" and parsed.database:
+        path = Path(parsed.database)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with closing(sqlite3.connect(path)) as connection:
+            connection.execute("PRAGMA journal_mode=WAL")
+
+
+def _options(
+    queue: str,
+    name: str,
+    workflow_id: str,
+    *,
+    priority: int | None,
+    delay_s: float | None,
+    partition: str | None,
+) -> EnqueueOptions:
+    options = EnqueueOptions(
+        queue_name=queue,
+        workflow_name=name,
+        workflow_id=workflow_id,
+        app_version=VERSION,
+        class_name="Flow",
+        instance_name=INSTANCE,
+    )
+    if priority is not None:
+        options["priority"] = priority
+    if delay_s is not None:
+        options["delay_seconds"] = delay_s
+    if partition is not None:
+        options["queue_partition_key"] = partition
+    return options
+
+
+class Engine:
+    """One per process. `executor` must be the same after a restart, and unique among processes."""
+
+    def __init__(self, url: str, executor: str) -> None:
+        _guard()
+        _prepare_sqlite(url)
+        config: DBOSConfig = {
+            "name": APPLICATION,
+            "system_database_url": url,
+            "application_version": VERSION,
+            "executor_id": executor,
+            "serializer": DBOSPortableJSONSerializer(),
+            "log_level": "ERROR",
+            "console_log_level": "ERROR",
+            "notification_listener_polling_interval_sec": 0.05,
+            "sys_db_pool_size": 8,
+        }
+        DBOS(config=config)
+
+    def listen_to(self, queues: list[str]) -> None:
+        """Take work only from these queues. Call before `launch`."""
+        DBOS.listen_queues(queues)
+
+    def launch(self) -> None:
+        """Start, recovering what this executor left unfinished."""
+        DBOS.launch()
+
+    def register_queue(
+        self,
+        name: str,
+        *,
+        poll_s: float,
+        worker_concurrency: int | None = None,
+        partition_concurrency: int | None = None,
+    ) -> None:
+        """Declare a queue. With `partition_concurrency` each partition has a line of its own."""
+        DBOS.register_queue(
+            name,
+            worker_concurrency=worker_concurrency,
+            partition_concurrency=partition_concurrency,
+            polling_interval_sec=poll_s,
+            on_conflict="always_update",
+        )
+
+    def enqueue(
+        self,
+        queue: str,
+        name: str,
+        workflow_id: str,
+        *args: str | float,
+        priority: int | None = None,
+        delay_s: float | None = None,
+        partition: str | None = None,
+    ) -> None:
+        """Start `name` durably. A workflow id that exists already starts nothing."""
+        options = _options(
+            queue, name, workflow_id, priority=priority, delay_s=delay_s, partition=partition
+        )
+        DBOS.enqueue_workflow_with_options(options, *args)
+
+    def state(self, workflow_id: str) -> str | None:
+        """The engine's word for a workflow's state; None if it knows no such workflow."""
+        status = DBOS.get_workflow_status(workflow_id)
+        return None if status is None else str(status.status)
+
+    def forget_finished(self, *, before: datetime, limit: int = 1000) -> int:
+        """Delete the records of workflows that ended before; return how many."""
+        done = DBOS.list_workflows(
+            status=["SUCCESS", "ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED"],
+            completed_before=before.isoformat(),
+            load_input=False,
+            load_output=False,
+            limit=limit,
+        )
+        ids = [known.workflow_id for known in done]
+        if ids:
+            DBOS.delete_workflows(ids)
+        return len(ids)
+
+    def stop(self) -> None:
+        """Stop taking work and leave; what is in flight is recovered at the next start."""
+        DBOS.destroy()
+
+
+class EngineClient:
+    """Puts work into the engine's queues from a process that runs none, e.g. a command."""
+
+    def __init__(self, url: str) -> None:
+        _guard()
+        _prepare_sqlite(url)
+        self._client = DBOSClient(system_database_url=url, serializer=DBOSPortableJSONSerializer())
+
+    def enqueue(
+        self,
+        queue: str,
+        name: str,
+        workflow_id: str,
+        *args: str | float,
+        priority: int | None = None,
+        partition: str | None = None,
+    ) -> None:
+        """As `Engine.enqueue`."""
+        options = _options(
+            queue, name, workflow_id, priority=priority, delay_s=None, partition=partition
+        )
+        self._client.enqueue(options, *args)
+
+    def close(self) -> None:
+        """Release the database."""
+        self._client.destroy()
