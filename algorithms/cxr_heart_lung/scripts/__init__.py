@@ -1,0 +1,1 @@
+"""Training and evaluation of `cxr_heart_lung`; inference needs none of it."""
