@@ -1,0 +1,285 @@
+"""Headers of image files as values: what is read of a DICOM file before any pixel is."""
+
+import struct
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian
+
+from dicomnode.domain.errors import InvalidUid, UnsupportedImage
+from dicomnode.domain.identifiers import InstanceUid, SeriesUid, StudyUid, checked_uid
+from dicomnode.pipeline.frames import ImageFile, LookupTable, PixelLayout, Plane, Rescale
+
+_COMMON = (
+    "StudyInstanceUID",
+    "SeriesInstanceUID",
+    "SOPInstanceUID",
+    "SOPClassUID",
+    "Modality",
+    "InstanceNumber",
+    "ImageType",
+    "FrameOfReferenceUID",
+    "NumberOfFrames",
+    "SamplesPerPixel",
+    "PhotometricInterpretation",
+    "Rows",
+    "Columns",
+    "BitsAllocated",
+    "BitsStored",
+    "HighBit",
+    "PixelRepresentation",
+    "PixelPaddingValue",
+    "RescaleSlope",
+    "RescaleIntercept",
+    "RescaleType",
+    "ModalityLUTSequence",
+)
+SLICE_KEYWORDS = (
+    *_COMMON,
+    "ImagePositionPatient",
+    "ImageOrientationPatient",
+    "PixelSpacing",
+    "SliceThickness",
+    "SpacingBetweenSlices",
+    "AcquisitionNumber",
+    "AcquisitionTime",
+    "ContentTime",
+    "EchoNumbers",
+    "TemporalPositionIdentifier",
+    "TriggerTime",
+    "DiffusionBValue",
+    "SharedFunctionalGroupsSequence",
+    "PerFrameFunctionalGroupsSequence",
+)
+RADIOGRAPH_KEYWORDS = (
+    *_COMMON,
+    "ImagePositionPatient",
+    "PixelSpacing",
+    "PixelSpacingCalibrationType",
+    "ImagerPixelSpacing",
+    "NominalScannedPixelSpacing",
+    "EstimatedRadiographicMagnificationFactor",
+    "PixelAspectRatio",
+    "WindowCenter",
+    "WindowWidth",
+    "VOILUTFunction",
+    "VOILUTSequence",
+    "PresentationIntentType",
+    "PatientOrientation",
+    "ViewPosition",
+    "PixelPaddingRangeLimit",
+)
+_PHASE_KEYWORDS = (
+    "AcquisitionNumber",
+    "AcquisitionTime",
+    "EchoNumbers",
+    "TemporalPositionIdentifier",
+    "TriggerTime",
+    "DiffusionBValue",
+)
+_PIXEL_DATA = 0x7FE00010
+_LONG_VRS = (b"OB", b"OW", b"UN")
+_UNDEFINED_LENGTH = 0xFFFFFFFF
+_GRAY = ("MONOCHROME1", "MONOCHROME2")
+
+
+def read_header(path: Path, keywords: Sequence[str]) -> tuple[Dataset, ImageFile]:
+    """The attributes `keywords` of a file, and its image; no pixel is read.
+
+    Raises:
+        UnsupportedImage: not a DICOM file, no pixels, colour, or attributes that cannot be read.
+    """
+    try:
+        with path.open("rb") as file, warnings.catch_warnings():
+            # Values of the header may stand in pydicom's warnings, and nobody would see them.
+            warnings.simplefilter("ignore")
+            ds = dcmread(file, stop_before_pixels=True, specific_tags=list(keywords))
+            transfer_syntax = UID(ds.file_meta.get("TransferSyntaxUID", ""))
+            offset = _native_offset(file, transfer_syntax)
+        return ds, _image_file(path, ds, transfer_syntax, offset)
+    except UnsupportedImage:
+        raise
+    # A damaged header makes pydicom raise almost anything: struct.error, EOFError, KeyError ...
+    except Exception as exc:
+        raise UnsupportedImage(
+            f"the header of one image cannot be read ({type(exc).__name__})"
+        ) from exc
+
+
+def _native_offset(file: BinaryIO, transfer_syntax: UID) -> int | None:
+    """Where native pixels start; `file` stands before the Pixel Data element."""
+    if transfer_syntax == DeflatedExplicitVRLittleEndian:
+        return None
+    order = ">" if transfer_syntax == ExplicitVRBigEndian else "<"
+    start = file.read(12)
+    if len(start) < 12:
+        raise UnsupportedImage("an object without pixels is in the series")
+    group, element = struct.unpack(order + "HH", start[:4])
+    if group << 16 | element != _PIXEL_DATA:
+        raise UnsupportedImage("an image holds floating point pixels, which this node cannot read")
+    if transfer_syntax.is_implicit_VR:
+        value, length = file.tell() - 4, struct.unpack("<L", start[4:8])[0]
+    elif start[4:6] in _LONG_VRS:
+        value, length = file.tell(), struct.unpack(order + "L", start[8:12])[0]
+    else:
+        return None
+    return None if transfer_syntax.is_compressed or length == _UNDEFINED_LENGTH else value
+
+
+def _image_file(path: Path, ds: Dataset, transfer_syntax: UID, offset: int | None) -> ImageFile:
+    if "Rows" not in ds or "Columns" not in ds:
+        raise UnsupportedImage("an object without pixels is in the series")
+    number = _optional_int(ds, "InstanceNumber")
+    label = "one image" if number is None else f"image {number}"
+    photometric = str(ds.get("PhotometricInterpretation", ""))
+    if photometric not in _GRAY or int(ds.get("SamplesPerPixel", 1)) != 1:
+        raise UnsupportedImage(f"{label} is not gray but {photometric[:16]}")
+    bits = int(ds.BitsAllocated)
+    stored = int(ds.get("BitsStored", bits))
+    high_bit = int(ds.get("HighBit", stored - 1))
+    if bits not in (8, 16, 32) or not 0 < stored <= high_bit + 1 <= bits:
+        raise UnsupportedImage(
+            f"{label}: {stored} bits stored (high bit {high_bit}) of {bits} cannot be read"
+        )
+    # Bytes of big-endian OW are swapped in pairs (PS3.5 A.3), which only the decoder undoes.
+    swapped = transfer_syntax == ExplicitVRBigEndian and bits == 8
+    return ImageFile(
+        path=path,
+        study_uid=StudyUid(_uid(ds, "StudyInstanceUID")),
+        series_uid=SeriesUid(_uid(ds, "SeriesInstanceUID")),
+        sop_instance_uid=InstanceUid(_uid(ds, "SOPInstanceUID")),
+        sop_class_uid=_uid(ds, "SOPClassUID"),
+        modality=str(ds.get("Modality", "")),
+        instance_number=number,
+        layout=PixelLayout(
+            rows=int(ds.Rows),
+            columns=int(ds.Columns),
+            frames=int(ds.get("NumberOfFrames") or 1),
+            bits_allocated=bits,
+            bits_stored=stored,
+            high_bit=high_bit,
+            signed=int(ds.get("PixelRepresentation", 0)) == 1,
+            photometric=photometric,
+            transfer_syntax_uid=str(transfer_syntax),
+            padding=_optional_int(ds, "PixelPaddingValue"),
+            offset=None if swapped else offset,
+        ),
+    )
+
+
+def read_plane(ds: Dataset, label: str) -> Plane:
+    """Where a classic, single-frame image lies.
+
+    Raises:
+        UnsupportedImage: the header does not say, or says it wrongly.
+    """
+    position = numbers(ds, "ImagePositionPatient", 3)
+    orientation = numbers(ds, "ImageOrientationPatient", 6)
+    spacing = numbers(ds, "PixelSpacing", 2)
+    return plane_from(
+        label=label,
+        position=position,
+        orientation=orientation,
+        spacing=spacing,
+        thickness=numbers(ds, "SpacingBetweenSlices", 1) or numbers(ds, "SliceThickness", 1),
+        localizer="LOCALIZER" in (ds.get("ImageType") or ()),
+        phase="/".join(str(ds.get(keyword, "")) for keyword in _PHASE_KEYWORDS),
+    )
+
+
+def plane_from(
+    *,
+    label: str,
+    position: tuple[float, ...] | None,
+    orientation: tuple[float, ...] | None,
+    spacing: tuple[float, ...] | None,
+    thickness: tuple[float, ...] | None,
+    localizer: bool,
+    phase: str,
+) -> Plane:
+    """A plane, once every attribute is there.
+
+    Raises:
+        UnsupportedImage: naming the first that is not.
+    """
+    if position is None or orientation is None:
+        raise UnsupportedImage(f"{label} does not say where it lies in the patient")
+    if spacing is None or min(spacing) <= 0:
+        raise UnsupportedImage(f"{label} has no usable PixelSpacing")
+    x, y, z = position
+    r0, r1, r2, c0, c1, c2 = orientation
+    return Plane(
+        label=label,
+        position=(x, y, z),
+        orientation=(r0, r1, r2, c0, c1, c2),
+        spacing=(spacing[0], spacing[1]),
+        thickness=abs(thickness[0]) if thickness and thickness[0] else None,
+        localizer=localizer,
+        phase=phase,
+    )
+
+
+def read_rescale(ds: Dataset) -> Rescale:
+    """The Modality LUT module (PS3.3 C.11.1), or a Pixel Value Transformation item."""
+    tables = ds.get("ModalityLUTSequence")
+    kind = str(ds.get("RescaleType") or "") or None
+    if tables:
+        item = tables[0]
+        return Rescale(
+            kind=str(item.get("ModalityLUTType") or "") or None,
+            stated=True,
+            table=read_table(item, signed_input=int(ds.get("PixelRepresentation", 0)) == 1),
+        )
+    slope, intercept = numbers(ds, "RescaleSlope", 1), numbers(ds, "RescaleIntercept", 1)
+    return Rescale(
+        slope=slope[0] if slope else 1.0,
+        intercept=intercept[0] if intercept else 0.0,
+        kind=kind,
+        stated=slope is not None or intercept is not None,
+    )
+
+
+def read_table(item: Dataset, *, signed_input: bool) -> LookupTable:
+    """A LUT item (PS3.3 C.11.1.1.1): number of entries, first mapped value, bits."""
+    entries, first, bits = (int(value) for value in item.LUTDescriptor)
+    entries = entries % 65536 or 65536
+    if signed_input and first > 32767:
+        first -= 65536
+    elif not signed_input and first < 0:
+        first += 65536
+    data = item["LUTData"].value
+    if isinstance(data, bytes):
+        values = np.frombuffer(data, dtype="<u2")
+        if bits == 8 and len(data) <= entries + 1 < 2 * entries:
+            values = np.frombuffer(data, dtype="u1")
+    else:
+        values = np.atleast_1d(np.asarray(data, dtype=np.int64)) % 65536
+    if len(values) < entries:
+        raise UnsupportedImage("a lookup table holds fewer entries than it says")
+    return LookupTable(first=first, values=values[:entries].astype(np.float32), bits=bits)
+
+
+def numbers(ds: Dataset, keyword: str, count: int) -> tuple[float, ...] | None:
+    """The first `count` values of an attribute; None if there are fewer or one is no number."""
+    raw = ds.get(keyword)
+    if raw is None or raw == "":
+        return None
+    values = tuple(float(value) for value in np.atleast_1d(raw).tolist())
+    return values[:count] if len(values) >= count and np.all(np.isfinite(values)) else None
+
+
+def _optional_int(ds: Dataset, keyword: str) -> int | None:
+    value = ds.get(keyword)
+    return None if value is None or value == "" else int(value)
+
+
+def _uid(ds: Dataset, keyword: str) -> str:
+    try:
+        return checked_uid(str(ds.get(keyword, "")))
+    except InvalidUid as exc:
+        raise UnsupportedImage(f"an image has no usable {keyword}") from exc

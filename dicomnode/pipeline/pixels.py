@@ -1,0 +1,96 @@
+"""Stored pixels of a file, frame by frame, and their values in units."""
+
+import warnings
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import numpy.typing as npt
+from pydicom.pixels.utils import iter_pixels
+from pydicom.uid import UID, ExplicitVRBigEndian
+
+from dicomnode.domain.errors import UnsupportedImage
+from dicomnode.pipeline.frames import ImageFile, PixelLayout, Rescale
+
+Stored = npt.NDArray[np.integer]
+
+
+def read_stored(image: ImageFile, indices: Sequence[int]) -> Iterator[Stored]:
+    """Stored values of the frames `indices` (0-based, rising), each (rows, columns).
+
+    The array handed out may be overwritten by the next one.
+
+    Raises:
+        UnsupportedImage: pixels are cut short or cannot be decoded.
+    """
+    if image.layout.offset is not None:
+        yield from _native(image, image.layout.offset, indices)
+    else:
+        yield from _decoded(image, indices)
+
+
+def _native(image: ImageFile, offset: int, indices: Sequence[int]) -> Iterator[Stored]:
+    layout = image.layout
+    dtype = _native_dtype(layout)
+    buffer = np.empty((layout.rows, layout.columns), dtype=dtype)
+    raw = buffer.reshape(-1).view(np.uint8).data
+    try:
+        with image.path.open("rb", buffering=0) as file:
+            for index in indices:
+                file.seek(offset + index * layout.frame_bytes)
+                if file.readinto(raw) != layout.frame_bytes:
+                    raise UnsupportedImage(f"{image.label}: the pixel data is cut short")
+                yield _without_unused_bits(buffer, layout)
+    except OSError as exc:
+        raise UnsupportedImage(f"{image.label}: the file cannot be read") from exc
+
+
+def _native_dtype(layout: PixelLayout) -> np.dtype[np.integer]:
+    order = ">" if layout.transfer_syntax_uid == ExplicitVRBigEndian else "<"
+    return np.dtype(f"{order}{'i' if layout.signed else 'u'}{layout.bits_allocated // 8}")
+
+
+def _without_unused_bits(stored: Stored, layout: PixelLayout) -> Stored:
+    """Only the bits that are stored, sign extended (PS3.5 8.1.1).
+
+    Old files keep overlays in the others.
+    """
+    above = layout.bits_allocated - 1 - layout.high_bit
+    unused = layout.bits_allocated - layout.bits_stored
+    if unused == 0:
+        return stored
+    # Shifting up drops what lies above; shifting down brings zeros or, if signed, the sign.
+    np.left_shift(stored, above, out=stored)
+    np.right_shift(stored, unused, out=stored)
+    return stored
+
+
+def _decoded(image: ImageFile, indices: Sequence[int]) -> Iterator[Stored]:
+    decoder = iter_pixels(image.path, indices=indices, raw=True)
+    expected = (image.layout.rows, image.layout.columns)
+    for _ in indices:
+        try:
+            with warnings.catch_warnings():
+                # Values of the header may stand in pydicom's warnings, and nobody would see them.
+                warnings.simplefilter("ignore")
+                stored = next(decoder)
+        # Codecs raise whatever their C code was wrapped in; all of it means the same here.
+        except Exception as exc:
+            name = UID(image.layout.transfer_syntax_uid).name
+            raise UnsupportedImage(
+                f"{image.label}: the pixels cannot be decoded ({name}; {type(exc).__name__})"
+            ) from exc
+        if stored.shape != expected:
+            raise UnsupportedImage(
+                f"{image.label}: decoded to {stored.shape}, but the header says {expected}"
+            )
+        yield stored
+
+
+def rescale_into(target: npt.NDArray[np.float32], stored: Stored, rescale: Rescale) -> None:
+    """Write `stored` in units into `target`, both (rows, columns)."""
+    if rescale.table is not None:
+        target[...] = rescale.table.apply(stored)
+        return
+    np.multiply(stored, np.float32(rescale.slope), out=target)
+    if rescale.intercept:
+        target += np.float32(rescale.intercept)

@@ -1,0 +1,142 @@
+"""A projection radiograph to a `Volume` of one slice.
+
+The grid of a radiograph is its own plane, not the patient: x runs along rows, y along columns,
+the origin is the centre of the first pixel, and there is no frame of reference.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from pydicom.dataset import Dataset
+
+from dicomnode.domain.errors import UnsupportedImage
+from dicomnode.domain.volumes import Grid, Volume
+from dicomnode.pipeline.detector import PixelSize, read_pixel_size
+from dicomnode.pipeline.display import Stretch, Values, read_voi
+from dicomnode.pipeline.frames import ImageFile
+from dicomnode.pipeline.headers import RADIOGRAPH_KEYWORDS, numbers, read_header, read_rescale
+from dicomnode.pipeline.pixels import Stored, read_stored, rescale_into
+
+_CROSS_SECTIONAL = ("CT", "MR", "PT", "NM")
+_FRONTAL = ("PA", "AP")
+
+
+def is_radiograph(path: Path) -> bool:
+    """True for a single image without a place in the patient, unless its modality needs one.
+
+    Raises:
+        UnsupportedImage: no image this node can read.
+    """
+    ds, image = read_header(path, RADIOGRAPH_KEYWORDS)
+    return (
+        image.layout.frames == 1
+        and "ImagePositionPatient" not in ds
+        and image.modality not in _CROSS_SECTIONAL
+    )
+
+
+def read_radiograph(path: Path) -> Volume:
+    """A radiograph (CR, DX, or a secondary capture of one) as 0 (dark, air) to 1.
+
+    Values run through the Modality LUT or rescale, then the VOI LUT or window of the header, else
+    from the darkest to the brightest value; MONOCHROME1 is inverted (PS3.3 C.7.6.3.1.2).
+
+    Raises:
+        UnsupportedImage: several frames, colour, or pixels that cannot be decoded.
+    """
+    ds, image = read_header(path, RADIOGRAPH_KEYWORDS)
+    return _volume(ds, image, ())
+
+
+def read_radiograph_among(paths: Sequence[Path]) -> Volume:
+    """The only radiograph of a series, or the only frontal one (ViewPosition PA or AP).
+
+    Raises:
+        UnsupportedImage: there is not exactly one, or it cannot be read.
+    """
+    headers = [read_header(path, RADIOGRAPH_KEYWORDS) for path in paths]
+    if len(headers) == 1:
+        return _volume(*headers[0], ())
+    frontal = [header for header in headers if header[0].get("ViewPosition") in _FRONTAL]
+    if len(frontal) != 1:
+        raise UnsupportedImage(
+            f"{len(headers)} radiographs in one series, {len(frontal)} of them frontal by "
+            "ViewPosition (PA, AP): which one is meant cannot be told"
+        )
+    ds, image = frontal[0]
+    others = f"{image.label} was read, the only frontal one of {len(headers)} in its series"
+    return _volume(ds, image, (others,))
+
+
+def _volume(ds: Dataset, image: ImageFile, warnings: tuple[str, ...]) -> Volume:
+    if image.layout.frames != 1:
+        raise UnsupportedImage(f"{image.label} has {image.layout.frames} frames")
+    size = read_pixel_size(ds)
+    brightness, display_warnings = _brightness(ds, image)
+    return Volume(
+        study_uid=image.study_uid,
+        series_uid=image.series_uid,
+        modality=image.modality,
+        array=brightness,
+        grid=_grid(image, size),
+        frames=(image.source(0),),
+        warnings=(*warnings, *size.warnings, *display_warnings, *_orientation_warnings(ds)),
+    )
+
+
+def _grid(image: ImageFile, size: PixelSize) -> Grid:
+    between_rows, between_columns = size.spacing
+    affine = np.zeros((4, 4))
+    affine[0, 2], affine[1, 1], affine[2, 0], affine[3, 3] = between_columns, between_rows, 1.0, 1.0
+    return Grid(
+        affine_lps_mm=affine,
+        shape=(1, image.layout.rows, image.layout.columns),
+        frame_of_reference_uid=None,
+        calibrated=size.calibrated,
+    )
+
+
+def _brightness(ds: Dataset, image: ImageFile) -> tuple[Values, tuple[str, ...]]:
+    """(1, rows, columns), 0 to 1."""
+    layout = image.layout
+    rescale = read_rescale(ds)
+    (stored,) = read_stored(image, [0])
+    values = np.empty((layout.rows, layout.columns), dtype=np.float32)
+    rescale_into(values, stored, rescale)
+    signed = layout.signed or rescale.intercept < 0
+    voi, warnings = read_voi(ds, signed_values=signed)
+    if voi is None:
+        brightness = _stretch(values, stored, ds).apply(values)
+        warnings = (*warnings, "no window in the header: stretched from darkest to brightest")
+    else:
+        brightness = voi.apply(values)
+    if layout.photometric == "MONOCHROME1":
+        brightness = 1 - brightness
+    if ds.get("PresentationIntentType") == "FOR PROCESSING":
+        warnings = (*warnings, "the image is meant for processing, not for presentation")
+    array = np.ascontiguousarray(brightness[np.newaxis], dtype=np.float32)
+    array.flags.writeable = False
+    return array, warnings
+
+
+def _stretch(values: Values, stored: Stored, ds: Dataset) -> Stretch:
+    """Over all values but the padding (PS3.3 C.7.5.1.1.2)."""
+    padding = numbers(ds, "PixelPaddingValue", 1)
+    inside = np.ones(stored.shape, dtype=np.bool_)
+    if padding is not None:
+        limit = numbers(ds, "PixelPaddingRangeLimit", 1) or padding
+        inside = (stored < min(padding + limit)) | (stored > max(padding + limit))
+    shown = values[inside] if inside.any() else values
+    return Stretch(lowest=float(shown.min()), highest=float(shown.max()))
+
+
+def _orientation_warnings(ds: Dataset) -> tuple[str, ...]:
+    """A frontal radiograph is shown with the patient's left at the viewer's right (L, F)."""
+    orientation = tuple(str(part) for part in ds.get("PatientOrientation") or ())
+    if ds.get("ViewPosition") not in _FRONTAL or len(orientation) != 2 or orientation == ("L", "F"):
+        return ()
+    shown = "\\".join(part[:4] for part in orientation)
+    return (
+        f"PatientOrientation is {shown}, not L\\F: left and right or up and down are exchanged",
+    )
