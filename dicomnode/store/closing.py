@@ -4,8 +4,9 @@ from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, func, insert, select, update
 
 from dicomnode.domain.events import Event, EventName
 from dicomnode.domain.identifiers import SeriesUid, StudyUid
@@ -36,42 +37,24 @@ class OpenStudy:
 
 def open_studies(database: Database) -> tuple[OpenStudy, ...]:
     """Every study with new instances."""
-    query = select(StudyRow).where(StudyRow.new_instances > 0)
-    with database.reading() as connection:
-        rows = connection.execute(query).all()
-        busy = _busy_associations(connection, [row.study_uid for row in rows])
-        senders = _senders(connection, [row.study_uid for row in rows])
-    return tuple(
-        OpenStudy(
-            study_uid=StudyUid(row.study_uid),
-            series_uid=None,
-            evidence=Evidence(
-                received_instances=row.instance_count,
-                new_instances=row.new_instances,
-                first_new_at=row.first_new_at,
-                last_new_at=row.last_new_at,
-                open_associations=busy.get(row.study_uid, 0),
-                required_series_present=None,
-                expected_instances=row.expected_instances,
-            ),
-            expected_asked_at=row.expected_asked_at,
-            calling_aes=senders.get(row.study_uid, frozenset()),
-        )
-        for row in rows
-    )
+    return _open(database, StudyRow)
 
 
 def open_series(database: Database) -> tuple[OpenStudy, ...]:
     """Every series with new instances, for rules that need only a series."""
-    query = select(SeriesRow).where(SeriesRow.new_instances > 0)
+    return _open(database, SeriesRow)
+
+
+def _open(database: Database, table: type[StudyRow | SeriesRow]) -> tuple[OpenStudy, ...]:
     with database.reading() as connection:
-        rows = connection.execute(query).all()
-        busy = _busy_associations(connection, [row.study_uid for row in rows])
-        senders = _senders(connection, [row.study_uid for row in rows])
+        rows = connection.execute(select(table).where(table.new_instances > 0)).all()
+        studies = [row.study_uid for row in rows]
+        busy = _busy_associations(connection, studies)
+        senders = _senders(connection, studies)
     return tuple(
         OpenStudy(
             study_uid=StudyUid(row.study_uid),
-            series_uid=SeriesUid(row.series_uid),
+            series_uid=SeriesUid(row.series_uid) if table is SeriesRow else None,
             evidence=Evidence(
                 received_instances=row.instance_count,
                 new_instances=row.new_instances,
@@ -79,13 +62,19 @@ def open_series(database: Database) -> tuple[OpenStudy, ...]:
                 last_new_at=row.last_new_at,
                 open_associations=busy.get(row.study_uid, 0),
                 required_series_present=None,
-                expected_instances=None,
+                expected_instances=_expected(row) if table is StudyRow else None,
             ),
-            expected_asked_at=None,
+            expected_asked_at=row.expected_asked_at if table is StudyRow else None,
             calling_aes=senders.get(row.study_uid, frozenset()),
         )
         for row in rows
     )
+
+
+def _expected(row: Row[Any]) -> int | None:
+    """The sender's count, if it was given after the last image came."""
+    current = row.expected_asked_at is not None and row.expected_asked_at >= row.last_new_at
+    return row.expected_instances if current else None
 
 
 def _busy_associations(connection: Connection, studies: Collection[str]) -> Mapping[str, int]:
@@ -116,21 +105,20 @@ def _senders(connection: Connection, studies: Collection[str]) -> Mapping[str, f
 
 
 def record_expected(
-    database: Database, study_uid: StudyUid, expected: int | None, now: datetime
+    database: Database, study: OpenStudy, expected: int | None, now: datetime
 ) -> None:
     """Keep what the sender answered when asked how many instances the study has."""
+    uid = study.study_uid
     with database.writing() as connection:
         connection.execute(
             update(StudyRow)
-            .where(StudyRow.study_uid == study_uid)
+            .where(StudyRow.study_uid == uid)
             .values(expected_instances=expected, expected_asked_at=now)
         )
-        facts = {"expected_instances": expected}
-        write_events(
-            connection,
-            [Event(name=EventName.COUNT_ASKED, study_uid=study_uid, facts=facts)],
-            now,
-        )
+        if expected != study.evidence.expected_instances or study.expected_asked_at is None:
+            facts = {"expected_instances": expected}
+            asked = Event(name=EventName.COUNT_ASKED, study_uid=uid, facts=facts)
+            write_events(connection, [asked], now)
 
 
 def series_facts(database: Database, study_uid: StudyUid) -> Mapping[SeriesUid, SeriesFacts]:
@@ -295,14 +283,13 @@ def _held_by(study_uid: str, series_uid: str, number: int) -> ColumnElement[bool
     return (InstanceRow.study_uid == study_uid) & (InstanceRow.study_revision <= number)
 
 
-def _facts(row: object, instance_count: int) -> SeriesFacts:
-    header = row.header  # type: ignore[attr-defined]
+def _facts(row: Row[Any], instance_count: int) -> SeriesFacts:
     return SeriesFacts(
-        series_uid=SeriesUid(row.series_uid),  # type: ignore[attr-defined]
-        study_uid=StudyUid(row.study_uid),  # type: ignore[attr-defined]
-        modality=row.modality,  # type: ignore[attr-defined]
+        series_uid=SeriesUid(row.series_uid),
+        study_uid=StudyUid(row.study_uid),
+        modality=row.modality,
         instance_count=instance_count,
-        values={keyword: tuple(texts) for keyword, texts in header.items()},
+        values={keyword: tuple(texts) for keyword, texts in row.header.items()},
     )
 
 

@@ -1,8 +1,7 @@
 """Jobs: made by matching, moved from state to state, each move in one commit with its event."""
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime
 
 from sqlalchemy import Connection, select, update
@@ -19,7 +18,7 @@ from dicomnode.store.events import write_events
 from dicomnode.store.tables import JobRow, ResultRow, RevisionRow, RuleSetRow
 from dicomnode.store.upsert import insert_new
 
-FINAL_FAILURES = (JobState.REFUSED, JobState.FAILED, JobState.CANCELLED)
+UNFINISHED = (JobState.QUEUED, JobState.RUNNING)
 
 
 def save_rule_set(database: Database, digest: str, text: str, now: datetime) -> None:
@@ -65,7 +64,14 @@ def record_match(
             )
             known = _known_jobs(connection, jobs)
             rows = [
-                _job_row(connection, revision_id, snapshot.study_uid, job, match, digest, now)
+                {
+                    "id": job,
+                    "revision_id": revision_id,
+                    "input_digest": digest,
+                    "predecessor_id": _predecessor(connection, snapshot.study_uid, match),
+                    "created_at": now,
+                    **_job_values(snapshot.study_uid, match),
+                }
                 for job, (match, digest) in jobs.items()
                 if job not in known
             ]
@@ -79,29 +85,16 @@ def _known_jobs(connection: Connection, jobs: Mapping[JobId, object]) -> frozens
     return frozenset(connection.scalars(select(JobRow.id).where(JobRow.id.in_(jobs))))
 
 
-def _job_row(
-    connection: Connection,
-    revision_id: int,
-    study_uid: StudyUid,
-    job: JobId,
-    match: Match,
-    input_digest: str,
-    now: datetime,
-) -> dict[str, object]:
+def _job_values(study_uid: StudyUid, match: Match) -> dict[str, object]:
     return {
-        "id": job,
-        "revision_id": revision_id,
         "study_uid": study_uid,
         "rule_name": match.rule_name,
         "rule_set_digest": match.ruleset_digest,
         "algorithm": match.algorithm,
         "inputs": dict(match.inputs),
-        "input_digest": input_digest,
         "priority": match.priority.value,
         "destinations": list(match.destinations),
         "state": JobState.QUEUED.value,
-        "predecessor_id": _predecessor(connection, study_uid, match),
-        "created_at": now,
     }
 
 
@@ -151,7 +144,7 @@ def _verdict_json(verdict: RuleVerdict) -> dict[str, object]:
         "rule": verdict.rule_name,
         "reason": verdict.reason,
         "conditions": [asdict(condition) for condition in verdict.conditions],
-        "matches": [json.loads(json.dumps(dict(match.inputs))) for match in verdict.matches],
+        "matches": [dict(match.inputs) for match in verdict.matches],
     }
 
 
@@ -215,21 +208,17 @@ def start_job(
     database: Database, job: JobId, *, device: str, deadline: datetime, now: datetime
 ) -> bool:
     """Mark a job as running; False if a person cancelled it or it has ended already."""
-    startable = [JobState.QUEUED.value, JobState.RUNNING.value]
     return _move(
         database,
-        job,
-        startable,
-        {
+        Event(name=EventName.JOB_STARTED, job_id=job, facts={"device": device}),
+        now,
+        from_states=UNFINISHED,
+        values={
             "state": JobState.RUNNING.value,
             "started_at": now,
             "device": device,
             "deadline_at": deadline,
-            "reason": "",
-            "error": "",
         },
-        Event(name=EventName.JOB_STARTED, job_id=job, facts={"device": device}),
-        now,
     )
 
 
@@ -241,11 +230,10 @@ def end_job_by_error(
     kind, reason = type(error).__name__, str(error)
     _move(
         database,
-        job,
-        [JobState.QUEUED.value, JobState.RUNNING.value],
-        {"state": state.value, "finished_at": now, "reason": reason, "error": kind},
         Event(name=name, job_id=job, facts={"error": kind, "reason": reason}),
         now,
+        from_states=UNFINISHED,
+        values={"state": state.value, "finished_at": now, "reason": reason, "error": kind},
     )
 
 
@@ -295,12 +283,12 @@ def rerun_job(database: Database, job: JobId, now: datetime) -> None:
     Raises:
         StudyError: the job does not exist or has not ended.
     """
-    done = [state.value for state in JobState if state.is_final]
     moved = _move(
         database,
-        job,
-        done,
-        {
+        Event(name=EventName.JOB_RERUN, job_id=job),
+        now,
+        from_states=[state for state in JobState if state.is_final],
+        values={
             "state": JobState.QUEUED.value,
             "run": JobRow.run + 1,
             "attempt": 1,
@@ -308,8 +296,6 @@ def rerun_job(database: Database, job: JobId, now: datetime) -> None:
             "error": "",
             "finished_at": None,
         },
-        Event(name=EventName.JOB_RERUN, job_id=job),
-        now,
     )
     if not moved:
         raise StudyError(f"job {job} does not exist or has not ended; cancel it first")
@@ -323,11 +309,10 @@ def dismiss_job(database: Database, job: JobId, now: datetime) -> None:
     """
     moved = _move(
         database,
-        job,
-        [state.value for state in FINAL_FAILURES],
-        {"state": JobState.DISMISSED.value},
         Event(name=EventName.JOB_DISMISSED, job_id=job),
         now,
+        from_states=[JobState.REFUSED, JobState.FAILED, JobState.CANCELLED],
+        values={"state": JobState.DISMISSED.value},
     )
     if not moved:
         raise StudyError(f"job {job} does not exist or did not fail")
@@ -339,13 +324,13 @@ def cancel_job(database: Database, job: JobId, now: datetime) -> None:
     Raises:
         StudyError: the job does not exist or has ended.
     """
+    reason = "cancelled by a person"
     moved = _move(
         database,
-        job,
-        [JobState.QUEUED.value, JobState.RUNNING.value],
-        {"state": JobState.CANCELLED.value, "finished_at": now, "reason": "cancelled by a person"},
         Event(name=EventName.JOB_CANCELLED, job_id=job),
         now,
+        from_states=UNFINISHED,
+        values={"state": JobState.CANCELLED.value, "finished_at": now, "reason": reason},
     )
     if not moved:
         raise StudyError(f"job {job} does not exist or has ended")
@@ -353,21 +338,21 @@ def cancel_job(database: Database, job: JobId, now: datetime) -> None:
 
 def _move(
     database: Database,
-    job: JobId,
-    from_states: Sequence[str],
-    values: Mapping[str, object],
     event: Event,
     now: datetime,
+    *,
+    from_states: Sequence[JobState],
+    values: Mapping[str, object],
 ) -> bool:
+    """Change the row of the event's job if it stands in one of `from_states`; say if it did."""
     with database.writing() as connection:
         moved = connection.execute(
             update(JobRow)
-            .where(JobRow.id == job, JobRow.state.in_(from_states))
+            .where(JobRow.id == event.job_id, JobRow.state.in_([one.value for one in from_states]))
             .values(**values)
             .returning(JobRow.study_uid)
         ).scalar_one_or_none()
         if moved is None:
             return False
-        told = Event(name=event.name, study_uid=StudyUid(moved), job_id=job, facts=event.facts)
-        write_events(connection, [told], now)
+        write_events(connection, [replace(event, study_uid=StudyUid(moved))], now)
         return True

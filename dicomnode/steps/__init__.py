@@ -1,0 +1,1 @@
+"""What each step of `dicomnode.flow` does: rooms and store put together, no engine."""

@@ -1,0 +1,125 @@
+"""From bytes on disk to a closed revision."""
+
+from datetime import timedelta
+
+from dicomnode.assembly.closing import Closed, decide
+from dicomnode.assembly.headers import read_header
+from dicomnode.deliver.read_back import count_instances
+from dicomnode.domain.errors import DeliveryError, InstanceUnreadable, InvalidUid
+from dicomnode.domain.matching import Scope
+from dicomnode.rules.matching import requirements_met
+from dicomnode.settings import CountQuery
+from dicomnode.steps.node import Node
+from dicomnode.store.closing import (
+    OpenStudy,
+    close_study,
+    open_series,
+    open_studies,
+    record_expected,
+    series_facts,
+    with_requirements,
+)
+from dicomnode.store.indexing import (
+    Indexed,
+    LandedInstance,
+    Unreadable,
+    index_instances,
+    landed_instances,
+)
+
+BATCH = 200
+ASK_AGAIN = timedelta(seconds=60)
+
+
+def index_landed(node: Node) -> int:
+    """Read the headers of what has landed; return how many instances left that state."""
+    landed = landed_instances(node.database, BATCH)
+    if not landed:
+        return 0
+    read = [_read(one) for one in landed]
+    index_instances(
+        node.database,
+        [one for one in read if isinstance(one, Indexed)],
+        [one for one in read if isinstance(one, Unreadable)],
+        node.clock(),
+    )
+    return len(landed)
+
+
+def _read(landed: LandedInstance) -> Indexed | Unreadable:
+    try:
+        header = read_header(landed.path)
+    except (InstanceUnreadable, InvalidUid) as exc:
+        return Unreadable(landed=landed, reason=str(exc))
+    if header.sop_instance_uid != landed.sop_instance_uid:
+        reason = "the data set's SOPInstanceUID is not the one it was announced under"
+        return Unreadable(landed=landed, reason=reason)
+    return Indexed(landed=landed, header=header)
+
+
+def close_ready(node: Node) -> tuple[int, ...]:
+    """Close every study and series whose evidence says that it is whole; return the revisions."""
+    ready = list(open_studies(node.database))
+    if any(rule.enabled and rule.scope is Scope.SERIES for rule in node.rules.refresh().rules):
+        ready += open_series(node.database)
+    closed = [_close_if_whole(node, study) for study in ready]
+    return tuple(revision for revision in closed if revision is not None)
+
+
+def _close_if_whole(node: Node, study: OpenStudy) -> int | None:
+    known = study
+    if not study.evidence.open_associations:
+        known = with_requirements(study, _requirements(node, study))
+    now = node.clock()
+    decision = decide(known.evidence, node.settings.assembly, now)
+    if not isinstance(decision, Closed):
+        return None
+    return close_study(node.database, known, decision.reason, now)
+
+
+def _requirements(node: Node, study: OpenStudy) -> bool | None:
+    facts = series_facts(node.database, study.study_uid)
+    if study.series_uid is not None:
+        facts = {study.series_uid: facts[study.series_uid]}
+    return requirements_met(
+        node.rules.refresh(),
+        facts.values(),
+        calling_aes=study.calling_aes,
+        scope=Scope.STUDY if study.series_uid is None else Scope.SERIES,
+        needs={name: known.needs for name, known in node.algorithms.items()},
+    )
+
+
+def ask_counts(node: Node) -> int:
+    """Ask senders how many instances their open studies have; return how many were asked for.
+
+    Runs beside `close_ready`, never in it: a sender that does not answer holds up nobody.
+    """
+    asked = 0
+    for study in open_studies(node.database):
+        query = _query_for(node, study)
+        if query is not None and _should_ask(node, study):
+            record_expected(node.database, study, _count(node, study, query), node.clock())
+            asked += 1
+    return asked
+
+
+def _should_ask(node: Node, study: OpenStudy) -> bool:
+    now = node.clock()
+    if (now - study.evidence.last_new_at).total_seconds() < node.settings.assembly.released_s:
+        return False
+    asked = study.expected_asked_at
+    return asked is None or asked < study.evidence.last_new_at or now - asked > ASK_AGAIN
+
+
+def _count(node: Node, study: OpenStudy, query: CountQuery) -> int | None:
+    try:
+        return count_instances(study.study_uid, query, own_ae=node.settings.ae_title)
+    except DeliveryError:
+        # Not known is an answer too: then the quiet period decides.
+        return None
+
+
+def _query_for(node: Node, study: OpenStudy) -> CountQuery | None:
+    queries = node.settings.assembly.count_queries
+    return next((query for query in queries if query.calling_ae in study.calling_aes), None)

@@ -1,0 +1,27 @@
+"""What steps work with."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from dicomnode.domain.events import Event
+from dicomnode.pipeline.discovery import Known
+from dicomnode.rules.watching import WatchedRules
+from dicomnode.settings import Settings
+from dicomnode.store.database import Database
+from dicomnode.store.events import log_event
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """The parts every step is given; built once in `dicomnode.app`."""
+
+    settings: Settings
+    database: Database
+    clock: Callable[[], datetime]
+    rules: WatchedRules
+    algorithms: Mapping[str, Known]
+
+    def log(self, event: Event) -> None:
+        """Write one event."""
+        log_event(self.database, event, self.clock())
