@@ -1,1 +1,1 @@
-"""assembly"""
+"""What arrived, and when it is whole: `headers` reads instances, `closing` decides."""

@@ -14,9 +14,13 @@ from dicomnode.rules.model import (
     Test,
 )
 from dicomnode.rules.patterns import fault_of_pattern
-from dicomnode.rules.subjects import ORIENTATIONS, kind_of_keyword
+from dicomnode.rules.subjects import ORIENTATIONS, SERIES_WORDS, STUDY_WORDS, kind_of_keyword
 from dicomnode.rules.toml_source import Path, TomlSource, suggestion
 
+_PLACES = {
+    **dict.fromkeys(STUDY_WORDS, "[rule.study] or [[rule.raise]]"),
+    **dict.fromkeys(SERIES_WORDS, "a [rule.series.…] table"),
+}
 _TESTS = {test.value: test for test in Test}
 
 
@@ -58,6 +62,9 @@ def _subjects(
     subjects: list[Subject] = []
     for name in (part.strip() for part in key.split(" or ")):
         kind = words.get(name)
+        if kind is None and (place := _PLACES.get(name)):
+            source.fault(path, f"'{name}' cannot stand here; it belongs in {place}")
+            return None
         if kind is None:
             try:
                 kind = kind_of_keyword(name)
