@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
-from monai.networks.blocks import Convolution
+from monai.networks.blocks.convolutions import Convolution
 from monai.networks.layers.factories import Conv, Pool
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 __all__ = ["PHNN"]
 
@@ -46,6 +45,7 @@ class PHNN(nn.Module):
         spatial_dims: int,
         in_channels: int,
         out_channels: int,
+        *,
         features: Sequence[int] = (16, 32, 64, 96, 128),
         convolutions: Sequence[int] = (2, 2, 2, 2, 2),
         norm: str | tuple[str, dict[str, object]] = "batch",
@@ -83,7 +83,7 @@ class PHNN(nn.Module):
             x = stage(x if index == 0 else self.pool(x))
             logits = side(x)
             if logits.shape[2:] != size:
-                logits = F.interpolate(logits, size=size, mode=mode, align_corners=False)
+                logits = functional.interpolate(logits, size=size, mode=mode, align_corners=False)
             own.append(logits)
         return own
 
@@ -101,10 +101,3 @@ class PHNN(nn.Module):
         """Return every stage's logits in training mode, the last stage's in evaluation mode."""
         outputs = self.progressive_outputs(x)
         return outputs if self.training else outputs[-1]
-
-    def __call__(self, x: Tensor) -> Tensor | list[Tensor]:
-        result: Tensor | list[Tensor] = super().__call__(x)
-        return result
-
-
-def _unused(_: torch.Tensor) -> None: ...

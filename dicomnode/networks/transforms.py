@@ -1,0 +1,302 @@
+"""Transforms that bundles name beside MONAI's own: to a working grid, and back onto the CT's.
+
+A volume may come with its axes in any order, reversed or oblique. `ToWorkingGridd` reads it once,
+through its affine, onto an upright grid of fixed spacing; `OntoImageGridd` brings class
+probabilities back onto the CT's own voxels and decides there, so that borders stay smooth.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from monai.config.type_definitions import KeysCollection
+from monai.data.meta_tensor import MetaTensor
+from monai.transforms.transform import MapTransform
+from scipy import ndimage
+from torch import Tensor
+from torch.nn import functional
+
+__all__ = ["KeepLargestPartsd", "OntoImageGridd", "ToWorkingGridd", "WindowToUnitd"]
+
+INPUT_AFFINE = "input_affine"
+INPUT_SHAPE = "input_shape"
+"""Where `ToWorkingGridd` notes, in the image's meta data, the grid that the CT came on."""
+
+_SLAB = 16
+"""Slices that are mapped back at a time: bounds the memory that a fine, long CT takes."""
+
+
+def _affine_of(image: Tensor) -> Tensor:
+    if not isinstance(image, MetaTensor):
+        raise TypeError("the image must be a MetaTensor: its affine says where the patient is")
+    affine = torch.as_tensor(image.affine, dtype=torch.float64, device="cpu")
+    return affine.reshape(-1, 4, 4)[0]
+
+
+def _smoothed(volume: Tensor, sigma: Sequence[float]) -> Tensor:
+    """Return `(1, 1, i, j, k)` after a Gaussian along each axis; sigma in voxels."""
+    for axis, width in enumerate(sigma):
+        if width < 0.25:
+            continue
+        reach = max(1, math.ceil(2.5 * width))
+        at = torch.arange(-reach, reach + 1, dtype=torch.float32)
+        kernel = torch.exp(-0.5 * (at / width) ** 2)
+        shape, pad = [1, 1, 1, 1, 1], [0, 0, 0, 0, 0, 0]
+        shape[2 + axis] = len(kernel)
+        pad[2 * (2 - axis)] = pad[2 * (2 - axis) + 1] = reach
+        padded = functional.pad(volume, pad, mode="replicate")
+        volume = functional.conv3d(padded, (kernel / kernel.sum()).view(shape))
+    return volume
+
+
+def _sampling(points_to_index: Tensor, shape: Sequence[int]) -> Tensor:
+    """Return the `(3, 4)` matrix for grid_sample from one mapping output index to input index.
+
+    Takes indices `(i, j, k)` of the output and gives normalised `(k, j, i)` of the input.
+    """
+    rows = []
+    for axis in (2, 1, 0):
+        row = points_to_index[axis].clone()
+        row = row * 2 / shape[axis]
+        row[3] += 1 / shape[axis] - 1
+        rows.append(row)
+    return torch.stack(rows)
+
+
+def _sample(volume: Tensor, matrix: Tensor, first: int, shape: Sequence[int]) -> Tensor:
+    """Return `(1, C, *shape)`: the volume read at output indices, axis 0 starting at `first`."""
+    matrix = matrix.to(torch.float32)
+    i, j, k = (torch.arange(n, dtype=torch.float32) for n in shape)
+    i = i + first
+    grid = (
+        i[:, None, None, None] * matrix[:, 0]
+        + j[None, :, None, None] * matrix[:, 1]
+        + k[None, None, :, None] * matrix[:, 2]
+        + matrix[:, 3]
+    )
+    return functional.grid_sample(volume, grid[None], padding_mode="zeros", align_corners=False)
+
+
+class ToWorkingGridd(MapTransform):
+    """Read a CT `(1, i, j, k)` onto an upright RAS grid `(1, x, y, z)` of fixed spacing.
+
+    The grid covers the whole volume; what the volume does not cover is `fill`. Where the new
+    spacing is coarser, the volume is smoothed first, so that noise does not alias. A CT whose
+    grid would exceed `max_voxels` is refused.
+
+    Args:
+        keys: images to read.
+        spacing: millimetres along x (to the right), y (to the front), z (to the head).
+        fill: HU outside the volume; darker values (-3024, -2048) become this too.
+        max_voxels: the largest working grid.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        *,
+        spacing: Sequence[float] = (2.0, 2.0, 3.0),
+        fill: float = -1024.0,
+        max_voxels: int = 40_000_000,
+        allow_missing_keys: bool = False,
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.spacing = tuple(float(value) for value in spacing)
+        self.fill = fill
+        self.max_voxels = max_voxels
+
+    def __call__(self, data: Mapping[Hashable, Tensor]) -> dict[Hashable, Tensor]:
+        """Return the dictionary with the images on their working grids."""
+        result = dict(data)
+        for key in self.key_iterator(result):
+            result[key] = self.upright(result[key])
+        return result
+
+    def upright(self, image: Tensor) -> MetaTensor:
+        """Return one image on its working grid."""
+        affine = _affine_of(image)
+        shape = image.shape[1:]
+        corners = torch.tensor(
+            [[i, j, k, 1.0] for i in (0, 1) for j in (0, 1) for k in (0, 1)], dtype=torch.float64
+        )
+        corners[:, :3] = corners[:, :3] * torch.tensor(shape, dtype=torch.float64) - 0.5
+        world = (corners @ affine.T)[:, :3]
+        low, high = world.amin(0), world.amax(0)
+        step = torch.tensor(self.spacing, dtype=torch.float64)
+        size = [max(1, int(n)) for n in torch.ceil((high - low) / step - 1e-3)]
+        if math.prod(size) > self.max_voxels:
+            raise ValueError(f"a working grid of {size} voxels is too large")
+        upright = torch.diag(torch.cat((step, torch.ones(1, dtype=torch.float64))))
+        centre = (low + high) / 2
+        upright[:3, 3] = centre - step * (torch.tensor(size, dtype=torch.float64) - 1) / 2
+        to_index = torch.linalg.inv(affine) @ upright
+        # how many input voxels one working step spans along each input axis
+        span = to_index[:3, :3].abs().amax(1)
+        sigma = [0.5 * math.sqrt(max(float(s) ** 2 - 1.0, 0.0)) * 0.85 for s in span]
+        volume = image.as_subclass(Tensor)[None].to(device="cpu", dtype=torch.float32)
+        volume = _smoothed((volume - self.fill).clamp(min=0.0), sigma)
+        read = _sample(volume, _sampling(to_index, shape), 0, size)[0] + self.fill
+        meta = {INPUT_AFFINE: affine.clone(), INPUT_SHAPE: torch.tensor(shape)}
+        return MetaTensor(read, affine=upright, meta=meta)
+
+
+class WindowToUnitd(MapTransform):
+    """Clip to `low`..`high` and scale to -1..1."""
+
+    def __init__(
+        self, keys: KeysCollection, low: float, high: float, allow_missing_keys: bool = False
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.low, self.high = low, high
+
+    def __call__(self, data: Mapping[Hashable, Tensor]) -> dict[Hashable, Tensor]:
+        """Return the dictionary with the images scaled."""
+        result = dict(data)
+        for key in self.key_iterator(result):
+            clipped = result[key].clamp(self.low, self.high)
+            result[key] = (clipped - self.low) * (2.0 / (self.high - self.low)) - 1.0
+        return result
+
+
+def _parts(mask: npt.NDArray[np.bool_], smallest: int, fraction: float) -> npt.NDArray[np.bool_]:
+    """Return the largest part and those of at least `fraction` of it, if big enough at all."""
+    labelled, count = ndimage.label(mask)
+    if count == 0:
+        return mask
+    sizes = np.bincount(labelled.ravel())
+    sizes[0] = 0
+    keep = sizes >= max(smallest, fraction * sizes.max())
+    return np.asarray(keep[labelled])
+
+
+class KeepLargestPartsd(MapTransform):
+    """Clean class probabilities `(C, x, y, z)`, class 0 the background, on the working grid.
+
+    Of the foreground, parts below `foreground_fraction` of the largest go; then, of every class,
+    parts below `class_fraction` of its largest; then parts below `smallest_ml`. Holes that no
+    background path leaves are filled. Only voxels that change class are touched, the
+    probabilities at the borders stay as they were.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        *,
+        foreground_fraction: float = 0.03,
+        class_fraction: float = 0.15,
+        smallest_ml: float = 3.0,
+        image_key: str = "image",
+        allow_missing_keys: bool = False,
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.image_key = image_key
+        self.foreground_fraction = foreground_fraction
+        self.class_fraction = class_fraction
+        self.smallest_ml = smallest_ml
+
+    def __call__(self, data: Mapping[Hashable, Tensor]) -> dict[Hashable, Tensor]:
+        """Return the dictionary with the probabilities cleaned."""
+        result = dict(data)
+        affine = _affine_of(result[self.image_key])
+        voxel_ml = float(torch.linalg.det(affine[:3, :3]).abs()) / 1000.0
+        for key in self.key_iterator(result):
+            result[key] = self.clean(result[key], voxel_ml)
+        return result
+
+    def clean(self, probabilities: Tensor, voxel_ml: float) -> Tensor:
+        """Return one map of probabilities, cleaned; `voxel_ml` is the volume of a voxel."""
+        smallest = max(1, int(self.smallest_ml / voxel_ml))
+        p = probabilities.detach().cpu().float().as_subclass(Tensor).clone()
+        foreground = (p[0] < 0.5).numpy()
+        kept = _parts(foreground, smallest, self.foreground_fraction)
+        best = p[1:].argmax(0).numpy() + 1
+        for index in range(1, p.shape[0]):
+            mine = kept & (best == index)
+            main = _parts(mine, 1, self.class_fraction)
+            stray = mine & ~main
+            if stray.any():
+                self._hand_over(p, stray, kept & ~mine, index)
+        classes = np.where(kept, p[1:].argmax(0).numpy() + 1, 0)
+        final = np.zeros_like(kept)
+        for index in range(1, p.shape[0]):
+            mine = _parts(classes == index, smallest, self.class_fraction)
+            filled = ndimage.binary_fill_holes(mine)
+            holes = torch.from_numpy(filled & ~mine & (classes == 0))
+            p[:, holes] = 0.0
+            p[index, holes] = 1.0
+            final |= filled
+        # what was taken for lung and is not kept, with the soft border around it
+        gone = foreground & ~final
+        gone = ndimage.binary_dilation(gone, iterations=2) & ~ndimage.binary_dilation(final)
+        gone |= foreground & ~final
+        out = torch.from_numpy(gone)
+        p[:, out] = 0.0
+        p[0, out] = 1.0
+        return p
+
+    @staticmethod
+    def _hand_over(
+        p: Tensor, stray: npt.NDArray[np.bool_], others: npt.NDArray[np.bool_], index: int
+    ) -> None:
+        """Give stray parts of a class that touch another class to that class."""
+        labelled, _ = ndimage.label(stray)
+        touched = set(np.unique(labelled[ndimage.binary_dilation(others) & stray]).tolist()) - {0}
+        if not touched or p.shape[0] < 3:
+            return
+        where = torch.from_numpy(np.isin(labelled, sorted(touched)))
+        rest = p[1:].clone()
+        rest[index - 1] = -1.0
+        other = rest.argmax(0)[where] + 1
+        moved = p[index][where]
+        flat = p[:, where]
+        flat[index] = 0.0
+        flat[other, torch.arange(len(other))] += moved
+        p[:, where] = flat
+
+
+class OntoImageGridd(MapTransform):
+    """Bring probabilities `(C, x, y, z)` back onto the CT's own grid; leave labels `(1, i, j, k)`.
+
+    Linear between the working voxels, decided on the CT's own voxels: a voxel is foreground where
+    the foreground classes together exceed one half, and then the likeliest of them. Both grids are
+    read from the image that `ToWorkingGridd` left under `image_key`.
+    """
+
+    def __init__(
+        self, keys: KeysCollection, image_key: str = "image", allow_missing_keys: bool = False
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.image_key = image_key
+
+    def __call__(self, data: Mapping[Hashable, Tensor]) -> dict[Hashable, Tensor]:
+        """Return the dictionary with label maps in place of the probabilities."""
+        result = dict(data)
+        image = result[self.image_key]
+        if not isinstance(image, MetaTensor) or INPUT_AFFINE not in image.meta:
+            raise ValueError(f"{self.image_key!r} was not read by ToWorkingGridd")
+        affine = torch.as_tensor(image.meta[INPUT_AFFINE]).reshape(-1, 4, 4)[0]
+        shape = [int(n) for n in torch.as_tensor(image.meta[INPUT_SHAPE]).reshape(-1, 3)[0]]
+        for key in self.key_iterator(result):
+            result[key] = self.labels(result[key], _affine_of(image), shape, affine)
+        return result
+
+    @staticmethod
+    def labels(
+        probabilities: Tensor, working: Tensor, shape: Sequence[int], affine: Tensor
+    ) -> MetaTensor:
+        """Return labels on the grid of this shape and affine; `working` is the affine now."""
+        p = torch.as_tensor(probabilities).detach().cpu().float()
+        to_index = torch.linalg.inv(working) @ affine.to(torch.float64)
+        matrix = _sampling(to_index, p.shape[1:])
+        foreground = p.as_subclass(Tensor)[None, 1:]
+        labels = torch.zeros((1, *shape), dtype=torch.uint8)
+        for first in range(0, shape[0], _SLAB):
+            count = min(_SLAB, shape[0] - first)
+            read = _sample(foreground, matrix, first, (count, *shape[1:]))[0]
+            best = (read.argmax(0) + 1).byte()
+            labels[0, first : first + count] = best * (read.sum(0) > 0.5)
+        return MetaTensor(labels, affine=affine)
