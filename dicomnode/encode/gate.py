@@ -1,0 +1,232 @@
+"""The geometry gate: does the SEG just written lie where the network's mask lies?
+
+Nothing of the writing path is used. Each frame is placed by what the file itself says (position,
+orientation, spacing), mapped to the patient, and from there to the volume's grid by its affine. All
+voxels must agree, no frame may lie beside the grid, and each must name the image it lies on.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+
+from dicomnode.domain.codes import Code
+from dicomnode.domain.errors import GeometryMismatch
+from dicomnode.domain.findings import Finding, LesionFinding, SegmentFinding
+from dicomnode.domain.volumes import Grid, Volume
+
+Mask = npt.NDArray[np.bool_]
+Matrix = npt.NDArray[np.float64]
+
+LEAST_TOLERANCE_MM = 0.01
+RELATIVE_TOLERANCE = 0.02
+"""Of the smallest voxel side: slices may lie that unevenly in a volume that counts as regular."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Expected:
+    """What a segment has to be."""
+
+    type: Code
+    mask: Mask
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Frame:
+    """One frame of the file."""
+
+    number: int
+    """1-based."""
+    pixels: Mask
+    """(row, column)."""
+    slice_index: int
+    """Slice of the volume whose image the frame refers to."""
+    to_index: Matrix
+    """3 x 3: (row, column, 1) of the frame -> (slice, row, column) of the volume."""
+
+
+def check_segmentation(path: Path, findings: Sequence[Finding], volume: Volume) -> None:
+    """Read the SEG at `path` and compare it with the masks of `findings`.
+
+    Images without a frame of reference (radiographs) are compared by referred image and pixel grid.
+
+    Raises:
+        GeometryMismatch: with the figures. Nothing may be sent then.
+    """
+    ds = dcmread(path)
+    _check_grid(ds, volume)
+    numbers = _segment_numbers(ds, findings)
+    for name, expected in _expected_segments(findings).items():
+        placed = np.zeros(volume.grid.shape, dtype=bool)
+        for frame in _frames(ds, numbers[name], volume):
+            _place(frame, placed, volume.grid)
+        if not np.array_equal(placed, expected.mask):
+            raise GeometryMismatch(_figures(name, placed, expected.mask, volume.grid))
+
+
+def _expected_segments(findings: Iterable[Finding]) -> dict[str, _Expected]:
+    return {
+        finding.name[:64]: _Expected(type=finding.type, mask=finding.mask)
+        for finding in findings
+        if isinstance(finding, SegmentFinding | LesionFinding)
+        and finding.mask is not None
+        and finding.mask.any()
+    }
+
+
+def _check_grid(ds: Dataset, volume: Volume) -> None:
+    if (ds.Rows, ds.Columns) != volume.grid.shape[1:]:
+        raise GeometryMismatch(
+            f"frames of {ds.Rows} x {ds.Columns} on images of {volume.grid.shape[1:]}"
+        )
+    if ds.get("FrameOfReferenceUID") != volume.grid.frame_of_reference_uid:
+        raise GeometryMismatch("the frame of reference is not that of the source")
+
+
+def _segment_numbers(ds: Dataset, findings: Sequence[Finding]) -> dict[str, int]:
+    """SegmentLabel -> SegmentNumber, checked against the codes of the findings."""
+    numbers = {str(item.SegmentLabel): int(item.SegmentNumber) for item in ds.SegmentSequence}
+    expected = _expected_segments(findings)
+    if set(numbers) != set(expected):
+        raise GeometryMismatch(f"segments {sorted(numbers)} instead of {sorted(expected)}")
+    for item in ds.SegmentSequence:
+        wanted = expected[str(item.SegmentLabel)].type
+        kind = item.SegmentedPropertyTypeCodeSequence[0]
+        if (kind.get("CodeValue") or kind.LongCodeValue, kind.CodingSchemeDesignator) != (
+            wanted.value,
+            wanted.scheme,
+        ):
+            raise GeometryMismatch(f"segment {item.SegmentLabel!r} is coded as {kind.CodeMeaning}")
+    return numbers
+
+
+def _frames(ds: Dataset, segment_number: int, volume: Volume) -> Iterator[_Frame]:
+    """The frames of one segment."""
+    slices: dict[tuple[str, int | None], int] = {
+        (frame.sop_instance_uid, frame.frame_number): index
+        for index, frame in enumerate(volume.frames)
+    }
+    for index in range(int(ds.NumberOfFrames)):
+        segment = _group(ds, index, "SegmentIdentificationSequence")
+        if segment is None or segment.ReferencedSegmentNumber != segment_number:
+            continue
+        slice_index = _referred_slice(ds, index, slices)
+        yield _Frame(
+            number=index + 1,
+            pixels=_pixels(ds, index),
+            slice_index=slice_index,
+            to_index=_to_index(ds, index, slice_index, volume.grid),
+        )
+
+
+def _group(ds: Dataset, index: int, keyword: str) -> Dataset | None:
+    """The functional group of one frame, its own or the shared one (PS3.3 C.7.6.16)."""
+    for place in (ds.PerFrameFunctionalGroupsSequence[index], ds.SharedFunctionalGroupsSequence[0]):
+        if keyword in place:
+            item: Dataset = place[keyword].value[0]
+            return item
+    return None
+
+
+def _referred_slice(ds: Dataset, index: int, slices: dict[tuple[str, int | None], int]) -> int:
+    derivation = _group(ds, index, "DerivationImageSequence")
+    if derivation is None:
+        raise GeometryMismatch(f"frame {index + 1} refers to no image")
+    image = derivation.SourceImageSequence[0]
+    frame_number = image.get("ReferencedFrameNumber")
+    key = (str(image.ReferencedSOPInstanceUID), int(frame_number) if frame_number else None)
+    if key not in slices:
+        raise GeometryMismatch(f"frame {index + 1} refers to an image that was not read")
+    return slices[key]
+
+
+def _pixels(ds: Dataset, index: int) -> Mask:
+    """One frame of the bit-packed pixel data, which runs on across frames (PS3.5 8.1.1)."""
+    size = int(ds.Rows) * int(ds.Columns)
+    first, last = index * size, (index + 1) * size
+    packed = np.frombuffer(ds.PixelData, dtype=np.uint8)[first // 8 : (last + 7) // 8]
+    bits = np.unpackbits(packed, bitorder="little")[first % 8 : first % 8 + size]
+    return bits.reshape(ds.Rows, ds.Columns).astype(bool)
+
+
+def _to_index(ds: Dataset, index: int, slice_index: int, grid: Grid) -> Matrix:
+    """PS3.3 C.7.6.2.1.1, then the inverse of the volume's affine."""
+    if grid.frame_of_reference_uid is None:
+        return np.array([[0.0, 0.0, slice_index], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
+    position = _group(ds, index, "PlanePositionSequence")
+    orientation = _group(ds, index, "PlaneOrientationSequence")
+    measures = _group(ds, index, "PixelMeasuresSequence")
+    if position is None or orientation is None or measures is None:
+        raise GeometryMismatch(f"frame {index + 1} states no position")
+    cosines = np.asarray(orientation.ImageOrientationPatient, dtype=np.float64)
+    between_rows, between_columns = (float(value) for value in measures.PixelSpacing)
+    to_patient = np.zeros((4, 3))
+    to_patient[:3, 0] = cosines[3:] * between_rows
+    to_patient[:3, 1] = cosines[:3] * between_columns
+    to_patient[:3, 2] = np.asarray(position.ImagePositionPatient, dtype=np.float64)
+    to_patient[3, 2] = 1.0
+    to_index: Matrix = (np.linalg.inv(grid.affine_lps_mm) @ to_patient)[:3]
+    return to_index
+
+
+def _place(frame: _Frame, placed: Mask, grid: Grid) -> None:
+    """Mark the voxels of `frame` in `placed`."""
+    nearest = np.rint(frame.to_index)
+    _check_on_grid(frame, nearest, grid)
+    index = nearest.astype(int)
+    if np.array_equal(index, [[0, 0, frame.slice_index], [1, 0, 0], [0, 1, 0]]):
+        placed[frame.slice_index] |= frame.pixels
+        return
+    rows, columns = np.nonzero(frame.pixels)
+    voxels = index @ np.stack([rows, columns, np.ones_like(rows)])
+    if (voxels < 0).any() or (voxels >= np.array(grid.shape)[:, None]).any():
+        raise GeometryMismatch(f"frame {frame.number} lies outside the volume")
+    if (voxels[0] != frame.slice_index).any():
+        raise GeometryMismatch(
+            f"frame {frame.number} refers to the image of slice {frame.slice_index} "
+            f"but lies on slices {voxels[0].min()} to {voxels[0].max()}"
+        )
+    placed[tuple(voxels)] = True
+
+
+def _check_on_grid(frame: _Frame, nearest: Matrix, grid: Grid) -> None:
+    rows, columns = frame.pixels.shape
+    corners = np.array([[r, c, 1] for r, c in product((0, rows - 1), (0, columns - 1))]).T
+    off = (frame.to_index - nearest) @ corners
+    distance = float(np.linalg.norm(grid.affine_lps_mm[:3, :3] @ off, axis=0).max())
+    allowed = max(LEAST_TOLERANCE_MM, RELATIVE_TOLERANCE * min(grid.spacing_mm))
+    if distance > allowed:
+        raise GeometryMismatch(
+            f"frame {frame.number} lies {distance:.3f} mm off the grid of the source; "
+            f"allowed are {allowed:.3f} mm"
+        )
+
+
+def _figures(name: str, placed: Mask, mask: Mask, grid: Grid) -> str:
+    both, marked = int((placed & mask).sum()), int(placed.sum())
+    dice = 2 * both / (marked + int(mask.sum()))
+    text = (
+        f"segment {name!r} does not lie where its mask lies: Dice {dice:.4f}, "
+        f"{marked - both} voxels too many, {int(mask.sum()) - both} missing"
+    )
+    if not marked:
+        return text
+    distance = np.linalg.norm(_centroid_mm(placed, grid) - _centroid_mm(mask, grid))
+    return (
+        f"{text}, centroid {distance:.2f} mm away, extent {_extent(placed)} instead of "
+        f"{_extent(mask)} (slice, row, column)"
+    )
+
+
+def _centroid_mm(mask: Mask, grid: Grid) -> Matrix:
+    centre = np.array([axis.mean() for axis in np.nonzero(mask)])
+    return np.asarray(grid.affine_lps_mm[:3, :3] @ centre + grid.affine_lps_mm[:3, 3])
+
+
+def _extent(mask: Mask) -> str:
+    return ", ".join(f"{axis.min()}-{axis.max()}" for axis in np.nonzero(mask))

@@ -1,0 +1,208 @@
+"""Findings -> measurement groups (PS3.16 TID 1410, TID 1411) that viewers draw.
+
+All groups of one finding share one tracking UID, and each finding has at least one line or outline
+in the coordinates of an image: a viewer that draws nothing for one tracking UID may drop the whole
+report.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from highdicom.sr import content as sr_content
+from highdicom.sr import templates
+from highdicom.sr.enum import GraphicTypeValues
+from pydicom.uid import SegmentationStorage
+
+from dicomnode.domain.codes import RATIO, Code
+from dicomnode.domain.errors import EncodeError
+from dicomnode.domain.findings import (
+    CaptionFinding,
+    ClassFinding,
+    Finding,
+    LesionFinding,
+    Mark,
+    Measurement,
+    MeasurementFinding,
+    SegmentFinding,
+)
+from dicomnode.domain.results import ResultKind
+from dicomnode.encode.concepts import (
+    OPERATING_POINT,
+    PROBABILITY,
+    SCORE,
+    algorithm_items,
+    concept,
+)
+from dicomnode.encode.origin import Origin
+from dicomnode.encode.outlines import largest_slice, outline
+from dicomnode.encode.segments import Segment
+
+Group = (
+    templates.PlanarROIMeasurementsAndQualitativeEvaluations
+    | templates.VolumetricROIMeasurementsAndQualitativeEvaluations
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupMaker:
+    """Makes the measurement groups of findings on one volume."""
+
+    origin: Origin
+    segments: Sequence[Segment]
+
+    def groups(self, finding: Finding) -> tuple[Group, ...]:
+        """The groups of one finding; empty if it has no place on an image."""
+        marks = self._marks(finding)
+        if not marks:
+            return ()
+        shown = [mark.measurement for mark in marks if mark.measurement is not None]
+        others = [m for m in numbers_of(finding) if m not in shown]
+        segment = self._segment(finding)
+        groups: list[Group] = []
+        for index, mark in enumerate(marks):
+            numbers = [mark.measurement] if mark.measurement else []
+            if index == 0 and segment is None:
+                numbers += others
+            groups.append(self._planar(finding, mark, numbers))
+        if segment is not None:
+            groups.append(self._volumetric(finding, segment, others))
+        return tuple(groups)
+
+    def _segment(self, finding: Finding) -> Segment | None:
+        wanted = finding.name[:64]
+        return next((segment for segment in self.segments if segment.label == wanted), None)
+
+    def _marks(self, finding: Finding) -> tuple[Mark, ...]:
+        if isinstance(finding, CaptionFinding):
+            return ()
+        if isinstance(finding, LesionFinding | MeasurementFinding | ClassFinding) and finding.marks:
+            return finding.marks
+        segment = self._segment(finding)
+        if segment is None:
+            return ()
+        index = largest_slice(segment.mask)
+        return (Mark(slice_index=index, points=outline(segment.mask[index])),)
+
+    def _planar(
+        self, finding: Finding, mark: Mark, numbers: Sequence[Measurement]
+    ) -> templates.PlanarROIMeasurementsAndQualitativeEvaluations:
+        return templates.PlanarROIMeasurementsAndQualitativeEvaluations(
+            referenced_region=self._region(finding, mark),
+            tracking_identifier=self._tracking(finding),
+            finding_type=concept(type_of(finding)),
+            finding_sites=_sites(finding),
+            algorithm_id=algorithm_items(self.origin.identity),
+            measurements=[_measurement(finding, number) for number in numbers],
+        )
+
+    def _volumetric(
+        self, finding: Finding, segment: Segment, numbers: Sequence[Measurement]
+    ) -> templates.VolumetricROIMeasurementsAndQualitativeEvaluations:
+        return templates.VolumetricROIMeasurementsAndQualitativeEvaluations(
+            referenced_segment=sr_content.ReferencedSegment(
+                sop_class_uid=SegmentationStorage,
+                sop_instance_uid=self.origin.uids.instance(ResultKind.SEG),
+                segment_number=segment.number,
+                source_series=sr_content.SourceSeriesForSegmentation(self.origin.volume.series_uid),
+            ),
+            tracking_identifier=self._tracking(finding),
+            finding_type=concept(type_of(finding)),
+            finding_sites=_sites(finding),
+            algorithm_id=algorithm_items(self.origin.identity),
+            measurements=[_measurement(finding, number) for number in numbers],
+        )
+
+    def _tracking(self, finding: Finding) -> templates.TrackingIdentifier:
+        return templates.TrackingIdentifier(
+            uid=self.origin.uids.tracking(finding.name[:64]), identifier=finding.name
+        )
+
+    def _region(self, finding: Finding, mark: Mark) -> sr_content.ImageRegion:
+        if not 0 <= mark.slice_index < len(self.origin.volume.frames):
+            raise EncodeError(f"a mark of {finding.name!r} lies on no slice of the series")
+        points = np.asarray(mark.points, dtype=np.float64)
+        if points.ndim != 2 or points.shape[1] != 2 or not np.isfinite(points).all():
+            raise EncodeError(f"a mark of {finding.name!r} has no points")
+        frame = self.origin.volume.frames[mark.slice_index]
+        return sr_content.ImageRegion(
+            graphic_type=_graphic_type(points),
+            graphic_data=points,
+            source_image=sr_content.SourceImageForRegion(
+                referenced_sop_class_uid=frame.sop_class_uid,
+                referenced_sop_instance_uid=frame.sop_instance_uid,
+                referenced_frame_numbers=[frame.frame_number] if frame.frame_number else None,
+            ),
+        )
+
+
+def type_of(finding: Finding) -> Code:
+    """The coded finding."""
+    if isinstance(finding, SegmentFinding | LesionFinding):
+        return finding.type
+    if isinstance(finding, MeasurementFinding | ClassFinding):
+        return finding.finding
+    raise EncodeError(f"{finding.name!r} is text and has no code")
+
+
+def numbers_of(finding: Finding) -> tuple[Measurement, ...]:
+    """Everything measured or judged, as numbers."""
+    if isinstance(finding, LesionFinding):
+        score = Measurement(name=SCORE, value=finding.score, unit=RATIO)
+        return (*finding.measurements, score)
+    if isinstance(finding, ClassFinding):
+        return (
+            Measurement(name=PROBABILITY, value=finding.probability, unit=RATIO),
+            Measurement(name=OPERATING_POINT, value=finding.operating_point, unit=RATIO),
+        )
+    if isinstance(finding, CaptionFinding):
+        return ()
+    return finding.measurements
+
+
+def checked_value(name: str, number: Measurement) -> float:
+    """The value as a float.
+
+    Raises:
+        EncodeError: it is not finite, which no content item can hold.
+    """
+    if not math.isfinite(number.value):
+        raise EncodeError(f"{number.name.meaning} of {name!r} is not a finite number")
+    return float(number.value)
+
+
+def _measurement(finding: Finding, number: Measurement) -> templates.Measurement:
+    return templates.Measurement(
+        name=concept(number.name),
+        value=checked_value(finding.name, number),
+        unit=concept(number.unit),
+        derivation=concept(number.derivation) if number.derivation else None,
+    )
+
+
+def _graphic_type(points: npt.NDArray[np.float64]) -> GraphicTypeValues:
+    return GraphicTypeValues.POINT if len(points) == 1 else GraphicTypeValues.POLYLINE
+
+
+def _sites(finding: Finding) -> Sequence[sr_content.FindingSite] | None:
+    """Organs are their own site, so that their laterality has something to stand on."""
+    laterality = None
+    if isinstance(finding, SegmentFinding):
+        site: Code | None = finding.type
+        laterality = finding.laterality
+    elif isinstance(finding, LesionFinding):
+        site, laterality = finding.site, finding.laterality
+    elif isinstance(finding, MeasurementFinding):
+        site = finding.site
+    else:
+        site = None
+    if site is None:
+        return None
+    return [
+        sr_content.FindingSite(
+            anatomic_location=concept(site),
+            laterality=concept(laterality) if laterality else None,
+        )
+    ]

@@ -1,0 +1,79 @@
+"""Series, equipment, dates and file meta information: what SEG and SR have in common."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+
+from pydicom.dataset import Dataset
+from pydicom.uid import UID
+
+from dicomnode import __version__
+from dicomnode.domain.results import ResultKind
+from dicomnode.encode.derivation import IMPLEMENTATION_CLASS_UID
+from dicomnode.encode.origin import Origin
+from dicomnode.encode.sources import SourceSeries
+
+_NUMBER_IN_REVISION = {ResultKind.SEG: 1, ResultKind.SR: 2}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Heading:
+    """Series and equipment attributes of one object."""
+
+    series_number: int
+    series_description: str
+    """64 characters at most."""
+    software_versions: tuple[str, ...]
+    device_serial_number: str
+    institution: str
+    made_at: datetime
+    """In the time zone the source's own dates and times are in."""
+
+
+def heading_of(kind: ResultKind, origin: Origin) -> Heading:
+    """The heading of the object of this kind."""
+    versions = (origin.identity.version, *origin.derivation.software_versions)
+    return Heading(
+        series_number=_series_number(kind, origin),
+        series_description=_series_description(kind, origin),
+        software_versions=tuple(version[:64] for version in versions),
+        device_serial_number=origin.identity.model_digest[:16],
+        institution=origin.settings.institution[:64],
+        made_at=_in_zone_of(origin.source, origin.derivation.made_at),
+    )
+
+
+def _series_number(kind: ResultKind, origin: Origin) -> int:
+    """Base + 1 is the first SEG, + 2 the first SR; each revision moves on by ten."""
+    moved = 10 * (origin.derivation.revision - 1)
+    return origin.settings.series_number_base + moved + _NUMBER_IN_REVISION[kind]
+
+
+def _series_description(kind: ResultKind, origin: Origin) -> str:
+    """`<title> SEG, series 3, rev 2`: tells apart what lies side by side in a study."""
+    ending = f" {kind.value}"
+    if origin.source.number is not None:
+        ending += f", series {origin.source.number}"
+    if origin.derivation.revision > 1:
+        ending += f", rev {origin.derivation.revision}"
+    return origin.identity.title[: 64 - len(ending)] + ending
+
+
+def _in_zone_of(source: SourceSeries, moment: datetime) -> datetime:
+    text = str(source.patient.get("TimezoneOffsetFromUTC", ""))
+    if len(text) != 5 or text[0] not in "+-" or not text[1:].isdigit():
+        return moment
+    minutes = int(text[1:3]) * 60 + int(text[3:])
+    return moment.astimezone(timezone(timedelta(minutes=-minutes if text[0] == "-" else minutes)))
+
+
+def finish(ds: Dataset, patient: Dataset, heading: Heading) -> None:
+    """Put in whom the object is of, and replace everything that came from the clock."""
+    ds.update(patient)
+    ds.InstanceCreationDate = ds.ContentDate = ds.SeriesDate = heading.made_at.strftime("%Y%m%d")
+    ds.InstanceCreationTime = ds.ContentTime = ds.SeriesTime = heading.made_at.strftime("%H%M%S")
+    ds.SoftwareVersions = list(heading.software_versions)
+    ds.SeriesDescription = heading.series_description
+    if heading.institution:
+        ds.InstitutionName = heading.institution
+    ds.file_meta.ImplementationClassUID = UID(IMPLEMENTATION_CLASS_UID)
+    ds.file_meta.ImplementationVersionName = f"DICOMNODE_{__version__}"[:16]

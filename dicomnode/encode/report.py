@@ -1,0 +1,239 @@
+"""Findings -> one Comprehensive 3D SR after PS3.16 TID 1500 Measurement Report."""
+
+from collections.abc import Sequence
+
+from highdicom.sr import Comprehensive3DSR, templates, value_types
+from highdicom.sr.coding import CodedConcept
+from highdicom.sr.enum import RelationshipTypeValues
+from pydicom.dataset import Dataset
+from pydicom.sr.codedict import codes
+from pydicom.uid import SegmentationStorage
+
+from dicomnode.algorithm import AlgorithmIdentity
+from dicomnode.domain.codes import Code
+from dicomnode.domain.errors import EncodeError
+from dicomnode.domain.findings import CaptionFinding, ClassFinding, Finding, Measurement
+from dicomnode.domain.results import ResultKind
+from dicomnode.encode.concepts import (
+    ABSENT,
+    COMMENT,
+    FINDING,
+    IMAGING_MEASUREMENTS,
+    IMAGING_PROCEDURE,
+    PRESENT,
+    PROCEDURE_REPORTED,
+    PROCEDURES,
+    QUALITATIVE_EVALUATIONS,
+    REPORT_TITLE,
+    algorithm_items,
+    concept,
+    private_scheme,
+)
+from dicomnode.encode.derivation import Derivation, device_uid
+from dicomnode.encode.groups import Group, GroupMaker, checked_value, numbers_of, type_of
+from dicomnode.encode.heading import finish, heading_of
+from dicomnode.encode.origin import Origin
+from dicomnode.encode.segments import Segment
+from dicomnode.encode.sources import SourceSeries
+
+RESEARCH_USE = "Research use only. Not for diagnosis."
+
+_CONTAINS = RelationshipTypeValues.CONTAINS
+_HAS_PROPERTIES = RelationshipTypeValues.HAS_PROPERTIES
+_HAS_CONCEPT_MOD = RelationshipTypeValues.HAS_CONCEPT_MOD
+
+
+def build_report(
+    findings: Sequence[Finding], segments: Sequence[Segment], origin: Origin
+) -> Dataset:
+    """The report on `findings`; an empty list makes a report that says so.
+
+    `segments` are those of the segmentation object of the same job. Findings with a place become
+    measurement groups. What has none (a probability of the whole image, a caption, an organ that
+    was not found) goes to Qualitative Evaluations, where it cannot keep a viewer from drawing the
+    rest.
+
+    Raises:
+        EncodeError: a finding cannot be stated in a report.
+    """
+    maker = GroupMaker(origin=origin, segments=segments)
+    groups = {finding.name: maker.groups(finding) for finding in findings}
+    root = value_types.ContainerContentItem(name=concept(REPORT_TITLE), template_id="1500")
+    root.ContentSequence = value_types.ContentSequence()
+    root.ContentSequence.extend(templates.LanguageOfContentItemAndDescendants(_english()))
+    root.ContentSequence.extend(_observer(origin.identity))
+    root.ContentSequence.extend(_procedures(origin.source))
+    placed = [group for of_finding in groups.values() for group in of_finding]
+    if placed:
+        root.ContentSequence.append(_measurements(placed))
+    unplaced = [finding for finding in findings if not groups[finding.name]]
+    notes = _notes(origin, none_found=not findings)
+    root.ContentSequence.append(_evaluations(notes, unplaced, origin.identity))
+    return _document(root, origin, with_segmentation=bool(segments))
+
+
+def _document(root: Dataset, origin: Origin, *, with_segmentation: bool) -> Dataset:
+    heading = heading_of(ResultKind.SR, origin)
+    evidence = [*origin.source.images]
+    if with_segmentation:
+        evidence.append(_segmentation_reference(origin))
+    try:
+        sr = Comprehensive3DSR(
+            evidence=evidence,
+            content=root,
+            series_instance_uid=origin.uids.series(ResultKind.SR),
+            series_number=heading.series_number,
+            sop_instance_uid=origin.uids.instance(ResultKind.SR),
+            instance_number=1,
+            manufacturer=origin.identity.manufacturer[:64],
+            manufacturer_model_name=origin.identity.name[:64],
+            software_versions=heading.software_versions[0],
+            device_serial_number=heading.device_serial_number,
+            is_complete=origin.derivation.complete,
+            is_final=False,
+            is_verified=False,
+            previous_versions=_previous(origin.derivation) or None,
+        )
+    except (ValueError, TypeError, AttributeError, KeyError) as exc:
+        raise EncodeError(f"no report could be made on this source: {type(exc).__name__}") from exc
+    sr.CodingSchemeIdentificationSequence = [private_scheme()]
+    finish(sr, origin.source.patient, heading)
+    return sr
+
+
+def _segmentation_reference(origin: Origin) -> Dataset:
+    ds = Dataset()
+    ds.StudyInstanceUID = origin.volume.study_uid
+    ds.SeriesInstanceUID = origin.uids.series(ResultKind.SEG)
+    ds.SOPClassUID = SegmentationStorage
+    ds.SOPInstanceUID = origin.uids.instance(ResultKind.SEG)
+    return ds
+
+
+def _english() -> CodedConcept:
+    return CodedConcept("en-US", "RFC5646", "English (United States)")
+
+
+def _observer(identity: AlgorithmIdentity) -> templates.ObservationContext:
+    return templates.ObservationContext(
+        observer_device_context=templates.ObserverContext(
+            observer_type=codes.DCM.Device,
+            observer_identifying_attributes=templates.DeviceObserverIdentifyingAttributes(
+                uid=device_uid(identity),
+                name=identity.title,
+                manufacturer_name=identity.manufacturer,
+                model_name=identity.name,
+                serial_number=identity.model_digest,
+            ),
+        )
+    )
+
+
+def _procedures(source: SourceSeries) -> list[value_types.CodeContentItem]:
+    stated = [
+        CodedConcept(item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning)
+        for item in source.patient.get("ProcedureCodeSequence", [])
+    ]
+    by_modality = PROCEDURES.get(str(source.images[0].Modality), IMAGING_PROCEDURE)
+    return [
+        value_types.CodeContentItem(
+            name=concept(PROCEDURE_REPORTED), value=value, relationship_type=_HAS_CONCEPT_MOD
+        )
+        for value in stated or [concept(by_modality)]
+    ]
+
+
+def _measurements(groups: Sequence[Group]) -> value_types.ContainerContentItem:
+    container = value_types.ContainerContentItem(
+        name=concept(IMAGING_MEASUREMENTS), relationship_type=_CONTAINS
+    )
+    container.ContentSequence = value_types.ContentSequence()
+    for group in groups:
+        container.ContentSequence.extend(group)
+    return container
+
+
+def _notes(origin: Origin, *, none_found: bool) -> list[value_types.TextContentItem]:
+    derivation = origin.derivation
+    versions = heading_of(ResultKind.SR, origin).software_versions
+    notes = [
+        _text(COMMENT, RESEARCH_USE),
+        _text(COMMENT, f"Intended use: {origin.identity.intended_use}"),
+        _text(COMMENT, f"Software: {', '.join(versions)}"),
+        *(_text(COMMENT, f"Note: {warning}") for warning in origin.volume.warnings),
+    ]
+    if derivation.predecessors:
+        notes.append(
+            _text(
+                COMMENT,
+                f"Revision {derivation.revision}. Supersedes the report and the segmentation "
+                "of the earlier revision.",
+            )
+        )
+    if not derivation.complete:
+        notes.append(_text(COMMENT, "The study may have been incomplete when it was read."))
+    if none_found:
+        notes.append(_text(FINDING, "The algorithm reports no finding on this series."))
+    return notes
+
+
+def _evaluations(
+    notes: Sequence[value_types.TextContentItem],
+    unplaced: Sequence[Finding],
+    identity: AlgorithmIdentity,
+) -> value_types.ContainerContentItem:
+    """TID 1500 row 12; names the algorithm even where no measurement group does."""
+    container = value_types.ContainerContentItem(
+        name=concept(QUALITATIVE_EVALUATIONS), relationship_type=_CONTAINS
+    )
+    container.ContentSequence = value_types.ContentSequence()
+    container.ContentSequence.extend(algorithm_items(identity))
+    container.ContentSequence.extend(notes)
+    container.ContentSequence.extend(_evaluation(finding) for finding in unplaced)
+    return container
+
+
+def _evaluation(finding: Finding) -> value_types.ContentItem:
+    if isinstance(finding, CaptionFinding):
+        return _text(FINDING, finding.text)
+    numbers = [_number(finding, number) for number in numbers_of(finding)]
+    if isinstance(finding, ClassFinding):
+        item = value_types.CodeContentItem(
+            name=concept(finding.finding),
+            value=concept(PRESENT if finding.positive else ABSENT),
+            relationship_type=_CONTAINS,
+        )
+    elif numbers:
+        item = value_types.CodeContentItem(
+            name=concept(FINDING), value=concept(type_of(finding)), relationship_type=_CONTAINS
+        )
+    else:
+        return _text(FINDING, f"{finding.name}: nothing was marked.")
+    if numbers:
+        item.ContentSequence = value_types.ContentSequence(numbers)
+    return item
+
+
+def _number(finding: Finding, number: Measurement) -> value_types.NumContentItem:
+    return value_types.NumContentItem(
+        name=concept(number.name),
+        value=checked_value(finding.name, number),
+        unit=concept(number.unit),
+        relationship_type=_HAS_PROPERTIES,
+    )
+
+
+def _text(name: Code, value: str) -> value_types.TextContentItem:
+    return value_types.TextContentItem(name=concept(name), value=value, relationship_type=_CONTAINS)
+
+
+def _previous(derivation: Derivation) -> list[Dataset]:
+    documents = []
+    for predecessor in derivation.predecessors:
+        ds = Dataset()
+        ds.StudyInstanceUID = predecessor.study_uid
+        ds.SeriesInstanceUID = predecessor.series_uid
+        ds.SOPClassUID = predecessor.sop_class_uid
+        ds.SOPInstanceUID = predecessor.sop_instance_uid
+        documents.append(ds)
+    return documents

@@ -1,0 +1,85 @@
+"""Findings -> DICOM objects on disk, checked against the mask they came from."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from pydicom.dataset import Dataset
+
+from dicomnode.algorithm import AlgorithmIdentity
+from dicomnode.domain.errors import EncodeError
+from dicomnode.domain.findings import Finding
+from dicomnode.domain.identifiers import InstanceUid, SeriesUid
+from dicomnode.domain.results import EncodedObject, ResultKind
+from dicomnode.domain.volumes import Volume
+from dicomnode.encode.derivation import Derivation, ResultUids
+from dicomnode.encode.files import file_bytes, sha256, staged
+from dicomnode.encode.gate import check_segmentation
+from dicomnode.encode.origin import Origin
+from dicomnode.encode.report import build_report
+from dicomnode.encode.report_gate import check_report
+from dicomnode.encode.segmentation import build_segmentation
+from dicomnode.encode.segments import segments_of
+from dicomnode.encode.sources import read_source_series
+from dicomnode.settings import OutputSettings
+
+
+def encode_results(
+    findings: Sequence[Finding],
+    volume: Volume,
+    *,
+    identity: AlgorithmIdentity,
+    derivation: Derivation,
+    out: Path,
+    settings: OutputSettings,
+) -> tuple[EncodedObject, ...]:
+    """Write a SEG (if a finding has a mask) and an SR to `out`, and return them in that order.
+
+    Each file gets its name only after it was flushed, read back and found to lie where the findings
+    lie. Equal arguments give byte-identical files, so this may run any number of times. Of the
+    files behind `volume` only headers are read.
+
+    Raises:
+        GeometryMismatch: what was written does not lie where the findings lie.
+        EncodeError: a source header or a finding cannot be stated in DICOM, or the disk refused.
+    """
+    if derivation.made_at.tzinfo is None:
+        raise EncodeError("made_at has no time zone")
+    if len(volume.frames) != volume.grid.shape[0]:
+        raise EncodeError(f"{len(volume.frames)} frames for {volume.grid.shape[0]} slices")
+    segments = segments_of(findings, volume)
+    origin = Origin(
+        volume=volume,
+        source=read_source_series(volume),
+        identity=identity,
+        derivation=derivation,
+        uids=ResultUids.of(derivation, identity, volume),
+        settings=settings,
+    )
+    report = build_report(findings, segments, origin)
+    encoded = []
+    if segments:
+        segmentation = build_segmentation(segments, origin)
+        encoded.append(_publish(ResultKind.SEG, segmentation, out, findings, volume))
+    encoded.append(_publish(ResultKind.SR, report, out, findings, volume))
+    return tuple(encoded)
+
+
+_CHECKS = {ResultKind.SEG: check_segmentation, ResultKind.SR: check_report}
+
+
+def _publish(
+    kind: ResultKind, ds: Dataset, out: Path, findings: Sequence[Finding], volume: Volume
+) -> EncodedObject:
+    path = out / f"{kind.value}_{ds.SOPInstanceUID}.dcm"
+    content = file_bytes(ds)
+    with staged(content, path) as written:
+        _CHECKS[kind](written, findings, volume)
+    return EncodedObject(
+        kind=kind,
+        sop_instance_uid=InstanceUid(ds.SOPInstanceUID),
+        sop_class_uid=str(ds.SOPClassUID),
+        study_uid=volume.study_uid,
+        series_uid=SeriesUid(ds.SeriesInstanceUID),
+        path=path,
+        sha256=sha256(content),
+    )

@@ -1,0 +1,174 @@
+"""Masks -> one DICOM Segmentation (PS3.3 A.51): BINARY, on the source's grid, uncompressed."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+from highdicom.seg import SegmentAlgorithmTypeValues, SegmentationTypeValues, SegmentDescription
+from highdicom.seg import Segmentation as SegmentationObject
+from pydicom.dataset import Dataset
+from pydicom.uid import ExplicitVRLittleEndian
+
+from dicomnode.domain.errors import EncodeError
+from dicomnode.domain.results import ResultKind
+from dicomnode.encode.concepts import (
+    PRIVATE_SCHEME,
+    algorithm_sequence,
+    concept,
+    display_color,
+    private_scheme,
+)
+from dicomnode.encode.heading import finish, heading_of
+from dicomnode.encode.origin import Origin
+from dicomnode.encode.segments import Segment
+from dicomnode.encode.sources import SourceSeries
+
+
+def build_segmentation(segments: Sequence[Segment], origin: Origin) -> Dataset:
+    """A Segmentation of `segments`, which lie on the slices of the source.
+
+    Frames without a voxel are left out; all source images are referred to nevertheless.
+
+    Raises:
+        EncodeError: highdicom cannot refer to this source.
+    """
+    used = _used_slices(segments)
+    seg = _construct(segments, origin, used)
+    _refer_to_all_images(seg, origin.source)
+    _name_source_frames(seg, origin.source, used)
+    _fix_dimension_uid(seg, origin)
+    if not origin.source.has_positions:
+        _add_projection_groups(seg, origin.source)
+    if any(segment.type.scheme == PRIVATE_SCHEME for segment in segments):
+        seg.CodingSchemeIdentificationSequence = [private_scheme()]
+    finish(seg, origin.source.patient, heading_of(ResultKind.SEG, origin))
+    return seg
+
+
+def _construct(segments: Sequence[Segment], origin: Origin, used: npt.NDArray[np.intp]) -> Dataset:
+    heading = heading_of(ResultKind.SEG, origin)
+    try:
+        return SegmentationObject(
+            source_images=_images_of(origin.source, used),
+            pixel_array=_label_map_or_stack(segments, used),
+            segmentation_type=SegmentationTypeValues.BINARY,
+            segment_descriptions=[_describe(segment, origin) for segment in segments],
+            series_instance_uid=origin.uids.series(ResultKind.SEG),
+            series_number=heading.series_number,
+            sop_instance_uid=origin.uids.instance(ResultKind.SEG),
+            instance_number=1,
+            manufacturer=origin.identity.manufacturer[:64],
+            manufacturer_model_name=origin.identity.name[:64],
+            software_versions=heading.software_versions[0],
+            device_serial_number=heading.device_serial_number,
+            transfer_syntax_uid=ExplicitVRLittleEndian,
+            omit_empty_frames=True,
+            content_label="SEGMENTATION",
+            content_description=f"Revision {origin.derivation.revision}. Research use only.",
+        )
+    except (ValueError, TypeError, AttributeError, KeyError) as exc:
+        reason = type(exc).__name__
+        raise EncodeError(f"no segmentation could be made of this source: {reason}") from exc
+
+
+def _label_map_or_stack(
+    segments: Sequence[Segment], used: npt.NDArray[np.intp]
+) -> npt.NDArray[np.uint16 | np.uint8]:
+    """Segments that do not overlap as one label map, which takes a fraction of a stack's memory."""
+    shape = (len(used), *segments[0].mask.shape[1:])
+    labels = np.zeros(shape, dtype=np.uint8 if len(segments) < 256 else np.uint16)
+    for segment in segments:
+        mask = segment.mask[used]
+        if labels[mask].any():
+            return np.stack([each.mask[used] for each in segments], axis=-1).view(np.uint8)
+        labels[mask] = segment.number
+    return labels
+
+
+def _used_slices(segments: Sequence[Segment]) -> npt.NDArray[np.intp]:
+    anywhere = np.zeros(segments[0].mask.shape[0], dtype=bool)
+    for segment in segments:
+        anywhere |= segment.mask.any(axis=(1, 2))
+    return np.flatnonzero(anywhere)
+
+
+def _images_of(source: SourceSeries, used: npt.NDArray[np.intp]) -> Sequence[Dataset]:
+    if source.frame_numbers is None:
+        return [source.images[index] for index in used]
+    image = Dataset()
+    image.update(source.images[0])
+    image.NumberOfFrames = len(used)
+    if "PerFrameFunctionalGroupsSequence" in image:
+        groups = image.PerFrameFunctionalGroupsSequence
+        image.PerFrameFunctionalGroupsSequence = [groups[index] for index in used]
+    return [image]
+
+
+def _describe(segment: Segment, origin: Origin) -> SegmentDescription:
+    description = SegmentDescription(
+        segment_number=segment.number,
+        segment_label=segment.label,
+        segmented_property_category=concept(segment.category),
+        segmented_property_type=concept(segment.type),
+        algorithm_type=SegmentAlgorithmTypeValues.AUTOMATIC,
+        algorithm_identification=algorithm_sequence(origin.identity),
+        tracking_uid=origin.uids.tracking(segment.label),
+        tracking_id=segment.label,
+        anatomic_regions=[concept(segment.site)] if segment.site else None,
+        display_color=display_color(segment.color),
+    )
+    if segment.laterality:
+        modifier = [concept(segment.laterality)]
+        if segment.site:
+            description.AnatomicRegionSequence[0].AnatomicRegionModifierSequence = modifier
+        else:
+            # PS3.3 C.8.20.2: laterality of an organ is a modifier of its property type.
+            kind = description.SegmentedPropertyTypeCodeSequence[0]
+            kind.SegmentedPropertyTypeModifierCodeSequence = modifier
+    return description
+
+
+def _refer_to_all_images(seg: Dataset, source: SourceSeries) -> None:
+    """The algorithm read every image of the series, also those on which it marked nothing."""
+    references = []
+    for image in source.images:
+        item = Dataset()
+        item.ReferencedSOPClassUID = image.SOPClassUID
+        item.ReferencedSOPInstanceUID = image.SOPInstanceUID
+        references.append(item)
+    seg.ReferencedSeriesSequence[0].ReferencedInstanceSequence = references
+    seg.SourceImageSequence = references
+
+
+def _name_source_frames(seg: Dataset, source: SourceSeries, used: npt.NDArray[np.intp]) -> None:
+    """Replace frame numbers of the reduced multi-frame header by those of the source file."""
+    if source.frame_numbers is None:
+        return
+    for group in seg.PerFrameFunctionalGroupsSequence:
+        for derivation in group.get("DerivationImageSequence", []):
+            item = derivation.SourceImageSequence[0]
+            number = int(item.get("ReferencedFrameNumber", 1))
+            item.ReferencedFrameNumber = source.frame_numbers[used[number - 1]]
+
+
+def _fix_dimension_uid(seg: Dataset, origin: Origin) -> None:
+    """highdicom draws this UID at random; a rerun has to give the same file."""
+    uid = origin.uids.dimensions(ResultKind.SEG)
+    for item in (*seg.DimensionOrganizationSequence, *seg.DimensionIndexSequence):
+        item.DimensionOrganizationUID = uid
+
+
+def _add_projection_groups(seg: Dataset, source: SourceSeries) -> None:
+    """Placeholders for images without a frame of reference, which OHIF fails to draw without them.
+
+    They state no anatomy: the thickness is 1 and the orientation is the one viewers assume anyway.
+    PixelSpacing is written only where the source has it.
+    """
+    measures, orientation = Dataset(), Dataset()
+    measures.SliceThickness = "1.0"
+    if source.pixel_spacing:
+        measures.PixelSpacing = list(source.pixel_spacing)
+    orientation.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
+    shared = seg.SharedFunctionalGroupsSequence[0]
+    shared.PixelMeasuresSequence = [measures]
+    shared.PlaneOrientationSequence = [orientation]

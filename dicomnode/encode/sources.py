@@ -1,0 +1,246 @@
+"""The headers of the images a volume was read from, reduced to what results refer to.
+
+highdicom takes geometry and references from source data sets. It is given small ones of our making:
+one for each slice of the volume (or one multi-frame with a frame for each slice), the position as
+the file states it, no patient attribute. What a source lacks or gets wrong is dealt with here.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+from pydicom.errors import InvalidDicomError
+
+from dicomnode.domain.errors import EncodeError
+from dicomnode.domain.volumes import SourceFrame, Volume
+from dicomnode.encode.patient import PATIENT_KEYWORDS, patient_and_study
+from dicomnode.encode.texts import decimal_string, items_of, numbers_of, put, text_of
+
+_GEOMETRY = (
+    "ImagePositionPatient",
+    "ImageOrientationPatient",
+    "PixelSpacing",
+    "SliceThickness",
+    "Rows",
+    "Columns",
+    "SharedFunctionalGroupsSequence",
+    "PerFrameFunctionalGroupsSequence",
+)
+_IDENTITY = ("SOPInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID")
+_SERIES = (
+    "SeriesNumber",
+    "PositionReferenceIndicator",
+    "LossyImageCompression",
+    "LossyImageCompressionRatio",
+    "LossyImageCompressionMethod",
+)
+_ORIENTATION_TOLERANCE = 1e-4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceSeries:
+    """What results take over from their source."""
+
+    patient: Dataset
+    """Patient and study attributes, in UTF-8."""
+    images: tuple[Dataset, ...]
+    """One a slice, in slice order; or a single multi-frame one whose frames are the slices."""
+    frame_numbers: tuple[int, ...] | None
+    """1-based frame of the source file for each slice; None for classic images."""
+    number: int | None
+    """SeriesNumber."""
+    pixel_spacing: tuple[str, ...] | None
+    """PixelSpacing (row, column) as the source has it, in mm; None if it has none."""
+
+    @property
+    def has_positions(self) -> bool:
+        """False for projection radiographs, which lie in no frame of reference."""
+        return "FrameOfReferenceUID" in self.images[0]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Plane:
+    """Geometry of one slice, decimals as the file has them."""
+
+    position: tuple[str, ...] | None
+    orientation: tuple[str, ...] | None
+    spacing: tuple[str, ...] | None
+    thickness: str | None
+
+
+def read_source_series(volume: Volume) -> SourceSeries:
+    """Read the headers behind `volume`; pixels are not touched.
+
+    Raises:
+        EncodeError: a file is gone, is not the instance the volume says, or lacks its position.
+    """
+    first = _read(volume.frames[0], (*PATIENT_KEYWORDS, *_SERIES, *_GEOMETRY, *_IDENTITY))
+    _check_study(first, volume)
+    patient = patient_and_study(first)
+    frame_numbers = tuple(frame.frame_number or 1 for frame in volume.frames)
+    is_multiframe = volume.frames[0].frame_number is not None
+    if is_multiframe:
+        planes = [_plane_of_frame(first, number) for number in frame_numbers]
+    else:
+        planes = [_plane_of_image(first)]
+        for frame in volume.frames[1:]:
+            planes.append(_plane_of_image(_read(frame, (*_GEOMETRY, *_IDENTITY))))
+    build = _multiframe_image if is_multiframe else _classic_images
+    series_number = text_of(first, "SeriesNumber", ["ascii"]) or ""
+    return SourceSeries(
+        patient=patient,
+        images=tuple(build(volume, planes, _common(first, volume, planes))),
+        frame_numbers=frame_numbers if is_multiframe else None,
+        number=int(series_number) if series_number.isdigit() else None,
+        pixel_spacing=planes[0].spacing,
+    )
+
+
+def _read(frame: SourceFrame, keywords: Iterable[str]) -> Dataset:
+    try:
+        ds = dcmread(frame.path, stop_before_pixels=True, specific_tags=list(keywords), force=True)
+    except (OSError, InvalidDicomError) as exc:
+        raise EncodeError(f"source image {frame.sop_instance_uid} cannot be read again") from exc
+    if text_of(ds, "SOPInstanceUID", ["ascii"]) != frame.sop_instance_uid:
+        raise EncodeError(f"the file of source image {frame.sop_instance_uid} holds another one")
+    return ds
+
+
+def _check_study(first: Dataset, volume: Volume) -> None:
+    for keyword, wanted in (
+        ("StudyInstanceUID", volume.study_uid),
+        ("SeriesInstanceUID", volume.series_uid),
+    ):
+        if text_of(first, keyword, ["ascii"]) != wanted:
+            raise EncodeError(f"{keyword} of the source file is not {wanted}")
+
+
+def _plane_of_image(ds: Dataset) -> _Plane:
+    thickness = numbers_of(ds, "SliceThickness", 1)
+    return _Plane(
+        position=numbers_of(ds, "ImagePositionPatient", 3),
+        orientation=numbers_of(ds, "ImageOrientationPatient", 6),
+        spacing=numbers_of(ds, "PixelSpacing", 2),
+        thickness=thickness[0] if thickness else None,
+    )
+
+
+def _plane_of_frame(ds: Dataset, frame_number: int) -> _Plane:
+    """Geometry of one frame: functional groups (PS3.3 C.7.6.16), else the top level."""
+    shared = items_of(ds, "SharedFunctionalGroupsSequence")
+    per_frame = items_of(ds, "PerFrameFunctionalGroupsSequence")[frame_number - 1 : frame_number]
+
+    def numbers(group: str, keyword: str, count: int) -> tuple[str, ...] | None:
+        for place in (*per_frame, *shared):
+            for item in items_of(place, group):
+                found = numbers_of(item, keyword, count)
+                if found:
+                    return found
+        return numbers_of(ds, keyword, count)
+
+    thickness = numbers("PixelMeasuresSequence", "SliceThickness", 1)
+    return _Plane(
+        position=numbers("PlanePositionSequence", "ImagePositionPatient", 3),
+        orientation=numbers("PlaneOrientationSequence", "ImageOrientationPatient", 6),
+        spacing=numbers("PixelMeasuresSequence", "PixelSpacing", 2),
+        thickness=thickness[0] if thickness else None,
+    )
+
+
+def _common(first: Dataset, volume: Volume, planes: Sequence[_Plane]) -> Dataset:
+    """What all images of the series share."""
+    ds = Dataset()
+    ds.StudyInstanceUID = volume.study_uid
+    ds.SeriesInstanceUID = volume.series_uid
+    ds.SOPClassUID = volume.frames[0].sop_class_uid
+    ds.Modality = volume.modality
+    ds.Rows, ds.Columns = volume.grid.shape[1:]
+    for keyword in ("PatientID", "PatientName", "PatientBirthDate", "PatientSex"):
+        put(ds, keyword, "")
+    for keyword in ("AccessionNumber", "StudyID", "StudyDate", "StudyTime"):
+        put(ds, keyword, "")
+    for keyword in ("LossyImageCompression", *_SERIES[3:]):
+        text = text_of(first, keyword, ["ascii"])
+        if text:
+            put(ds, keyword, text)
+    if volume.grid.frame_of_reference_uid is not None:
+        _check_planes(planes)
+        ds.FrameOfReferenceUID = volume.grid.frame_of_reference_uid
+        indicator = text_of(first, "PositionReferenceIndicator", ["ascii"])
+        put(ds, "PositionReferenceIndicator", indicator or "")
+    return ds
+
+
+def _check_planes(planes: Sequence[_Plane]) -> None:
+    for index, plane in enumerate(planes):
+        if not (plane.position and plane.orientation and plane.spacing):
+            raise EncodeError(
+                f"source image of slice {index} lacks position, orientation or spacing"
+            )
+        if not _agree(plane.orientation, planes[0].orientation):
+            raise EncodeError(f"source image of slice {index} is oriented differently")
+        if not _agree(plane.spacing, planes[0].spacing):
+            raise EncodeError(f"source image of slice {index} has another pixel spacing")
+
+
+def _agree(one: Sequence[str] | None, other: Sequence[str] | None) -> bool:
+    difference = np.asarray(one, dtype=float) - np.asarray(other, dtype=float)
+    return bool(np.abs(difference).max() <= _ORIENTATION_TOLERANCE)
+
+
+def _classic_images(volume: Volume, planes: Sequence[_Plane], common: Dataset) -> Iterable[Dataset]:
+    for frame, plane in zip(volume.frames, planes, strict=True):
+        ds = Dataset()
+        ds.update(common)
+        ds.SOPClassUID = frame.sop_class_uid
+        ds.SOPInstanceUID = frame.sop_instance_uid
+        if "FrameOfReferenceUID" in ds:
+            ds.ImagePositionPatient = list(plane.position or ())
+            ds.update(_orientation(planes[0]))
+            ds.update(_measures(planes[0], volume))
+        yield ds
+
+
+def _multiframe_image(
+    volume: Volume, planes: Sequence[_Plane], common: Dataset
+) -> Iterable[Dataset]:
+    if any(f.sop_instance_uid != volume.frames[0].sop_instance_uid for f in volume.frames):
+        raise EncodeError("a series of several multi-frame images cannot be referred to")
+    common.SOPInstanceUID = volume.frames[0].sop_instance_uid
+    common.NumberOfFrames = len(planes)
+    shared = Dataset()
+    if "FrameOfReferenceUID" in common:
+        shared.PlaneOrientationSequence = [_orientation(planes[0])]
+        shared.PixelMeasuresSequence = [_measures(planes[0], volume)]
+        common.PerFrameFunctionalGroupsSequence = [_position_group(plane) for plane in planes]
+    else:
+        shared.PixelMeasuresSequence = [_measures(planes[0], volume)]
+    common.SharedFunctionalGroupsSequence = [shared]
+    yield common
+
+
+def _position_group(plane: _Plane) -> Dataset:
+    position, group = Dataset(), Dataset()
+    position.ImagePositionPatient = list(plane.position or ())
+    group.PlanePositionSequence = [position]
+    return group
+
+
+def _orientation(plane: _Plane) -> Dataset:
+    ds = Dataset()
+    ds.ImageOrientationPatient = list(plane.orientation or ())
+    return ds
+
+
+def _measures(plane: _Plane, volume: Volume) -> Dataset:
+    """PixelMeasures; the distance between slices is the measured one, whatever a header claims."""
+    ds = Dataset()
+    between = decimal_string(round(volume.grid.spacing_mm[0], 6))
+    if plane.spacing:
+        ds.PixelSpacing = list(plane.spacing)
+    ds.SliceThickness = plane.thickness or between
+    if volume.grid.shape[0] > 1:
+        ds.SpacingBetweenSlices = between
+    return ds
