@@ -12,7 +12,10 @@ from dicomnode.assembly.elements import Element
 SPECIFIC_CHARACTER_SET = 0x00080005
 PIXEL_REPRESENTATION = 0x00280103
 
-_NUMBERS: Mapping[str, str] = dict(US="H", SS="h", UL="L", SL="l", UV="Q", SV="q", FL="f", FD="d")
+# VR -> code of `struct`.
+_NUMBERS: Mapping[str, str] = dict(
+    zip(("US", "SS", "UL", "SL", "UV", "SV", "FL", "FD"), "HhLlQqfd", strict=True)
+)
 _IN_CHARACTER_SET = frozenset({"LO", "LT", "PN", "SH", "ST", "UC", "UT"})
 _ONE_VALUE = frozenset({"LT", "ST", "UT", "UR"})
 _ASCII = frozenset({"AE", "AS", "CS", "DA", "DS", "DT", "IS", "TM", "UI"})
