@@ -167,6 +167,9 @@ class GeometryMismatch(EncodeError):
 class DeliveryError(DicomNodeError):
     """A result did not reach its destination."""
 
+    status: int | None = None
+    """The DIMSE status the peer answered with, if it answered."""
+
 
 class PeerUnavailable(DeliveryError):
     """No association could be made with the destination."""

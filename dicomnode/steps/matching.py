@@ -9,9 +9,10 @@ from dicomnode.rules.matching import match
 from dicomnode.steps.node import Node
 from dicomnode.store.closing import held_instances, snapshot
 from dicomnode.store.jobs import record_match, save_rule_set
+from dicomnode.store.unfinished import UnfinishedJob, unfinished_jobs
 
 
-def match_revision(node: Node, revision_id: int) -> tuple[JobId, ...]:
+def match_revision(node: Node, revision_id: int) -> tuple[UnfinishedJob, ...]:
     """Try the rules on a revision and store the jobs they call for. May be repeated."""
     closed = snapshot(node.database, revision_id)
     rules = node.rules.refresh()
@@ -23,7 +24,7 @@ def match_revision(node: Node, revision_id: int) -> tuple[JobId, ...]:
     for found in (one for verdict in verdicts for one in verdict.matches):
         digest = _input_digest(node, revision_id, found)
         jobs[job_id(closed.study_uid, found, digest)] = (_with_destinations(node, found), digest)
-    return record_match(
+    record_match(
         node.database,
         revision_id,
         closed,
@@ -32,6 +33,7 @@ def match_revision(node: Node, revision_id: int) -> tuple[JobId, ...]:
         jobs=jobs,
         now=now,
     )
+    return unfinished_jobs(node.database, revision_id=revision_id)
 
 
 def _input_digest(node: Node, revision_id: int, found: Match) -> str:

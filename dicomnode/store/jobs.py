@@ -42,8 +42,8 @@ def record_match(
     verdicts: Sequence[RuleVerdict],
     jobs: Mapping[JobId, tuple[Match, str]],
     now: datetime,
-) -> tuple[JobId, ...]:
-    """Store what matching said and make its jobs; return those that are new with this revision.
+) -> None:
+    """Store what matching said and make its jobs.
 
     `jobs` maps a job to its match and the digest of its input images. A job that an earlier
     revision made on the same images is not made again. May be called twice.
@@ -52,33 +52,32 @@ def record_match(
         already = connection.execute(
             select(RevisionRow.matched_at).where(RevisionRow.id == revision_id)
         ).scalar_one()
-        if already is None:
-            connection.execute(
-                update(RevisionRow)
-                .where(RevisionRow.id == revision_id)
-                .values(
-                    matched_at=now,
-                    rule_set_digest=rule_set_digest,
-                    verdicts=[_verdict_json(verdict) for verdict in verdicts],
-                )
+        if already is not None:
+            return
+        connection.execute(
+            update(RevisionRow)
+            .where(RevisionRow.id == revision_id)
+            .values(
+                matched_at=now,
+                rule_set_digest=rule_set_digest,
+                verdicts=[_verdict_json(verdict) for verdict in verdicts],
             )
-            known = _known_jobs(connection, jobs)
-            rows = [
-                {
-                    "id": job,
-                    "revision_id": revision_id,
-                    "input_digest": digest,
-                    "predecessor_id": _predecessor(connection, snapshot.study_uid, match),
-                    "created_at": now,
-                    **_job_values(snapshot.study_uid, match),
-                }
-                for job, (match, digest) in jobs.items()
-                if job not in known
-            ]
-            insert_new(connection, JobRow, rows)
-            write_events(connection, _match_events(snapshot, verdicts, rows, known), now)
-        mine = select(JobRow.id).where(JobRow.revision_id == revision_id).order_by(JobRow.priority)
-        return tuple(JobId(job) for job in connection.scalars(mine))
+        )
+        known = _known_jobs(connection, jobs)
+        rows = [
+            {
+                "id": job,
+                "revision_id": revision_id,
+                "input_digest": digest,
+                "predecessor_id": _predecessor(connection, snapshot.study_uid, match),
+                "created_at": now,
+                **_job_values(snapshot.study_uid, match),
+            }
+            for job, (match, digest) in jobs.items()
+            if job not in known
+        ]
+        insert_new(connection, JobRow, rows)
+        write_events(connection, _match_events(snapshot, verdicts, rows, known), now)
 
 
 def _known_jobs(connection: Connection, jobs: Mapping[JobId, object]) -> frozenset[str]:

@@ -1,15 +1,15 @@
-"""Findings, result objects and their deliveries."""
+"""Deliveries: where each result stands with each destination."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, select, update
 
-from dicomnode.domain.events import Event, EventName
+from dicomnode.domain.delivery import CommitmentReport
+from dicomnode.domain.events import Event, EventName, FactValue
 from dicomnode.domain.identifiers import InstanceUid, JobId, SeriesUid, StudyUid
-from dicomnode.domain.jobs import Job, JobState
-from dicomnode.domain.outcomes import FindingRecord, RunOutcome
+from dicomnode.domain.jobs import Job
 from dicomnode.domain.results import (
     ConfirmationMethod,
     DeliveryState,
@@ -19,138 +19,10 @@ from dicomnode.domain.results import (
 )
 from dicomnode.store.database import Database
 from dicomnode.store.events import write_events
-from dicomnode.store.tables import DeliveryRow, FindingRow, JobRow, MeasurementRow, ResultRow
-from dicomnode.store.upsert import insert_new
+from dicomnode.store.tables import DeliveryRow, JobRow, ResultRow
 
-
-def record_outcome(database: Database, job: Job, outcome: RunOutcome, now: datetime) -> bool:
-    """Findings, results, their outbox rows and the job's success, in one commit.
-
-    May be repeated. False if the job was cancelled in the meantime: then nothing is written.
-    """
-    with database.writing() as connection:
-        moved = connection.execute(
-            update(JobRow)
-            .where(
-                JobRow.id == job.id,
-                JobRow.state.in_([JobState.RUNNING.value, JobState.SUCCEEDED.value]),
-            )
-            .values(
-                state=JobState.SUCCEEDED.value,
-                finished_at=now,
-                reason="",
-                error="",
-                algorithm_version=outcome.algorithm_version,
-                model_digest=outcome.model_digest,
-                device=outcome.device,
-                seconds=outcome.seconds,
-                warnings=list(outcome.warnings),
-            )
-        ).rowcount
-        if not moved:
-            return False
-        _replace_findings(connection, job.id, outcome.findings)
-        insert_new(
-            connection,
-            ResultRow,
-            [_result_row(database, job.id, encoded, now) for encoded in outcome.objects],
-        )
-        insert_new(connection, DeliveryRow, _outbox(job, outcome.objects, now))
-        write_events(connection, _outcome_events(job, outcome), now)
-        return True
-
-
-def _replace_findings(
-    connection: Connection, job: JobId, findings: Sequence[FindingRecord]
-) -> None:
-    """A rerun's findings take the place of the earlier run's."""
-    old = select(FindingRow.id).where(FindingRow.job_id == job)
-    connection.execute(delete(MeasurementRow).where(MeasurementRow.finding_id.in_(old)))
-    connection.execute(delete(FindingRow).where(FindingRow.job_id == job))
-    for number, finding in enumerate(findings, start=1):
-        finding_id = connection.execute(
-            insert(FindingRow)
-            .values(
-                job_id=job,
-                number=number,
-                kind=finding.kind,
-                name=finding.name,
-                code_value=finding.code.value if finding.code else None,
-                code_scheme=finding.code.scheme if finding.code else None,
-                code_meaning=finding.code.meaning if finding.code else None,
-                site_meaning=finding.site.meaning if finding.site else None,
-                laterality=finding.laterality.meaning if finding.laterality else None,
-                score=finding.score,
-                text=finding.text,
-            )
-            .returning(FindingRow.id)
-        ).scalar_one()
-        for measured in finding.measurements:
-            connection.execute(
-                insert(MeasurementRow).values(
-                    finding_id=finding_id,
-                    code_value=measured.name.value,
-                    code_scheme=measured.name.scheme,
-                    code_meaning=measured.name.meaning,
-                    derivation=measured.derivation.meaning if measured.derivation else None,
-                    value=measured.value,
-                    unit=measured.unit.value,
-                )
-            )
-
-
-def _result_row(
-    database: Database, job: JobId, encoded: EncodedObject, now: datetime
-) -> dict[str, object]:
-    return {
-        "sop_instance_uid": encoded.sop_instance_uid,
-        "job_id": job,
-        "kind": encoded.kind.value,
-        "sop_class_uid": encoded.sop_class_uid,
-        "study_uid": encoded.study_uid,
-        "series_uid": encoded.series_uid,
-        "path": database.relative(encoded.path),
-        "sha256": encoded.sha256,
-        "created_at": now,
-    }
-
-
-def _outbox(job: Job, objects: Sequence[EncodedObject], now: datetime) -> list[dict[str, object]]:
-    return [
-        {
-            "result_uid": encoded.sop_instance_uid,
-            "job_id": job.id,
-            "destination": destination,
-            "state": DeliveryState.WAITING.value,
-            "next_try_at": now,
-            "created_at": now,
-        }
-        for destination in job.destinations
-        for encoded in objects
-    ]
-
-
-def _outcome_events(job: Job, outcome: RunOutcome) -> list[Event]:
-    encoded = [
-        Event(
-            name=EventName.RESULT_ENCODED,
-            study_uid=job.study_uid,
-            job_id=job.id,
-            facts={"kind": made.kind.value, "sop_instance_uid": made.sop_instance_uid},
-        )
-        for made in outcome.objects
-    ]
-    done = Event(
-        name=EventName.JOB_SUCCEEDED,
-        study_uid=job.study_uid,
-        job_id=job.id,
-        facts={
-            "findings": len(outcome.findings),
-            "objects": len(outcome.objects),
-            "seconds": round(sum(outcome.seconds.values()), 3),
-        },
-    )
-    return [*encoded, done]
+# A PACS that disowns an object is given this long before it is sent again.
+RESEND_AFTER = timedelta(seconds=60)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -317,52 +189,75 @@ def record_confirmation(
         )
 
 
-def record_commitment(
-    database: Database,
+def record_commitment(database: Database, report: CommitmentReport, now: datetime) -> None:
+    """Store an N-EVENT-REPORT: what it commits to is confirmed, what it disowns is sent again.
+
+    Unknown transactions change nothing.
+    """
+    with database.writing() as connection:
+        confirmed = {
+            "state": DeliveryState.CONFIRMED.value,
+            "confirmed_at": now,
+            "confirmed_by": ConfirmationMethod.COMMITMENT.value,
+            "reason": "",
+        }
+        for uid in report.committed:
+            facts = {"method": ConfirmationMethod.COMMITMENT.value}
+            event = Event(name=EventName.RESULT_CONFIRMED, facts=facts)
+            _settle(connection, report.transaction_uid, uid, confirmed, event, now=now)
+        for uid, reason in report.failed.items():
+            words = f"storage commitment failed: {reason}"
+            disowned = {
+                "state": DeliveryState.WAITING.value,
+                "next_try_at": now + RESEND_AFTER,
+                "reason": words,
+            }
+            event = Event(name=EventName.DELIVERY_RETRYING, facts={"reason": words})
+            _settle(connection, report.transaction_uid, uid, disowned, event, now=now)
+
+
+def _settle(
+    connection: Connection,
     transaction_uid: str,
-    committed: Sequence[str],
+    uid: InstanceUid,
+    values: Mapping[str, object],
+    event: Event,
+    *,
     now: datetime,
 ) -> None:
-    """An N-EVENT-REPORT came in: mark what it commits to. Unknown transactions change nothing."""
+    rows = connection.execute(
+        update(DeliveryRow)
+        .where(
+            DeliveryRow.transaction_uid == transaction_uid,
+            DeliveryRow.result_uid == uid,
+            DeliveryRow.state == DeliveryState.SENT_UNCONFIRMED.value,
+        )
+        .values(**values)
+        .returning(DeliveryRow.job_id, DeliveryRow.destination)
+    ).all()
+    for row in rows:
+        job = select(JobRow.study_uid).where(JobRow.id == row.job_id)
+        study = connection.execute(job).scalar_one()
+        facts = {**event.facts, "destination": row.destination, "sop_instance_uid": uid}
+        told = replace(event, study_uid=StudyUid(study), job_id=JobId(row.job_id), facts=facts)
+        write_events(connection, [told], now)
+
+
+def record_unconfirmed(
+    database: Database, items: Sequence[OutboxItem], job: Job, reason: str, now: datetime
+) -> None:
+    """The destination answered success but could not be made to prove it; shown as just that."""
     with database.writing() as connection:
-        rows = connection.execute(
+        connection.execute(
             update(DeliveryRow)
-            .where(
-                DeliveryRow.transaction_uid == transaction_uid,
-                DeliveryRow.result_uid.in_(committed),
-            )
-            .values(
-                state=DeliveryState.CONFIRMED.value,
-                confirmed_at=now,
-                confirmed_by=ConfirmationMethod.COMMITMENT.value,
-                reason="",
-            )
-            .returning(DeliveryRow.job_id, DeliveryRow.destination, DeliveryRow.result_uid)
-        ).all()
-        studies = dict(
-            connection.execute(
-                select(JobRow.id, JobRow.study_uid).where(
-                    JobRow.id.in_({row.job_id for row in rows})
-                )
-            ).tuples()
+            .where(DeliveryRow.id.in_([item.delivery_id for item in items]))
+            .values(reason=f"sent, unconfirmed: {reason}")
         )
-        write_events(
-            connection,
-            [
-                Event(
-                    name=EventName.RESULT_CONFIRMED,
-                    study_uid=StudyUid(studies[row.job_id]),
-                    job_id=JobId(row.job_id),
-                    facts={
-                        "destination": row.destination,
-                        "sop_instance_uid": row.result_uid,
-                        "method": ConfirmationMethod.COMMITMENT.value,
-                    },
-                )
-                for row in rows
-            ],
-            now,
+        facts: dict[str, FactValue] = {"reason": reason, "objects": len(items)}
+        told = Event(
+            name=EventName.RESULT_UNCONFIRMED, study_uid=job.study_uid, job_id=job.id, facts=facts
         )
+        write_events(connection, [told], now)
 
 
 def resend(database: Database, job: Job, destination: str, now: datetime) -> int:

@@ -1,0 +1,211 @@
+"""From the outbox to proof that the destination keeps the results."""
+
+import random
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import TypedDict
+
+from pydicom.uid import generate_uid
+
+from dicomnode.deliver.commitment_request import request_commitment
+from dicomnode.deliver.read_back import read_back
+from dicomnode.deliver.retry import backoff
+from dicomnode.deliver.send import send_objects
+from dicomnode.domain.delivery import SendOutcome, ServiceRefused
+from dicomnode.domain.errors import DeliveryError
+from dicomnode.domain.identifiers import JobId
+from dicomnode.domain.jobs import Job
+from dicomnode.domain.results import ConfirmationMethod, DeliveryState
+from dicomnode.settings import Confirm, Destination
+from dicomnode.steps.node import Node
+from dicomnode.store.deliveries import (
+    FailedTry,
+    OutboxItem,
+    outbox,
+    record_commitment,
+    record_confirmation,
+    record_failed_try,
+    record_receipt,
+    record_request,
+    record_unconfirmed,
+)
+from dicomnode.store.jobs import load_job
+
+# An archive may answer C-STORE before it indexes: 2, 4, 8 ... seconds, about 4 minutes in all.
+READ_BACK_TRIES = 7
+
+
+class Next(TypedDict):
+    """What has to follow a try, as the engine remembers it."""
+
+    send_again_s: float | None
+    confirm_after_s: float | None
+
+
+DONE = Next(send_again_s=None, confirm_after_s=None)
+
+
+def _confirm_after(seconds: float) -> Next:
+    return Next(send_again_s=None, confirm_after_s=seconds)
+
+
+def send_results(node: Node, job_id: JobId, destination_name: str) -> Next:
+    """Send what waits for a destination, and record every answer. May be repeated."""
+    job = load_job(node.database, job_id)
+    waiting = [
+        item
+        for item in outbox(node.database, job_id, destination_name)
+        if item.state is DeliveryState.WAITING
+    ]
+    destination = node.settings.destination(destination_name)
+    if destination is None:
+        _give_up_unknown(node, waiting, job, destination_name)
+        return DONE
+    outcomes = send_objects(
+        [item.object for item in waiting],
+        destination,
+        own_ae=node.settings.ae_title,
+        clock=node.clock,
+    )
+    delays = [
+        _record(node, item, outcome, destination, job)
+        for item, outcome in zip(waiting, outcomes, strict=True)
+    ]
+    again = [delay for delay in delays if delay is not None]
+    arrived = any(outcome.receipt is not None for outcome in outcomes)
+    return Next(
+        send_again_s=max(again, default=None),
+        confirm_after_s=0.0 if arrived and destination.confirm is not Confirm.NONE else None,
+    )
+
+
+def _give_up_unknown(node: Node, waiting: Sequence[OutboxItem], job: Job, name: str) -> None:
+    for item in waiting:
+        failed = FailedTry(
+            destination=name,
+            state=DeliveryState.GIVEN_UP,
+            reason=f"no destination called {name!r} is configured any more",
+            status=None,
+            next_try_at=None,
+        )
+        record_failed_try(node.database, item, failed, job, node.clock())
+
+
+def _record(
+    node: Node, item: OutboxItem, outcome: SendOutcome, destination: Destination, job: Job
+) -> float | None:
+    """Store one answer; return the seconds until the next try if there is to be one."""
+    if outcome.receipt is not None:
+        record_receipt(node.database, item, outcome.receipt, job)
+        return None
+    assert outcome.error is not None
+    now = node.clock()
+    # Not for secrets: spreads the tries of many objects over time.
+    delay = backoff(item.attempt + 1, destination, random.random())  # noqa: S311
+    failed = _judge(outcome.error, item, destination, now, delay)
+    record_failed_try(node.database, item, failed, job, now)
+    return delay.total_seconds() if failed.state is DeliveryState.WAITING else None
+
+
+def _judge(
+    error: DeliveryError,
+    item: OutboxItem,
+    destination: Destination,
+    now: datetime,
+    delay: timedelta,
+) -> FailedTry:
+    state, next_try_at = DeliveryState.REFUSED, None
+    if error.retryable:
+        too_late = item.created_at + timedelta(seconds=destination.give_up_after_s)
+        state = DeliveryState.GIVEN_UP if now + delay > too_late else DeliveryState.WAITING
+        next_try_at = now + delay if state is DeliveryState.WAITING else None
+    return FailedTry(
+        destination=destination.name,
+        state=state,
+        reason=f"{type(error).__name__}: {error}",
+        status=error.status,
+        next_try_at=next_try_at,
+    )
+
+
+def confirm_results(node: Node, job_id: JobId, destination_name: str, attempt: int) -> Next:
+    """Ask the destination to prove what it answered success for. May be repeated.
+
+    The first try asks for storage commitment where that is configured; what it leaves open, and
+    everything else, is read back by C-FIND.
+    """
+    job = load_job(node.database, job_id)
+    destination = node.settings.destination(destination_name)
+    unproven = _unproven(node, job_id, destination_name)
+    if destination is None or not unproven:
+        return DONE
+    try:
+        if destination.confirm is Confirm.COMMITMENT and attempt == 1:
+            return _ask_commitment(node, unproven, destination)
+        return _read_back(node, job, unproven, destination, attempt)
+    except ServiceRefused as exc:
+        if destination.confirm is Confirm.COMMITMENT and attempt == 1:
+            return _confirm_after(0.0)
+        record_unconfirmed(node.database, unproven, job, str(exc), node.clock())
+        return DONE
+    except DeliveryError as exc:
+        return _again_or_unconfirmed(node, job, unproven, attempt, str(exc))
+
+
+def _unproven(node: Node, job_id: JobId, destination: str) -> list[OutboxItem]:
+    return [
+        item
+        for item in outbox(node.database, job_id, destination)
+        if item.state is DeliveryState.SENT_UNCONFIRMED
+    ]
+
+
+def _ask_commitment(node: Node, unproven: Sequence[OutboxItem], destination: Destination) -> Next:
+    transaction_uid = str(generate_uid(prefix=None))
+    record_request(node.database, unproven, transaction_uid)
+    report = request_commitment(
+        [item.object for item in unproven],
+        destination,
+        transaction_uid,
+        own_ae=node.settings.ae_title,
+    )
+    if report is None:
+        # The report is to come on a new association, to the receiver.
+        return _confirm_after(destination.commitment_wait_s)
+    record_commitment(node.database, report, node.clock())
+    return _confirm_after(1.0)
+
+
+def _read_back(
+    node: Node,
+    job: Job,
+    unproven: Sequence[OutboxItem],
+    destination: Destination,
+    attempt: int,
+) -> Next:
+    shown = read_back(
+        [item.object for item in unproven], destination, own_ae=node.settings.ae_title
+    )
+    proven = [item for item in unproven if shown.get(item.object.sop_instance_uid)]
+    if proven:
+        record_confirmation(
+            node.database,
+            proven,
+            job,
+            destination=destination.name,
+            method=ConfirmationMethod.READ_BACK,
+            now=node.clock(),
+        )
+    left = [item for item in unproven if item not in proven]
+    if not left:
+        return DONE
+    return _again_or_unconfirmed(node, job, left, attempt, "C-FIND does not show it")
+
+
+def _again_or_unconfirmed(
+    node: Node, job: Job, items: Sequence[OutboxItem], attempt: int, reason: str
+) -> Next:
+    if attempt <= READ_BACK_TRIES:
+        return _confirm_after(2.0**attempt)
+    record_unconfirmed(node.database, items, job, reason, node.clock())
+    return DONE

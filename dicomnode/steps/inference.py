@@ -1,0 +1,133 @@
+"""One run of one algorithm: read, infer, encode, check. Runs in a child process; knows no database.
+
+The same code serves the node's jobs and `dicomnode run`.
+"""
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from pydantic import TypeAdapter
+
+from dicomnode.algorithm import Algorithm, AlgorithmIdentity, RunContext
+from dicomnode.domain.outcomes import RunOutcome, record_of
+from dicomnode.encode.derivation import Derivation
+from dicomnode.encode.preview import draw_overlay
+from dicomnode.encode.results import encode_results
+from dicomnode.pipeline.volume import read_series
+from dicomnode.settings import OutputSettings
+
+OUTCOME_FILE = "findings.json"
+PREVIEW_FILE = "overlay.png"
+
+_OUTCOME = TypeAdapter(RunOutcome)
+
+Progress = Callable[[float, str], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunTask:
+    """Everything a run needs, handed to the child process."""
+
+    inputs: Mapping[str, tuple[Path, ...]]
+    """Input name -> the files of its series; the first is the one findings lie on."""
+    derivation: Derivation
+    """`software_versions` of the node; the bundle's own are added here."""
+    device: str
+    out: Path
+    """Folder for the objects, the preview and `findings.json`, which is written last."""
+    output: OutputSettings
+
+
+def run_task(algorithm: Algorithm, task: RunTask, progress: Progress) -> RunOutcome:
+    """Read the inputs, run, encode and check; leave everything in `task.out`.
+
+    Raises:
+        VolumeError, AlgorithmError, EncodeError: nothing usable is left behind.
+    """
+    task.out.mkdir(parents=True, exist_ok=True)
+    timer = _Timer()
+    with timer.stage("read"):
+        progress(0.0, "reading")
+        volumes = {name: read_series(paths) for name, paths in task.inputs.items()}
+    source = next(iter(volumes.values()))
+    with timer.stage("infer"), TemporaryDirectory(dir=task.out, prefix=".scratch-") as scratch:
+        progress(0.2, "running")
+        context = RunContext(device=task.device, scratch=Path(scratch), progress=progress)
+        findings = algorithm.run(volumes, context)
+    with timer.stage("encode"):
+        progress(0.8, "writing SEG and SR")
+        objects = encode_results(
+            findings,
+            source,
+            identity=algorithm.identity,
+            derivation=task.derivation,
+            out=task.out,
+            settings=task.output,
+        )
+    with timer.stage("draw"):
+        progress(0.9, "drawing")
+        preview = draw_overlay(source, findings, task.out / PREVIEW_FILE)
+    outcome = RunOutcome(
+        **_identity(algorithm.identity),
+        device=task.device,
+        findings=tuple(record_of(finding) for finding in findings),
+        objects=objects,
+        preview=preview,
+        warnings=source.warnings,
+        seconds=timer.seconds,
+    )
+    write_outcome(outcome, task.out)
+    progress(1.0, "done")
+    return outcome
+
+
+def _identity(identity: AlgorithmIdentity) -> dict[str, str]:
+    return {
+        "algorithm": identity.name,
+        "algorithm_version": identity.version,
+        "model_digest": identity.model_digest,
+    }
+
+
+def write_outcome(outcome: RunOutcome, out: Path) -> Path:
+    """Write `findings.json`, flushed before it gets its name; paths in it are relative to `out`."""
+    portable = replace(
+        outcome,
+        objects=tuple(replace(made, path=made.path.relative_to(out)) for made in outcome.objects),
+        preview=outcome.preview.relative_to(out) if outcome.preview else None,
+    )
+    path = out / OUTCOME_FILE
+    part = path.with_suffix(".part")
+    with part.open("w", encoding="utf-8") as file:
+        json.dump(_OUTCOME.dump_python(portable, mode="json"), file, indent=1)
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)
+    return path
+
+
+def read_outcome(out: Path) -> RunOutcome:
+    """What an earlier run in this folder left."""
+    outcome = _OUTCOME.validate_json((out / OUTCOME_FILE).read_bytes())
+    return replace(
+        outcome,
+        objects=tuple(replace(made, path=out / made.path) for made in outcome.objects),
+        preview=out / outcome.preview if outcome.preview else None,
+    )
+
+
+class _Timer:
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        started = time.perf_counter()
+        yield
+        self.seconds[name] = round(time.perf_counter() - started, 3)

@@ -1,0 +1,169 @@
+"""One job: from its images to recorded results."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Protocol, TypedDict
+
+from dicomnode import __version__
+from dicomnode.domain.errors import (
+    AlgorithmError,
+    DicomNodeError,
+    InputRefused,
+    StudyError,
+    VolumeError,
+)
+from dicomnode.domain.identifiers import JobId
+from dicomnode.domain.jobs import Job, JobState
+from dicomnode.domain.results import ResultKind
+from dicomnode.domain.studies import ClosingReason
+from dicomnode.encode.derivation import Derivation, Predecessor
+from dicomnode.pipeline.discovery import Known
+from dicomnode.steps.inference import RunTask, read_outcome
+from dicomnode.steps.node import Node
+from dicomnode.store.closing import held_instances, snapshot
+from dicomnode.store.jobs import end_job_by_error, load_job, retry_job, start_job
+from dicomnode.store.outcomes import record_outcome
+from dicomnode.store.unfinished import UnfinishedJob
+
+DEADLINE_SLACK = timedelta(minutes=5)
+
+
+class Children(Protocol):
+    """Runs models in processes that can be killed; `app.WarmChildren` implements it."""
+
+    @property
+    def devices(self) -> str:
+        """What they run on, for people."""
+        ...
+
+    def run(
+        self,
+        known: Known,
+        task: Callable[[str], RunTask],
+        *,
+        timeout_s: float,
+        cancelled: Callable[[], bool],
+    ) -> None:
+        """Run to the end on the next free device, which `task` is told.
+
+        Raises:
+            TimedOut, ChildDied, OutOfMemory and every error of the run itself.
+            StudyError: `cancelled` became true; the child was killed.
+        """
+        ...
+
+
+class Ran(TypedDict):
+    """How a try ended, as the engine remembers it."""
+
+    made: bool
+    retry_s: float | None
+
+
+def run_job(node: Node, children: Children, job_id: JobId) -> Ran:
+    """Run a job in a child process. May be repeated: equal inputs make equal files.
+
+    Every way to fail ends in the job's row, with a reason; nothing is raised for it.
+    """
+    job = load_job(node.database, job_id)
+    try:
+        known = _algorithm(node, job)
+        limit_s = known.time_limit_s * node.settings.flow.time_limit_factor
+        now = node.clock()
+        deadline = now + timedelta(seconds=limit_s) + DEADLINE_SLACK
+        if not start_job(
+            node.database, job_id, device=children.devices, deadline=deadline, now=now
+        ):
+            return Ran(made=False, retry_s=None)
+        children.run(
+            known,
+            lambda device: _task(node, job, device),
+            timeout_s=limit_s,
+            cancelled=lambda: load_job(node.database, job_id).state is JobState.CANCELLED,
+        )
+    except DicomNodeError as exc:
+        return _end_try(node, job, exc)
+    return Ran(made=True, retry_s=None)
+
+
+def _algorithm(node: Node, job: Job) -> Known:
+    known = node.algorithms.get(job.algorithm)
+    if known is None:
+        raise AlgorithmError(f"there is no algorithm {job.algorithm!r} on this node any more")
+    return known
+
+
+def _task(node: Node, job: Job, device: str) -> RunTask:
+    closed = snapshot(node.database, job.revision_id)
+    inputs = {
+        name: tuple(held.path for held in held_instances(node.database, job.revision_id, series))
+        for name, series in job.inputs.items()
+    }
+    return RunTask(
+        inputs=inputs,
+        derivation=Derivation(
+            job_key=job.id,
+            revision=job.revision,
+            made_at=job.created_at,
+            software_versions=(f"dicomnode {__version__}",),
+            predecessors=_superseded_reports(job),
+            complete=closed.reason is not ClosingReason.HARD_LIMIT,
+        ),
+        device=device,
+        out=result_folder(node, job.id),
+        output=node.settings.output,
+    )
+
+
+def _superseded_reports(job: Job) -> tuple[Predecessor, ...]:
+    if job.predecessor is None:
+        return ()
+    return tuple(
+        Predecessor(
+            study_uid=report.study_uid,
+            series_uid=report.series_uid,
+            sop_class_uid=report.sop_class_uid,
+            sop_instance_uid=report.sop_instance_uid,
+        )
+        for report in job.predecessor.of_kind(ResultKind.SR)
+    )
+
+
+def result_folder(node: Node, job_id: JobId) -> Path:
+    """Where a job's results lie; job ids are ours, so they may name a folder."""
+    return node.settings.data_dir / "results" / job_id[:2] / job_id
+
+
+def _end_try(node: Node, job: Job, error: DicomNodeError) -> Ran:
+    now = node.clock()
+    flow = node.settings.flow
+    if error.retryable and job.attempt < flow.max_attempts:
+        delay_s = flow.retry_s * 2.0 ** (job.attempt - 1)
+        retry_job(
+            node.database,
+            job.id,
+            failed_attempt=job.attempt,
+            error=error,
+            delay_s=delay_s,
+            now=now,
+        )
+        return Ran(made=False, retry_s=delay_s)
+    refused = isinstance(error, VolumeError | InputRefused)
+    state = JobState.REFUSED if refused else JobState.FAILED
+    end_job_by_error(node.database, job.id, state, error, now)
+    return Ran(made=False, retry_s=None)
+
+
+def record_job(node: Node, job_id: JobId) -> list[str]:
+    """Put what the run left on disk into the index; return the destinations to send it to."""
+    job = load_job(node.database, job_id)
+    outcome = read_outcome(result_folder(node, job_id))
+    kept = record_outcome(node.database, job, outcome, node.clock())
+    return list(job.destinations) if kept else []
+
+
+def give_up_job(node: Node, job: UnfinishedJob, engine_state: str) -> None:
+    """Fail a job whose workflow ended without saying how, e.g. having killed the node thrice."""
+    error = StudyError(f"its workflow ended as {engine_state}; see the node's log, then rerun it")
+    end_job_by_error(node.database, JobId(job.id), JobState.FAILED, error, node.clock())

@@ -1,0 +1,149 @@
+"""What a run made: findings, result objects and their places in the outboxes."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy import Connection, delete, insert, select, update
+
+from dicomnode.domain.events import Event, EventName
+from dicomnode.domain.identifiers import JobId
+from dicomnode.domain.jobs import Job, JobState
+from dicomnode.domain.outcomes import FindingRecord, RunOutcome
+from dicomnode.domain.results import (
+    DeliveryState,
+    EncodedObject,
+)
+from dicomnode.store.database import Database
+from dicomnode.store.events import write_events
+from dicomnode.store.tables import DeliveryRow, FindingRow, JobRow, MeasurementRow, ResultRow
+from dicomnode.store.upsert import insert_new
+
+
+def record_outcome(database: Database, job: Job, outcome: RunOutcome, now: datetime) -> bool:
+    """Findings, results, their outbox rows and the job's success, in one commit.
+
+    May be repeated. False if the job was cancelled in the meantime: then nothing is written.
+    """
+    with database.writing() as connection:
+        moved = connection.execute(
+            update(JobRow)
+            .where(
+                JobRow.id == job.id,
+                JobRow.state.in_([JobState.RUNNING.value, JobState.SUCCEEDED.value]),
+            )
+            .values(
+                state=JobState.SUCCEEDED.value,
+                finished_at=now,
+                reason="",
+                error="",
+                algorithm_version=outcome.algorithm_version,
+                model_digest=outcome.model_digest,
+                device=outcome.device,
+                seconds=outcome.seconds,
+                warnings=list(outcome.warnings),
+            )
+        ).rowcount
+        if not moved:
+            return False
+        _replace_findings(connection, job.id, outcome.findings)
+        insert_new(
+            connection,
+            ResultRow,
+            [_result_row(database, job.id, encoded, now) for encoded in outcome.objects],
+        )
+        insert_new(connection, DeliveryRow, _outbox(job, outcome.objects, now))
+        write_events(connection, _outcome_events(job, outcome), now)
+        return True
+
+
+def _replace_findings(
+    connection: Connection, job: JobId, findings: Sequence[FindingRecord]
+) -> None:
+    """A rerun's findings take the place of the earlier run's."""
+    old = select(FindingRow.id).where(FindingRow.job_id == job)
+    connection.execute(delete(MeasurementRow).where(MeasurementRow.finding_id.in_(old)))
+    connection.execute(delete(FindingRow).where(FindingRow.job_id == job))
+    for number, finding in enumerate(findings, start=1):
+        finding_id = connection.execute(
+            insert(FindingRow)
+            .values(
+                job_id=job,
+                number=number,
+                kind=finding.kind,
+                name=finding.name,
+                code_value=finding.code.value if finding.code else None,
+                code_scheme=finding.code.scheme if finding.code else None,
+                code_meaning=finding.code.meaning if finding.code else None,
+                site_meaning=finding.site.meaning if finding.site else None,
+                laterality=finding.laterality.meaning if finding.laterality else None,
+                score=finding.score,
+                text=finding.text,
+            )
+            .returning(FindingRow.id)
+        ).scalar_one()
+        for measured in finding.measurements:
+            connection.execute(
+                insert(MeasurementRow).values(
+                    finding_id=finding_id,
+                    code_value=measured.name.value,
+                    code_scheme=measured.name.scheme,
+                    code_meaning=measured.name.meaning,
+                    derivation=measured.derivation.meaning if measured.derivation else None,
+                    value=measured.value,
+                    unit=measured.unit.value,
+                )
+            )
+
+
+def _result_row(
+    database: Database, job: JobId, encoded: EncodedObject, now: datetime
+) -> dict[str, object]:
+    return {
+        "sop_instance_uid": encoded.sop_instance_uid,
+        "job_id": job,
+        "kind": encoded.kind.value,
+        "sop_class_uid": encoded.sop_class_uid,
+        "study_uid": encoded.study_uid,
+        "series_uid": encoded.series_uid,
+        "path": database.relative(encoded.path),
+        "sha256": encoded.sha256,
+        "created_at": now,
+    }
+
+
+def _outbox(job: Job, objects: Sequence[EncodedObject], now: datetime) -> list[dict[str, object]]:
+    return [
+        {
+            "result_uid": encoded.sop_instance_uid,
+            "job_id": job.id,
+            "destination": destination,
+            "state": DeliveryState.WAITING.value,
+            "next_try_at": now,
+            "created_at": now,
+        }
+        for destination in job.destinations
+        for encoded in objects
+    ]
+
+
+def _outcome_events(job: Job, outcome: RunOutcome) -> list[Event]:
+    encoded = [
+        Event(
+            name=EventName.RESULT_ENCODED,
+            study_uid=job.study_uid,
+            job_id=job.id,
+            facts={"kind": made.kind.value, "sop_instance_uid": made.sop_instance_uid},
+        )
+        for made in outcome.objects
+    ]
+    done = Event(
+        name=EventName.JOB_SUCCEEDED,
+        study_uid=job.study_uid,
+        job_id=job.id,
+        facts={
+            "findings": len(outcome.findings),
+            "objects": len(outcome.objects),
+            "seconds": round(sum(outcome.seconds.values()), 3),
+        },
+    )
+    return [*encoded, done]
