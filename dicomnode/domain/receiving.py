@@ -1,7 +1,7 @@
 """Where received files lie below the data folder, and how an association can end.
 
-The receiver writes the files and the store writes the rows: both must name the same places. Nothing a
-peer sent is part of any path (folders are named by our own association ids, files are counted).
+The receiver writes the files and the store writes the rows: both must name the same places. Nothing
+a peer sent is part of any path: folders are named by our association ids, files are counted.
 """
 
 from enum import Enum

@@ -1,0 +1,104 @@
+"""From a complete spool file to an instance that may be acknowledged.
+
+flush the file -> rename it to its final place -> flush the folder -> group commit -> answer.
+Whatever stands under `instances/` is therefore complete; only its row may be missing, which
+`sweep` repairs.
+"""
+
+from pathlib import Path
+
+from dicomnode.domain.instances import Association, Landing, ReceivedInstance
+from dicomnode.domain.receiving import (
+    INSTANCES,
+    QUARANTINE,
+    SPOOL,
+    association_folder,
+    quarantine_path,
+)
+from dicomnode.receive.commit import GroupCommit
+from dicomnode.receive.index import InstanceIndex
+from dicomnode.receive.spool import disk_error, flush_folder
+
+
+class LandingSite:
+    """The folders of one data folder, and the index of what is in them."""
+
+    def __init__(self, data_dir: Path, index: InstanceIndex) -> None:
+        self.data_dir = data_dir
+        self.index = index
+        self._commit = GroupCommit(index.keep)
+
+    def prepare(self) -> None:
+        """Make the folders.
+
+        Raises:
+            OSError: as the system says.
+        """
+        self.data_dir.mkdir(parents=True, exist_ok=True)
+        for name in (SPOOL, INSTANCES, QUARANTINE):
+            (self.data_dir / name).mkdir(mode=0o750, exist_ok=True)
+        flush_folder(self.data_dir)
+
+    def open_folder(self, association: Association) -> None:
+        """Make the folder and the row of an association, before its first instance.
+
+        Raises:
+            StorageFull, DiskFault, StoreError: nothing may be received for it yet.
+        """
+        folder = association_folder(self.data_dir, association)
+        try:
+            folder.mkdir(mode=0o750, parents=True, exist_ok=True)
+            flush_folder(folder.parent.parent)
+            flush_folder(folder.parent)
+        except OSError as exc:
+            raise disk_error(exc) from exc
+        self.index.open_association(association)
+
+    def land(self, flushed: Path, instance: ReceivedInstance) -> Landing:
+        """Move a flushed spool file to `instance.path` and commit its row.
+
+        On return the sender may be told success: the bytes are kept, here or already before.
+
+        Raises:
+            StorageFull, DiskFault: nothing is kept; the spool file may still be there.
+            StoreError: the file is in its place, its row may be there or not: see `settle`.
+        """
+        try:
+            flushed.rename(instance.path)
+            flush_folder(instance.path.parent)
+        except OSError as exc:
+            instance.path.unlink(missing_ok=True)
+            raise disk_error(exc) from exc
+        landing = self._commit.keep(instance)
+        self.clear(instance, landing)
+        return landing
+
+    def settle(self, instance: ReceivedInstance) -> Landing:
+        """Commit the row of a file that is in its place but was never acknowledged.
+
+        Kept rather than dropped: its bytes are whole, and a modality that was told of a failure
+        does not always try again.
+
+        Raises:
+            StoreError: still not possible.
+        """
+        (landing,) = self.index.keep([instance])
+        self.clear(instance, landing)
+        return landing
+
+    def clear(self, instance: ReceivedInstance, landing: Landing) -> None:
+        """Take a file that is not the kept one out of `instances/`.
+
+        Raises:
+            DiskFault: it could not be moved; its row already names the new place, so that running
+                this again (as the sweep does) sets it right.
+        """
+        try:
+            if landing is Landing.DUPLICATE:
+                instance.path.unlink(missing_ok=True)
+            elif landing is Landing.CONFLICT:
+                target = quarantine_path(self.data_dir, instance.path)
+                instance.path.replace(target)
+                flush_folder(target.parent)
+        except OSError as exc:
+            raise disk_error(exc) from exc

@@ -1,0 +1,129 @@
+"""One accepted connection: large reads, no delayed acknowledgements."""
+
+import contextlib
+import select
+import socket
+import struct
+import time
+
+from pynetdicom.association import Association
+from pynetdicom.transport import AssociationSocket
+
+from dicomnode.receive.errors import PeerSilent
+from dicomnode.receive.tuning.wakeups import Doorbell
+
+_BUFFER_BYTES = 256 * 1024
+_LINGER_S = 1.0
+_TCP_QUICKACK: int | None = getattr(socket, "TCP_QUICKACK", None)
+
+
+class ReceiverSocket(AssociationSocket):
+    """An accepted socket with one large buffer. Used by the DUL thread only."""
+
+    def __init__(
+        self, assoc: Association, client_socket: socket.socket, *, timeout_s: float
+    ) -> None:
+        super().__init__(assoc, client_socket=client_socket)
+        client_socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        client_socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        # By the kernel: `settimeout` would poll before each read.
+        limit = struct.pack("ll", int(timeout_s), int(timeout_s % 1 * 1_000_000))
+        client_socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
+        client_socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
+        self._buffer = memoryview(bytearray(_BUFFER_BYTES))
+        self._start = 0
+        self._end = 0
+        self._is_readable = False
+
+    @property
+    def ready(self) -> bool:
+        """True if a read would not wait."""
+        if self.socket is None or not self._is_connected:
+            return False
+        return self._start < self._end or self._is_readable or self._poll(None, 0.0)
+
+    def nap(self, doorbell: Doorbell, longest_s: float) -> None:
+        """Wait for the peer's bytes or for the doorbell."""
+        if self._start == self._end and self.socket is not None:
+            self._is_readable = self._poll(doorbell, longest_s)
+
+    def recv(self, nr_bytes: int) -> bytearray:
+        """Exactly so many bytes, or fewer where the connection ended."""
+        taken = bytearray()
+        while len(taken) < nr_bytes:
+            piece = self.take(nr_bytes - len(taken))
+            if not piece:
+                break
+            taken += piece
+        return taken
+
+    def take(self, most: int) -> memoryview:
+        """The next bytes, at least one and at most `most`; none when the connection ended.
+
+        Valid until the next call.
+
+        Raises:
+            PeerSilent: nothing came for the idle time-out.
+            OSError: the connection broke.
+        """
+        if self._start == self._end:
+            self._start = self._end = 0
+            self._fill()
+        start = self._start
+        self._start = min(self._end, start + most)
+        return self._buffer[start : self._start]
+
+    def peek(self, count: int) -> bytes:
+        """The next `count` bytes without taking them; fewer where the connection ended."""
+        while self._end - self._start < count:
+            held = self._end - self._start
+            self._buffer[:held] = bytes(self._buffer[self._start : self._end])
+            self._start, self._end = 0, held
+            if not self._fill():
+                break
+        return bytes(self._buffer[self._start : min(self._end, self._start + count)])
+
+    def hang_up(self) -> None:
+        """Close so that the peer still reads our last PDU.
+
+        A socket closed with unread bytes is reset, and the reset overtakes what we sent.
+        """
+        sock = self.socket
+        if sock is not None:
+            # The peer may be faster.
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_WR)
+                patience = time.monotonic() + _LINGER_S
+                while self._poll(None, max(0.0, patience - time.monotonic())):
+                    if not sock.recv_into(self._buffer):
+                        break
+        self._start = self._end = 0
+        self.close()
+
+    def _fill(self) -> int:
+        assert self.socket is not None
+        self._is_readable = False
+        try:
+            count = self.socket.recv_into(self._buffer[self._end :])
+        except BlockingIOError as exc:
+            raise PeerSilent("nothing came in the middle of a PDU for the idle time-out") from exc
+        if _TCP_QUICKACK is not None:
+            # The kernel forgets it by itself, so it is said after each read.
+            self.socket.setsockopt(socket.IPPROTO_TCP, _TCP_QUICKACK, 1)
+        self._end += count
+        return count
+
+    def _poll(self, doorbell: Doorbell | None, longest_s: float) -> bool:
+        """True if the socket can be read (or has ended)."""
+        assert self.socket is not None
+        poll = select.poll()
+        fd = self.socket.fileno()
+        if fd < 0:
+            return True
+        poll.register(fd, select.POLLIN)
+        if doorbell is not None:
+            poll.register(doorbell.fd, select.POLLIN)
+        ready = dict(poll.poll(longest_s * 1000))
+        if doorbell is not None and doorbell.fd in ready:
+            doorbell.silence()
+        return fd in ready
