@@ -1,13 +1,14 @@
 """What the embedded PACS holds, and how it answers C-FIND: by the rules of PS3.4 C.2.2.2."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pydicom import dcmread
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
+from pydicom.multival import MultiValue
 
 _LEVEL_KEY = {
     "STUDY": "StudyInstanceUID",
@@ -100,12 +101,10 @@ def matches(key: DataElement, actual: str) -> bool:
     return re.fullmatch(pattern, actual, flags) is not None
 
 
-def _as_list(value: object) -> Iterable[object]:
+def _as_list(value: object) -> Sequence[object]:
     if value is None:
         return []
-    if isinstance(value, str) or not isinstance(value, Iterable):
-        return [value]
-    return list(value)
+    return list(value) if isinstance(value, MultiValue) else [value]
 
 
 def _identifier(

@@ -65,7 +65,7 @@ def _write(ds: Dataset, folder: Path, kind: ResultKind, syntax: UID) -> EncodedO
     ds.file_meta.MediaStorageSOPClassUID = ds.SOPClassUID
     ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID
     ds.file_meta.TransferSyntaxUID = syntax
-    ds.file_meta.ImplementationClassUID = derived_uid("testing", "implementation")
+    ds.file_meta.ImplementationClassUID = UID(derived_uid("testing", "implementation"))
     path = folder / f"{ds.SOPInstanceUID}.dcm"
     ds.save_as(path, enforce_file_format=True)
     return EncodedObject(
