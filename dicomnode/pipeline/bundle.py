@@ -1,0 +1,98 @@
+"""A MONAI bundle as an `Algorithm`. torch and MONAI are first imported by `run`."""
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dicomnode.algorithm import AlgorithmIdentity, InputSpec, RunContext
+from dicomnode.domain.errors import BundleInvalid
+from dicomnode.domain.findings import Finding
+from dicomnode.domain.volumes import Volume
+from dicomnode.pipeline.bundle_files import check_digests, read_identity, read_manifest
+from dicomnode.pipeline.inputs import check_inputs
+from dicomnode.pipeline.manifest import Manifest
+from dicomnode.pipeline.measures import measure_all
+
+if TYPE_CHECKING:
+    from dicomnode.pipeline.inference import ReadyBundle
+
+_KEPT_WARM = 4
+
+
+class BundleAlgorithm:
+    """Implements `dicomnode.algorithm.Algorithm`; keeps its network warm per device."""
+
+    def __init__(self, root: Path, manifest: Manifest, identity: AlgorithmIdentity) -> None:
+        self._root = root
+        self._manifest = manifest
+        self._identity = identity
+        self._ready: dict[str, ReadyBundle] = {}
+
+    @property
+    def identity(self) -> AlgorithmIdentity:
+        """Name, version, digest."""
+        return self._identity
+
+    @property
+    def needs(self) -> Mapping[str, InputSpec]:
+        """Input name -> what fits it; the first is the one findings lie on."""
+        return self._manifest.needs()
+
+    @property
+    def time_limit_s(self) -> float:
+        """Beyond this the run is killed."""
+        return self._manifest.time_limit_s
+
+    def run(self, inputs: Mapping[str, Volume], context: RunContext) -> Sequence[Finding]:
+        """Segments that were found, with their measurements, on the first input's grid.
+
+        Raises:
+            InputRefused: an input is missing or does not fit.
+            BundleInvalid: configuration or weights cannot be used.
+            OutOfMemory: device or host are too small.
+            ContractBroken: the output is not what `dicom.json` describes.
+            AlgorithmError: the bundle raised something else.
+        """
+        check_inputs(self.needs, inputs)
+        from dicomnode.pipeline.inference import make_ready, predict
+        from dicomnode.pipeline.segments import segments_of
+
+        context.progress(0.0, "loading")
+        if context.device not in self._ready:
+            self._ready[context.device] = make_ready(self._root, self._manifest, context.device)
+        prediction = predict(self._ready[context.device], self._manifest, inputs, context)
+        context.progress(0.9, "measuring")
+        image = inputs[next(iter(self._manifest.inputs))]
+        segments = segments_of(prediction, self._manifest.outputs.pred, image.grid)
+        findings = measure_all(segments, self._manifest.measurements, image)
+        context.progress(1.0, "done")
+        return findings
+
+
+def load_bundle(root: Path) -> BundleAlgorithm:
+    """The bundle in `root`, every listed file checked against its digest.
+
+    The same object comes back as long as its files stay as they are, so that a process that runs
+    one job after the other loads a network once.
+
+    Raises:
+        BundleInvalid: naming what is wrong.
+    """
+    return _load(root.resolve(), _stamp(root))
+
+
+@lru_cache(maxsize=_KEPT_WARM)
+def _load(root: Path, _stamp: tuple[tuple[str, int, int], ...]) -> BundleAlgorithm:
+    manifest = read_manifest(root)
+    check_digests(root, manifest)
+    return BundleAlgorithm(root, manifest, read_identity(root, manifest))
+
+
+def _stamp(root: Path) -> tuple[tuple[str, int, int], ...]:
+    """Changes whenever a file of the bundle is replaced."""
+    try:
+        files = sorted(path for part in ("configs", "models") for path in (root / part).rglob("*"))
+        return tuple((str(path), path.stat().st_mtime_ns, path.stat().st_size) for path in files)
+    except OSError as exc:
+        raise BundleInvalid(f"{root.name} cannot be read") from exc

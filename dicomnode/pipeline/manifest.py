@@ -1,0 +1,175 @@
+"""The words of `configs/dicom.json`: what goes into a bundle, what its channels mean, digests."""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import PurePosixPath
+from typing import Annotated, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    model_validator,
+)
+
+from dicomnode.algorithm import AlgorithmIdentity, InputSpec
+from dicomnode.domain.codes import Code
+
+
+def _code(raw: object) -> Code:
+    if isinstance(raw, Code):
+        return raw
+    if not isinstance(raw, list) or len(raw) != 3 or not all(isinstance(p, str) for p in raw):
+        raise ValueError("a code is [value, scheme, meaning]")
+    value, scheme, meaning = raw
+    # PS3.5 6.2: SH has 16 characters, LO 64; PS3.3 8.3: longer values go elsewhere.
+    if not (0 < len(value) <= 64 and 0 < len(scheme) <= 16 and 0 < len(meaning) <= 64):
+        raise ValueError("value and meaning have 1 to 64 characters, the scheme 1 to 16")
+    return Code(value, scheme, meaning)
+
+
+def _inside(text: str) -> str:
+    path = PurePosixPath(text)
+    if not text or "\\" in text or path.is_absolute() or ".." in path.parts or str(path) != text:
+        raise ValueError("a file is named by its plain path inside the bundle")
+    return text
+
+
+DicomCode = Annotated[Code, BeforeValidator(_code)]
+BundlePath = Annotated[str, AfterValidator(_inside)]
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
+Text = Annotated[str, Field(min_length=1, max_length=1024)]
+Label = Annotated[str, Field(min_length=1, max_length=64)]
+Byte = Annotated[int, Field(ge=0, le=255)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+
+class Input(_Part):
+    """Which series fits one input."""
+
+    modality: Annotated[tuple[str, ...], Field(min_length=1)]
+    dimensions: Literal[2, 3]
+    max_spacing_mm: Annotated[float, Field(gt=0)] | None = None
+    min_slices: Annotated[int, Field(ge=1)] = 1
+
+    def spec(self) -> InputSpec:
+        """In the words of the contract."""
+        return InputSpec(
+            modalities=frozenset(self.modality),
+            dimensions=self.dimensions,
+            max_spacing_mm=self.max_spacing_mm,
+            min_slices=self.min_slices,
+        )
+
+
+class Segment(_Part):
+    """What one label or channel means."""
+
+    name: Label
+    category: DicomCode
+    type: DicomCode
+    laterality: DicomCode | None = None
+    color: tuple[Byte, Byte, Byte]
+
+
+class Segments(_Part):
+    """An output that is one mask a segment."""
+
+    kind: Literal["segments"]
+    encoding: Literal["labels", "channels"]
+    segments: Annotated[Mapping[int, Segment], Field(min_length=1)]
+    """Label (1, 2, ...) or channel (0, 1, ...) -> meaning."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        names = [segment.name for segment in self.segments.values()]
+        if len(set(names)) < len(names):
+            raise ValueError("two segments have one name")
+        if self.encoding == "labels" and min(self.segments) < 1:
+            raise ValueError("label 0 is the background")
+        if self.encoding == "channels" and sorted(self.segments) != list(range(len(names))):
+            raise ValueError("channels are counted 0, 1, ... without a gap")
+        return self
+
+
+class Outputs(_Part):
+    """What postprocessing leaves in the dictionary."""
+
+    pred: Segments
+
+
+class InSegments(_Part):
+    """A measurement taken in each of some segments."""
+
+    measure: Literal["volume", "area", "mean_hu"]
+    of: Annotated[tuple[Label, ...], Field(min_length=1)]
+
+
+class CardiothoracicRatio(_Part):
+    """The cardiothoracic ratio of three segments."""
+
+    measure: Literal["cardiothoracic_ratio"]
+    heart: Label
+    lungs: Annotated[tuple[Label, ...], Field(min_length=2, max_length=2)]
+
+
+AnyMeasure = Annotated[InSegments | CardiothoracicRatio, Field(discriminator="measure")]
+
+
+class Manifest(_Part):
+    """The whole of `configs/dicom.json`."""
+
+    schema_version: Annotated[Literal[1], Field(alias="schema")]
+    name: Name
+    manufacturer: Label
+    title: Label
+    intended_use: Text
+    inputs: Annotated[dict[Name, Input], Field(min_length=1)]
+    outputs: Outputs
+    measurements: tuple[AnyMeasure, ...] = ()
+    time_limit_s: Annotated[float, Field(gt=0, le=86400)]
+    files: Annotated[dict[BundlePath, Digest], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _check_measurements(self) -> Self:
+        names = {segment.name for segment in self.outputs.pred.segments.values()}
+        first = next(iter(self.inputs.values()))
+        for measure in self.measurements:
+            wanted = (
+                measure.of if isinstance(measure, InSegments) else (measure.heart, *measure.lungs)
+            )
+            unknown = sorted(set(wanted) - names)
+            if unknown:
+                raise ValueError(f"{measure.measure} of {unknown[0]!r}, which is no segment")
+            if (first.dimensions == 3) != (measure.measure in ("volume", "mean_hu")):
+                raise ValueError(f"{measure.measure} cannot be measured in {first.dimensions}D")
+            if measure.measure == "mean_hu" and set(first.modality) != {"CT"}:
+                raise ValueError("mean_hu can be measured in CT only")
+        return self
+
+    def identity(self, *, version: str, inference_digest: str) -> AlgorithmIdentity:
+        """Who makes the findings.
+
+        The digest covers every listed file and `configs/inference.json`, because another
+        threshold there is another algorithm.
+        """
+        listed = [f"{self.files[path]}  {path}" for path in sorted(self.files)]
+        digest = hashlib.sha256("\n".join([*listed, inference_digest]).encode()).hexdigest()
+        return AlgorithmIdentity(
+            name=self.name,
+            version=version,
+            manufacturer=self.manufacturer,
+            title=self.title,
+            model_digest=digest,
+            intended_use=self.intended_use,
+        )
+
+    def needs(self) -> dict[str, InputSpec]:
+        """Input name -> what fits; the first is the one findings lie on."""
+        return {name: wanted.spec() for name, wanted in self.inputs.items()}

@@ -1,0 +1,79 @@
+"""Between a `Volume` and MONAI: axes, affine, and results back on the grid they came from.
+
+A volume is (slice, row, column) with an LPS affine; MONAI has (channel, column, row, slice) with
+an RAS affine, as from a NIfTI file. No plane is named anywhere: only the affines decide.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from monai.data.meta_tensor import MetaTensor
+from monai.utils.enums import MetaKeys, SpaceKeys
+from scipy.ndimage import affine_transform
+
+from dicomnode.domain.volumes import Grid, Volume
+
+Affine = npt.NDArray[np.float64]
+
+_LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+# (column, row, slice) indices to (slice, row, column) ones, and back.
+_REVERSED_AXES = np.eye(4)[[2, 1, 0, 3]]
+_SAME_PLACE = 0.05
+
+
+def ras_affine(grid: Grid) -> Affine:
+    """(column, row, slice) to RAS mm: the affine MONAI is given."""
+    return np.asarray(_LPS_TO_RAS @ grid.affine_lps_mm @ _REVERSED_AXES)
+
+
+def to_metatensor(volume: Volume, dimensions: int) -> MetaTensor:
+    """(1, columns, rows, slices), or (1, columns, rows) for 2 dimensions; float32, a copy."""
+    array = volume.array if dimensions == 3 else volume.array[0]
+    turned = np.array(array.T[np.newaxis], dtype=np.float32, order="C", copy=True)
+    affine = torch.from_numpy(ras_affine(volume.grid))
+    tensor = MetaTensor(torch.from_numpy(turned), affine=affine)
+    # What LoadImaged and EnsureChannelFirstd would have left, and some transforms look for.
+    tensor.meta[MetaKeys.SPACE] = SpaceKeys.RAS
+    tensor.meta["original_affine"] = affine.clone()
+    tensor.meta["spatial_shape"] = np.array(turned.shape[1:])
+    tensor.meta["original_channel_dim"] = 0
+    return tensor
+
+
+def same_place(first: Affine, second: Affine, shape: Sequence[int]) -> bool:
+    """True if both put every corner voxel of `shape` within a twentieth of a voxel."""
+    corners = np.array(np.meshgrid(*((0, n - 1) for n in shape), indexing="ij"))
+    indices = np.vstack([corners.reshape(3, -1), np.ones(8)])
+    try:
+        apart = np.linalg.inv(first) @ second @ indices - indices
+    except np.linalg.LinAlgError:
+        return False
+    return bool(np.abs(apart).max() < _SAME_PLACE)
+
+
+def to_grid(
+    channel: npt.NDArray[np.generic], affine: Affine | None, grid: Grid
+) -> npt.NDArray[np.generic]:
+    """One channel of a result, (columns, rows[, slices]), on the source grid (slice, row, column).
+
+    `affine` is the result's own, (column, row, slice) to RAS mm; what lies elsewhere is resampled
+    to the nearest neighbour, 0 outside. None: it lies on the source grid already.
+    """
+    turned = channel[..., np.newaxis].T if channel.ndim == 2 else channel.T
+    if affine is None:
+        return turned
+    back = np.linalg.inv(affine @ _REVERSED_AXES) @ _LPS_TO_RAS @ grid.affine_lps_mm
+    return np.asarray(
+        affine_transform(
+            turned,
+            back[:3, :3],
+            offset=back[:3, 3],
+            output_shape=grid.shape,
+            order=0,
+            # Unlike "constant", keeps the outer half of the border voxels.
+            mode="grid-constant",
+            cval=0,
+        )
+    )
