@@ -129,14 +129,15 @@ def _request(
         raise PeerUnavailable(f"{peer}: no socket could be opened: {exc.strerror}") from exc
     if not assoc.is_established:
         _close(assoc)
+        too_long = time.monotonic() - began >= peer.timeout_s
         if not connected:
-            raise _not_connected(peer, time.monotonic() - began)
-        raise _not_associated(peer, assoc)
+            raise _not_connected(peer, too_long=too_long)
+        raise _not_associated(peer, assoc, too_long=too_long)
     return assoc
 
 
-def _not_connected(peer: Peer, took_s: float) -> PeerUnavailable:
-    if took_s >= peer.timeout_s:
+def _not_connected(peer: Peer, *, too_long: bool) -> PeerUnavailable:
+    if too_long:
         return PeerUnavailable(
             f"{peer}: no connection within {peer.timeout_s:g} s; is the host up, is the address "
             "right, does a firewall drop the packets?"
@@ -147,7 +148,7 @@ def _not_connected(peer: Peer, took_s: float) -> PeerUnavailable:
 
 
 def _not_associated(
-    peer: Peer, assoc: Association
+    peer: Peer, assoc: Association, *, too_long: bool
 ) -> PeerUnavailable | AssociationRejected | ServiceRefused:
     if assoc.is_rejected:
         answer = cast("A_ASSOCIATE", assoc.acceptor.primitive)
@@ -158,11 +159,14 @@ def _not_associated(
     if assoc.rejected_contexts and not assoc.accepted_contexts:
         refused = sorted({UID(str(cx.abstract_syntax)).name for cx in assoc.rejected_contexts})
         return ServiceRefused(f"{peer}: accepts none of what was proposed: {', '.join(refused)}")
-    if assoc.is_aborted:
-        return PeerUnavailable(f"{peer}: the peer ended the connection during the association")
+    if too_long:
+        return PeerUnavailable(
+            f"{peer}: connected, but the association request was not answered within "
+            f"{peer.timeout_s:g} s; is this a DICOM port?"
+        )
     return PeerUnavailable(
-        f"{peer}: connected, but the association request was not answered within "
-        f"{peer.timeout_s:g} s; is this a DICOM port?"
+        f"{peer}: the peer ended the connection when an association was asked for; is this a "
+        "DICOM port?"
     )
 
 
