@@ -41,7 +41,7 @@ carry a patient's name, identifier or report text.
 """
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import ClassVar, Self
 
 
 class DicomNodeError(Exception):
@@ -56,6 +56,10 @@ class ConfigError(DicomNodeError):
     def __init__(self, faults: Sequence[str]) -> None:
         super().__init__("\n".join(faults))
         self.faults = tuple(faults)
+
+    def __reduce__(self) -> tuple[type[Self], tuple[tuple[str, ...]]]:
+        # Errors cross the border to the child that runs a model; by default the text would go in.
+        return type(self), (self.faults,)
 
 
 class ReceiveError(DicomNodeError):
@@ -90,6 +94,10 @@ class RuleError(DicomNodeError):
     def __init__(self, faults: Sequence[str]) -> None:
         super().__init__("\n".join(faults))
         self.faults = tuple(faults)
+
+    def __reduce__(self) -> tuple[type[Self], tuple[tuple[str, ...]]]:
+        # Errors cross the border to the child that runs a model; by default the text would go in.
+        return type(self), (self.faults,)
 
 
 class PipelineError(DicomNodeError):
