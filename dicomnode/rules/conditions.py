@@ -5,13 +5,13 @@ from collections.abc import Mapping, Sequence
 from pydicom.datadict import keyword_dict
 
 from dicomnode.rules.model import (
-    NUMERIC_TESTS,
-    PATTERN_TESTS,
+    NUMERIC_OPERATORS,
+    PATTERN_OPERATORS,
     Condition,
     Kind,
     Operands,
+    Operator,
     Subject,
-    Test,
 )
 from dicomnode.rules.patterns import fault_of_pattern
 from dicomnode.rules.subjects import ORIENTATIONS, SERIES_WORDS, STUDY_WORDS, kind_of_keyword
@@ -21,7 +21,7 @@ _PLACES = {
     **dict.fromkeys(STUDY_WORDS, "[rule.study] or [[rule.raise]]"),
     **dict.fromkeys(SERIES_WORDS, "a [rule.series.…] table"),
 }
-_TESTS = {test.value: test for test in Test}
+_OPERATORS = {operator.value: operator for operator in Operator}
 
 
 def read_conditions(
@@ -43,8 +43,8 @@ def read_conditions(
         subjects = _subjects(source, (*path, key), key, words, settings)
         if subjects is None:
             continue
-        tests = entry if isinstance(entry, dict) else {Test.ANY_OF.value: entry}
-        for word, operand in tests.items():
+        by_operator = entry if isinstance(entry, dict) else {Operator.ANY_OF.value: entry}
+        for word, operand in by_operator.items():
             at = (*path, key, word) if isinstance(entry, dict) else (*path, key)
             condition = _condition(source, at, subjects, word, operand)
             if condition is not None:
@@ -87,30 +87,30 @@ def _subjects(
 def _condition(
     source: TomlSource, path: Path, subjects: tuple[Subject, ...], word: str, operand: object
 ) -> Condition | None:
-    test = _TESTS.get(word)
-    if test is None:
-        hint = suggestion(word, _TESTS) or f"; known are {', '.join(_TESTS)}"
+    operator = _OPERATORS.get(word)
+    if operator is None:
+        hint = suggestion(word, _OPERATORS) or f"; known are {', '.join(_OPERATORS)}"
         source.fault(path, f"'{word}' is not a test{hint}")
         return None
-    fault, operands = _operands(test, operand)
-    fault = fault or _fault_for(test, operands, subjects)
+    fault, operands = _operands(operator, operand)
+    fault = fault or _fault_for(operator, operands, subjects)
     if fault:
         source.fault(path, fault)
         return None
-    return Condition(subjects=subjects, test=test, operands=operands)
+    return Condition(subjects=subjects, operator=operator, operands=operands)
 
 
-def _operands(test: Test, operand: object) -> tuple[str, Operands]:
-    """A fault (or an empty text), and the operands in the form `test` has them."""
-    if test is Test.PRESENT:
+def _operands(operator: Operator, operand: object) -> tuple[str, Operands]:
+    """A fault (or an empty text), and the operands in the form `operator` has them."""
+    if operator is Operator.PRESENT:
         fault = "" if isinstance(operand, bool) else "present takes true or false, without quotes"
         return fault, ("true" if operand else "false",)
-    if test in PATTERN_TESTS:
+    if operator in PATTERN_OPERATORS:
         if not isinstance(operand, str):
-            return f"{test.value} takes a regular expression in quotes", ()
+            return f"{operator.value} takes a regular expression in quotes", ()
         return fault_of_pattern(operand) or "", (operand,)
-    if test in NUMERIC_TESTS:
-        return _range(test, operand)
+    if operator in NUMERIC_OPERATORS:
+        return _range(operator, operand)
     entries = operand if isinstance(operand, list) else [operand]
     texts = tuple(one for one in entries if isinstance(one, str))
     operands = texts or _numbers(entries)
@@ -119,17 +119,17 @@ def _operands(test: Test, operand: object) -> tuple[str, Operands]:
     return "", operands
 
 
-def _range(test: Test, operand: object) -> tuple[str, Operands]:
+def _range(operator: Operator, operand: object) -> tuple[str, Operands]:
     entries = operand if isinstance(operand, list) else [operand]
     limits = _numbers(entries)
-    if test is Test.BETWEEN:
+    if operator is Operator.BETWEEN:
         if len(entries) != 2 or len(limits) != 2:
             return "between takes two numbers, e.g. [1, 3]", ()
         if limits[0] > limits[1]:
             return "between takes the smaller number first", ()
         return "", limits
     if isinstance(operand, list) or not limits:
-        return f"{test.value} takes one number, without quotes", ()
+        return f"{operator.value} takes one number, without quotes", ()
     return "", limits
 
 
@@ -139,16 +139,16 @@ def _numbers(entries: Sequence[object]) -> tuple[float, ...]:
     )
 
 
-def _fault_for(test: Test, operands: Operands, subjects: tuple[Subject, ...]) -> str:
+def _fault_for(operator: Operator, operands: Operands, subjects: tuple[Subject, ...]) -> str:
     """Why `operands` cannot be compared with `subjects`, or an empty text."""
-    if test is Test.PRESENT or not operands:
+    if operator is Operator.PRESENT or not operands:
         return ""
-    if test is Test.ALL_OF and "" in operands:
+    if operator is Operator.ALL_OF and "" in operands:
         return 'all_of cannot contain "", which stands for an absent attribute'
     for subject in subjects:
         if subject.kind is Kind.TEXT and isinstance(operands[0], float):
             return f"{subject.word} is text: write values in quotes"
-        compared_as_text = test not in PATTERN_TESTS and any(
+        compared_as_text = operator not in PATTERN_OPERATORS and any(
             isinstance(one, str) and one for one in operands
         )
         if subject.kind is Kind.NUMBER and compared_as_text:

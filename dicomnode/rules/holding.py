@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 from dicomnode.domain.matching import ConditionVerdict
 from dicomnode.domain.studies import SeriesFacts
-from dicomnode.rules.model import Condition, Operands, Subject, Test
+from dicomnode.rules.model import Condition, Operands, Operator, Subject
 from dicomnode.rules.patterns import found_in
 from dicomnode.rules.subjects import STUDY_WORDS, number_of, values_of
 
-_NEGATIVE = {Test.NOT: Test.ANY_OF, Test.NOT_MATCHES: Test.MATCHES}
+_NEGATIVE = {Operator.NOT: Operator.ANY_OF, Operator.NOT_MATCHES: Operator.MATCHES}
 _LONGEST_SHOWN = 80
 
 Values = tuple[str, ...]
@@ -49,38 +49,38 @@ def held_by_study(
 
 
 def _holds(condition: Condition, found: Sequence[tuple[Subject, Values]]) -> bool:
-    test, operands = condition.test, condition.operands
-    if test is Test.PRESENT:
+    operator, operands = condition.operator, condition.operands
+    if operator is Operator.PRESENT:
         return any(values for _, values in found) == (operands[0] == "true")
-    if test in _NEGATIVE:
-        return not any(_fits(_NEGATIVE[test], operands, *one) for one in found)
-    return any(_fits(test, operands, *one) for one in found)
+    if operator in _NEGATIVE:
+        return not any(_fits(_NEGATIVE[operator], operands, *one) for one in found)
+    return any(_fits(operator, operands, *one) for one in found)
 
 
-def _fits(test: Test, operands: Operands, subject: Subject, values: Values) -> bool:
+def _fits(operator: Operator, operands: Operands, subject: Subject, values: Values) -> bool:
     if not values:
-        return test is Test.ANY_OF and "" in operands
-    if test is Test.ALL_OF:
+        return operator is Operator.ANY_OF and "" in operands
+    if operator is Operator.ALL_OF:
         return all(any(_equals(subject, v, wanted) for v in values) for wanted in operands)
-    return any(_value_fits(test, operands, subject, value) for value in values)
+    return any(_value_fits(operator, operands, subject, value) for value in values)
 
 
-def _value_fits(test: Test, operands: Operands, subject: Subject, value: str) -> bool:
-    if test is Test.ANY_OF:
+def _value_fits(operator: Operator, operands: Operands, subject: Subject, value: str) -> bool:
+    if operator is Operator.ANY_OF:
         return any(_equals(subject, value, wanted) for wanted in operands)
-    if test is Test.MATCHES:
+    if operator is Operator.MATCHES:
         return found_in(str(operands[0]), value)
     number = number_of(subject.kind, value)
     if number is None:
         return False
     low, high = float(operands[0]), float(operands[-1])
     return {
-        Test.BELOW: number < low,
-        Test.AT_MOST: number <= low,
-        Test.ABOVE: number > low,
-        Test.AT_LEAST: number >= low,
-        Test.BETWEEN: low <= number <= high,
-    }[test]
+        Operator.BELOW: number < low,
+        Operator.AT_MOST: number <= low,
+        Operator.ABOVE: number > low,
+        Operator.AT_LEAST: number >= low,
+        Operator.BETWEEN: low <= number <= high,
+    }[operator]
 
 
 def _equals(subject: Subject, value: str, wanted: str | float) -> bool:

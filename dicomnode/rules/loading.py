@@ -86,15 +86,9 @@ class _RuleReader:
         scope = self._choice(path, table, "scope", {s.value: s for s in Scope}, Scope.STUDY)
         priority = self._choice(path, table, "priority", _PRIORITIES, Priority.ROUTINE)
         study = read_conditions(
-            self._source,
-            (*path, "study"),
-            self._table(path, table, "study"),
-            words=STUDY_WORDS,
+            self._source, (*path, "study"), self._table(path, table, "study"), words=STUDY_WORDS
         )
-        inputs = self._inputs(path, table, scope)
-        if not (name and algorithm and inputs):
-            return None
-        return Rule(
+        rule = Rule(
             name=name,
             algorithm=algorithm,
             enabled=self._enabled(path, table),
@@ -102,9 +96,10 @@ class _RuleReader:
             priority=priority,
             destinations=self._destination_names(path, table),
             study=study,
-            inputs=inputs,
+            inputs=self._inputs(path, table, scope),
             raises=self._raises(path, table, priority),
         )
+        return rule if name and algorithm and rule.inputs else None
 
     def _name(self, path: Path, table: Mapping[str, object]) -> str:
         name = self._text(path, table, "name")

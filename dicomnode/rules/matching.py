@@ -58,7 +58,7 @@ def _verdict(
             algorithm=rule.algorithm,
             priority=priority,
             destinations=rule.destinations,
-            inputs=run,
+            inputs=_in_order_of_needs(run, needs),
         )
         for run in runs
     )
@@ -108,6 +108,14 @@ def _series_looked_at(snapshot: StudySnapshot) -> tuple[SeriesFacts, ...]:
         for uid, facts in sorted(snapshot.series.items())
         if snapshot.series_uid in (None, uid)
     )
+
+
+def _in_order_of_needs(
+    run: Mapping[str, SeriesUid], needs: Mapping[str, InputSpec] | None
+) -> Mapping[str, SeriesUid]:
+    """The algorithm's first input comes first: findings lie on it."""
+    order = {name: place for place, name in enumerate(needs or {})}
+    return dict(sorted(run.items(), key=lambda one: order.get(one[0], len(order))))
 
 
 def _input_names(rule: Rule, needs: Mapping[str, InputSpec] | None) -> list[ConditionVerdict]:

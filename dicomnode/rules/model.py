@@ -19,7 +19,7 @@ class Kind(Enum):
     """TM, as the number HHMMSS, or as text."""
 
 
-class Test(Enum):
+class Operator(Enum):
     """What a condition asks; the value is the word in the rule file."""
 
     ANY_OF = "any_of"
@@ -35,8 +35,10 @@ class Test(Enum):
     PRESENT = "present"
 
 
-NUMERIC_TESTS = frozenset({Test.BELOW, Test.AT_MOST, Test.ABOVE, Test.AT_LEAST, Test.BETWEEN})
-PATTERN_TESTS = frozenset({Test.MATCHES, Test.NOT_MATCHES})
+NUMERIC_OPERATORS = frozenset(
+    {Operator.BELOW, Operator.AT_MOST, Operator.ABOVE, Operator.AT_LEAST, Operator.BETWEEN}
+)
+PATTERN_OPERATORS = frozenset({Operator.MATCHES, Operator.NOT_MATCHES})
 
 
 Operands = tuple[str, ...] | tuple[float, ...]
@@ -60,7 +62,7 @@ class Condition:
     """
 
     subjects: tuple[Subject, ...]
-    test: Test
+    operator: Operator
     operands: Operands
     """Text, or numbers in the order given; PRESENT has `("true",)` or `("false",)`."""
 
@@ -68,11 +70,11 @@ class Condition:
         """The condition as a rule file has it."""
         words = " or ".join(subject.word for subject in self.subjects)
         name = f'"{words}"' if len(self.subjects) > 1 else words
-        if self.test is Test.PRESENT:
+        if self.operator is Operator.PRESENT:
             return f"{name}.present = {self.operands[0]}"
-        suffix = "" if self.test is Test.ANY_OF else f".{self.test.value}"
+        suffix = "" if self.operator is Operator.ANY_OF else f".{self.operator.value}"
         shown = [f"{one:g}" if isinstance(one, float) else f'"{one}"' for one in self.operands]
-        listed = len(shown) > 1 or self.test is Test.BETWEEN
+        listed = len(shown) > 1 or self.operator is Operator.BETWEEN
         return f"{name}{suffix} = " + (f"[{', '.join(shown)}]" if listed else shown[0])
 
 
