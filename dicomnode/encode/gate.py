@@ -5,7 +5,8 @@ orientation, spacing), mapped to the patient, and from there to the volume's gri
 voxels must agree, no frame may lie beside the grid, and each must name the image it lies on.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -61,9 +62,12 @@ def check_segmentation(path: Path, findings: Sequence[Finding], volume: Volume) 
     ds = dcmread(path)
     _check_grid(ds, volume)
     numbers = _segment_numbers(ds, findings)
+    frames_of = _frames_by_segment(ds)
+    if not set(frames_of) <= set(numbers.values()):
+        raise GeometryMismatch("frames belong to a segment that is not described")
     for name, expected in _expected_segments(findings).items():
         placed = np.zeros(volume.grid.shape, dtype=bool)
-        for frame in _frames(ds, numbers[name], volume):
+        for frame in _frames(ds, frames_of[numbers[name]], volume):
             _place(frame, placed, volume.grid)
         if not np.array_equal(placed, expected.mask):
             raise GeometryMismatch(_figures(name, placed, expected.mask, volume.grid))
@@ -105,16 +109,23 @@ def _segment_numbers(ds: Dataset, findings: Sequence[Finding]) -> dict[str, int]
     return numbers
 
 
-def _frames(ds: Dataset, segment_number: int, volume: Volume) -> Iterator[_Frame]:
-    """The frames of one segment."""
+def _frames_by_segment(ds: Dataset) -> Mapping[int, Sequence[int]]:
+    """SegmentNumber -> indices of its frames."""
+    frames_of: dict[int, list[int]] = defaultdict(list)
+    for index in range(int(ds.NumberOfFrames)):
+        segment = _group(ds, index, "SegmentIdentificationSequence")
+        if segment is None:
+            raise GeometryMismatch(f"frame {index + 1} belongs to no segment")
+        frames_of[int(segment.ReferencedSegmentNumber)].append(index)
+    return frames_of
+
+
+def _frames(ds: Dataset, indices: Iterable[int], volume: Volume) -> Iterator[_Frame]:
     slices: dict[tuple[str, int | None], int] = {
         (frame.sop_instance_uid, frame.frame_number): index
         for index, frame in enumerate(volume.frames)
     }
-    for index in range(int(ds.NumberOfFrames)):
-        segment = _group(ds, index, "SegmentIdentificationSequence")
-        if segment is None or segment.ReferencedSegmentNumber != segment_number:
-            continue
+    for index in indices:
         slice_index = _referred_slice(ds, index, slices)
         yield _Frame(
             number=index + 1,

@@ -164,7 +164,7 @@ def _check_outline(name: str, outline: _Drawn, mask: Mask) -> None:
             raise GeometryMismatch(
                 f"the outline of {name!r} leaves its border by over a pixel at ({x:.1f}, {y:.1f})"
             )
-    regions = ndimage.find_objects(ndimage.label(mask, structure=np.ones((3, 3)))[0])
+    regions = ndimage.find_objects(ndimage.label(mask)[0])
     drawn = _extent(outline.points)
     fits = (np.abs(drawn - _extent_of(region)) <= _allowed(drawn) for region in regions)
     if not any(fit.all() for fit in fits):
