@@ -1,0 +1,264 @@
+"""Killable execution: one warm child process a device, for everything that loads torch.
+
+A hang, a crash in CUDA or the kernel's out-of-memory killer costs one job: the child is killed or
+gone, its job fails with an error that says so, and the next job gets a new child. Imports no DBOS
+and no torch; the functions submitted must live in modules that import no DBOS either, because the
+child imports them.
+"""
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import CancelledError, Future, InvalidStateError
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from traceback import extract_tb
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from pebble import ProcessExpired, ProcessPool
+
+from dicomnode.domain.errors import (
+    AlgorithmError,
+    ChildDied,
+    DicomNodeError,
+    OutOfMemory,
+    TimedOut,
+)
+from dicomnode.pipeline.devices import ComputeDevice, count_cuda_devices, driver_is_present
+
+R = TypeVar("R")
+
+_PROBE_LIMIT_S = 120.0
+
+
+class InferenceChildren:
+    """One child process a device, started at the first job and kept warm.
+
+    `submit` may be called from any thread. Close it, or use it in a `with` block.
+    """
+
+    def __init__(self, devices: Sequence[ComputeDevice], *, niceness: int = 5) -> None:
+        if not devices:
+            raise ValueError("no device to compute on")
+        self._children = [_Child(device, niceness) for device in devices]
+        self.devices = tuple(device.name for device in devices)
+
+    def submit(
+        self, function: Callable[..., R], args: Sequence[object], *, timeout_s: float
+    ) -> "Future[R]":
+        """Call `function(device, *args)` in the child that has least to do.
+
+        `device` is the child's, in torch's words. Function, arguments and result are pickled: small
+        values and paths, not pixels. The limit counts from the start of the call, not from now.
+        Cancelling the future kills a call that runs.
+
+        The future raises:
+            TimedOut: the limit passed; the child was killed.
+            ChildDied: the child ended without an answer.
+            OutOfMemory: the call ran out of memory.
+            DicomNodeError: whatever the call raised of our own.
+            AlgorithmError: the call raised something else; the message says what and where.
+        """
+        child = min(self._children, key=lambda candidate: candidate.pending)
+        return child.submit(function, args, timeout_s)
+
+    def close(self) -> None:
+        """Kill every child; jobs that run or wait are cancelled."""
+        for child in self._children:
+            child.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def probe_cuda_devices() -> int:
+    """How many CUDA devices there are; asks torch in a child, if there is a driver at all.
+
+    Raises:
+        TimedOut, ChildDied: CUDA does not answer.
+    """
+    if not driver_is_present():
+        return 0
+    probe = ComputeDevice(name="probe", torch_name="cpu", environment={})
+    with InferenceChildren([probe]) as children:
+        return children.submit(_count_cuda, (), timeout_s=_PROBE_LIMIT_S).result()
+
+
+def _count_cuda(_device: str) -> int:
+    return count_cuda_devices()
+
+
+class _Answer(Future[R]):
+    """The future handed out; cancelling it reaches the child."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.call: Future[R] | None = None
+
+    def cancel(self) -> bool:
+        cancelled = super().cancel()
+        if cancelled:
+            self.set_running_or_notify_cancel()
+            if self.call is not None:
+                self.call.cancel()
+        return cancelled
+
+
+class _Child:
+    """One device's pool of one process, replaced when it breaks."""
+
+    def __init__(self, device: ComputeDevice, niceness: int) -> None:
+        self._device = device
+        self._niceness = niceness
+        self._lock = threading.Lock()
+        self._pool: ProcessPool | None = None
+        self._closed = False
+        self._answers: set[Future[Any]] = set()
+
+    @property
+    def pending(self) -> int:
+        """Jobs that run or wait here."""
+        return len(self._answers)
+
+    def submit(
+        self, function: Callable[..., R], args: Sequence[object], timeout_s: float
+    ) -> "Future[R]":
+        answer: _Answer[R] = _Answer()
+        self._answers.add(answer)
+        answer.add_done_callback(self._answers.discard)
+        self._schedule(answer, (function, self._device.torch_name, *args), timeout_s, again=True)
+        return answer
+
+    def close(self) -> None:
+        with self._lock:
+            self._closed = True
+            pool, self._pool = self._pool, None
+        for answer in list(self._answers):
+            answer.cancel()
+        if pool is not None:
+            pool.stop()
+            pool.join()
+
+    def _schedule(
+        self, answer: _Answer[R], call: tuple[object, ...], timeout_s: float, *, again: bool
+    ) -> None:
+        """`again`: whether a call that no child has begun may be given to a new child."""
+
+        def finish(done: "Future[R]") -> None:
+            broken = not done.cancelled() and isinstance(done.exception(), BrokenProcessPool)
+            if broken and again and not answer.cancelled() and not self._closed:
+                self._schedule(answer, call, timeout_s, again=False)
+                return
+            _hand_over(done, answer, timeout_s)
+
+        with self._lock:
+            if self._closed:
+                raise RuntimeError("the children have been closed")
+            running: Future[R] = self._scheduled(call, timeout_s)
+        answer.call = running
+        running.add_done_callback(finish)
+        if answer.cancelled():
+            running.cancel()
+
+    def _scheduled(self, call: tuple[object, ...], timeout_s: float) -> "Future[Any]":
+        """A pool that broke (its idle child was killed) refuses, and is replaced by a new one."""
+        if self._pool is not None:
+            try:
+                return self._pool.schedule(_run_in_child, args=call, timeout=timeout_s)
+            except RuntimeError:
+                # Its threads may be the ones we run in: they cannot wait for themselves.
+                threading.Thread(target=_bury, args=(self._pool,), daemon=True).start()
+        self._pool = ProcessPool(
+            max_workers=1,
+            context=multiprocessing.get_context("spawn"),
+            initializer=_begin_child,
+            initargs=(dict(self._device.environment), self._niceness),
+        )
+        return self._pool.schedule(_run_in_child, args=call, timeout=timeout_s)
+
+
+def _bury(pool: ProcessPool) -> None:
+    pool.stop()
+    pool.join()
+
+
+def _hand_over(done: "Future[R]", answer: _Answer[R], timeout_s: float) -> None:
+    """Give the answer on in our words."""
+    try:
+        try:
+            answer.set_result(done.result())
+        except CancelledError:
+            answer.cancel()
+        except TimeoutError as exc:
+            answer.set_exception(_because(TimedOut(f"killed after {timeout_s:g} s"), exc))
+        except ProcessExpired as exc:
+            answer.set_exception(_because(ChildDied(_death(exc.exitcode)), exc))
+        except BrokenProcessPool as exc:
+            answer.set_exception(_because(ChildDied("the process could not be kept running"), exc))
+        # Everything else has been translated in the child, but for values that cannot be pickled.
+        except Exception as exc:  # noqa: BLE001
+            answer.set_exception(exc)
+    except InvalidStateError:
+        # Cancelled in between: nobody wants the answer.
+        return
+
+
+def _because(error: DicomNodeError, cause: BaseException) -> DicomNodeError:
+    error.__cause__ = cause
+    return error
+
+
+def _death(exitcode: int | None) -> str:
+    if exitcode == -signal.SIGKILL:
+        return "the process was killed (signal 9; by the kernel if memory ran out)"
+    if exitcode is not None and exitcode < 0:
+        return f"the process died of signal {-exitcode}"
+    return f"the process ended with exit code {exitcode}"
+
+
+def _begin_child(environment: Mapping[str, str], niceness: int) -> None:
+    """In the child, before anything else."""
+    os.environ.update(environment)
+    os.nice(niceness)
+    # At once, also within C code that never comes back to Python.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A node that was killed must not leave a child behind that holds the device."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _run_in_child(function: Callable[..., R], device: str, *args: object) -> R:
+    """In the child. Only our own errors leave it: others could need torch to be unpickled."""
+    try:
+        return function(device, *args)
+    except DicomNodeError as exc:
+        # The causes' texts would travel with the traceback, and may hold a header's values.
+        raise exc.with_traceback(None) from None
+    except MemoryError:
+        raise OutOfMemory("the host ran out of memory") from None
+    # Anything may come out of an algorithm; where it came from is all that is told.
+    except Exception as exc:  # noqa: BLE001
+        raise AlgorithmError(f"{type(exc).__name__} at {_origin(exc)}") from None
+
+
+def _origin(exc: BaseException) -> str:
+    frames = extract_tb(exc.__traceback__)
+    last = frames[-1]
+    return f"{Path(last.filename).name}:{last.lineno} in {last.name}"
