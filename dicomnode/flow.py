@@ -32,6 +32,8 @@ DELIVERIES = "deliveries"
 
 # A try that is this late was lost with its workflow; the clock of a busy node may lag less.
 OVERDUE = timedelta(seconds=30)
+# The engine's own records only serve to see a repeated start; the index tells the story.
+KEPT_BY_ENGINE = timedelta(days=7)
 
 
 @durable_class("Flow")
@@ -156,7 +158,7 @@ class Flow(DurableInstance):
 
     # What the index says is unfinished and the engine does not have in hand.
 
-    def reconcile(self) -> None:
+    def reconcile(self) -> bool:
         """Start again what was lost, and fail by name what the engine gave up."""
         for revision_id in unmatched_revisions(self._node.database):
             state = self._engine.state(f"revision:{revision_id}")
@@ -172,6 +174,12 @@ class Flow(DurableInstance):
         late = self._node.clock() - OVERDUE
         for job_id, destination in overdue_deliveries(self._node.database, late):
             self.start_delivery(job_id, destination, f"@{self._now_s()}")
+        return False
+
+    def forget(self) -> bool:
+        """Drop the engine's records of what ended long ago; the index keeps the facts."""
+        before = self._node.clock() - KEPT_BY_ENGINE
+        return self._engine.forget_finished(before=before) > 0
 
     def _now_s(self) -> int:
         return int(self._node.clock().timestamp())

@@ -1,7 +1,7 @@
 """One frozen `Settings`, read once from a TOML file; every fault is reported at once.
 
-Sections are handed down to the rooms that need them. Secrets never stand in the file: the database URLs
-may be given by `DICOMNODE_DATABASE_URL` and `DICOMNODE_FLOW_DATABASE_URL` instead.
+Sections are handed down to the rooms that need them. Secrets never stand in the file: the database
+URLs may be given by `DICOMNODE_DATABASE_URL` and `DICOMNODE_FLOW_DATABASE_URL` instead.
 """
 
 import tomllib
@@ -164,7 +164,7 @@ class FlowSettings(_Section):
 
     poll_s: Seconds = 0.05
     devices: tuple[str, ...] = ("auto",)
-    """One worker child each: `cpu`, `cuda:0`, or `auto` (every CUDA device, else one on the CPU)."""
+    """One worker child each: `cpu`, `cuda:0`, or `auto` (every CUDA device, else the CPU)."""
     max_attempts: Annotated[int, Field(ge=1, le=10)] = 3
     """Tries of one job, for errors that say they are retryable."""
     retry_s: Seconds = 5.0

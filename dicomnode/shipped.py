@@ -7,7 +7,7 @@ from pathlib import Path
 def shipped(name: str) -> Path:
     """The folder `name` (`sql`, `algorithms`) that came with this package.
 
-    A wheel carries it as `dicomnode/_shipped/<name>`; in a source tree it stands beside `dicomnode/`.
+    A wheel carries it as `dicomnode/_shipped/<name>`; in a source tree it stands beside us.
     """
     package = Path(str(files("dicomnode")))
     packed = package / "_shipped" / name

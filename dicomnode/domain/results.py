@@ -15,6 +15,8 @@ class ResultKind(Enum):
     SR = "SR"
     KOS = "KO"
     SECONDARY_CAPTURE = "SC"
+    OTHER = "OT"
+    """Not made here, e.g. images that `dicomnode send` passes on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

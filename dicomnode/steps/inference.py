@@ -19,6 +19,7 @@ from dicomnode.domain.outcomes import RunOutcome, record_of
 from dicomnode.encode.derivation import Derivation
 from dicomnode.encode.preview import draw_overlay
 from dicomnode.encode.results import encode_results
+from dicomnode.pipeline.discovery import AlgorithmSource, load_algorithm
 from dicomnode.pipeline.volume import read_series
 from dicomnode.settings import OutputSettings
 
@@ -38,13 +39,17 @@ class RunTask:
     """Input name -> the files of its series; the first is the one findings lie on."""
     derivation: Derivation
     """`software_versions` of the node; the bundle's own are added here."""
-    device: str
     out: Path
     """Folder for the objects, the preview and `findings.json`, which is written last."""
     output: OutputSettings
 
 
-def run_task(algorithm: Algorithm, task: RunTask, progress: Progress) -> RunOutcome:
+def run_in_child(device: str, source: AlgorithmSource, task: RunTask) -> RunOutcome:
+    """`run_task` for a child process, which keeps the algorithm loaded between calls."""
+    return run_task(load_algorithm(source), task, device, lambda _fraction, _stage: None)
+
+
+def run_task(algorithm: Algorithm, task: RunTask, device: str, progress: Progress) -> RunOutcome:
     """Read the inputs, run, encode and check; leave everything in `task.out`.
 
     Raises:
@@ -58,7 +63,7 @@ def run_task(algorithm: Algorithm, task: RunTask, progress: Progress) -> RunOutc
     source = next(iter(volumes.values()))
     with timer.stage("infer"), TemporaryDirectory(dir=task.out, prefix=".scratch-") as scratch:
         progress(0.2, "running")
-        context = RunContext(device=task.device, scratch=Path(scratch), progress=progress)
+        context = RunContext(device=device, scratch=Path(scratch), progress=progress)
         findings = algorithm.run(volumes, context)
     with timer.stage("encode"):
         progress(0.8, "writing SEG and SR")
@@ -75,7 +80,7 @@ def run_task(algorithm: Algorithm, task: RunTask, progress: Progress) -> RunOutc
         preview = draw_overlay(source, findings, task.out / PREVIEW_FILE)
     outcome = RunOutcome(
         **_identity(algorithm.identity),
-        device=task.device,
+        device=device,
         findings=tuple(record_of(finding) for finding in findings),
         objects=objects,
         preview=preview,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from dicomnode.domain.events import Event
-from dicomnode.pipeline.discovery import Known
+from dicomnode.pipeline.discovery import AlgorithmDescription
 from dicomnode.rules.watching import WatchedRules
 from dicomnode.settings import Settings
 from dicomnode.store.database import Database
@@ -20,7 +20,7 @@ class Node:
     database: Database
     clock: Callable[[], datetime]
     rules: WatchedRules
-    algorithms: Mapping[str, Known]
+    algorithms: Mapping[str, AlgorithmDescription]
 
     def log(self, event: Event) -> None:
         """Write one event."""

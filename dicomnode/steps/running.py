@@ -1,9 +1,10 @@
 """One job: from its images to recorded results."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import CancelledError, Future, wait
 from datetime import timedelta
 from pathlib import Path
-from typing import Protocol, TypedDict
+from typing import Protocol, TypedDict, TypeVar
 
 from dicomnode import __version__
 from dicomnode.domain.errors import (
@@ -15,11 +16,12 @@ from dicomnode.domain.errors import (
 )
 from dicomnode.domain.identifiers import JobId
 from dicomnode.domain.jobs import Job, JobState
+from dicomnode.domain.outcomes import RunOutcome
 from dicomnode.domain.results import ResultKind
 from dicomnode.domain.studies import ClosingReason
 from dicomnode.encode.derivation import Derivation, Predecessor
-from dicomnode.pipeline.discovery import Known
-from dicomnode.steps.inference import RunTask, read_outcome
+from dicomnode.pipeline.discovery import AlgorithmDescription
+from dicomnode.steps.inference import RunTask, read_outcome, run_in_child
 from dicomnode.steps.node import Node
 from dicomnode.store.closing import held_instances, snapshot
 from dicomnode.store.jobs import end_job_by_error, load_job, retry_job, start_job
@@ -27,30 +29,18 @@ from dicomnode.store.outcomes import record_outcome
 from dicomnode.store.unfinished import UnfinishedJob
 
 DEADLINE_SLACK = timedelta(minutes=5)
+LOOK_FOR_CANCEL_S = 0.5
+
+R = TypeVar("R")
 
 
 class Children(Protocol):
-    """Runs models in processes that can be killed; `app.WarmChildren` implements it."""
+    """Runs functions in processes that can be killed; `pipeline.child.InferenceChildren` is one."""
 
-    @property
-    def devices(self) -> str:
-        """What they run on, for people."""
-        ...
-
-    def run(
-        self,
-        known: Known,
-        task: Callable[[str], RunTask],
-        *,
-        timeout_s: float,
-        cancelled: Callable[[], bool],
-    ) -> None:
-        """Run to the end on the next free device, which `task` is told.
-
-        Raises:
-            TimedOut, ChildDied, OutOfMemory and every error of the run itself.
-            StudyError: `cancelled` became true; the child was killed.
-        """
+    def submit(
+        self, function: Callable[..., R], args: Sequence[object], *, timeout_s: float
+    ) -> Future[R]:
+        """Call `function(device, *args)` on a free device; cancelling the future kills the call."""
         ...
 
 
@@ -72,29 +62,39 @@ def run_job(node: Node, children: Children, job_id: JobId) -> Ran:
         limit_s = known.time_limit_s * node.settings.flow.time_limit_factor
         now = node.clock()
         deadline = now + timedelta(seconds=limit_s) + DEADLINE_SLACK
-        if not start_job(
-            node.database, job_id, device=children.devices, deadline=deadline, now=now
-        ):
+        if not start_job(node.database, job_id, deadline=deadline, now=now):
             return Ran(made=False, retry_s=None)
-        children.run(
-            known,
-            lambda device: _task(node, job, device),
-            timeout_s=limit_s,
-            cancelled=lambda: load_job(node.database, job_id).state is JobState.CANCELLED,
-        )
+        running = children.submit(run_in_child, (known.source, _task(node, job)), timeout_s=limit_s)
+        _wait(running, cancelled=lambda: _is_cancelled(node, job_id))
     except DicomNodeError as exc:
         return _end_try(node, job, exc)
     return Ran(made=True, retry_s=None)
 
 
-def _algorithm(node: Node, job: Job) -> Known:
+def _algorithm(node: Node, job: Job) -> AlgorithmDescription:
     known = node.algorithms.get(job.algorithm)
     if known is None:
         raise AlgorithmError(f"there is no algorithm {job.algorithm!r} on this node any more")
     return known
 
 
-def _task(node: Node, job: Job, device: str) -> RunTask:
+def _wait(running: Future[RunOutcome], *, cancelled: Callable[[], bool]) -> None:
+    """Until the run has ended; a person's cancelling kills it."""
+    while not running.done():
+        wait([running], timeout=LOOK_FOR_CANCEL_S)
+        if not running.done() and cancelled():
+            running.cancel()
+    try:
+        running.result()
+    except CancelledError:
+        raise StudyError("cancelled by a person") from None
+
+
+def _is_cancelled(node: Node, job_id: JobId) -> bool:
+    return load_job(node.database, job_id).state is JobState.CANCELLED
+
+
+def _task(node: Node, job: Job) -> RunTask:
     closed = snapshot(node.database, job.revision_id)
     inputs = {
         name: tuple(held.path for held in held_instances(node.database, job.revision_id, series))
@@ -110,7 +110,6 @@ def _task(node: Node, job: Job, device: str) -> RunTask:
             predecessors=_superseded_reports(job),
             complete=closed.reason is not ClosingReason.HARD_LIMIT,
         ),
-        device=device,
         out=result_folder(node, job.id),
         output=node.settings.output,
     )

@@ -22,6 +22,13 @@ def log_event(database: Database, event: Event, now: datetime) -> None:
         write_events(connection, [event], now)
 
 
+def log_events(database: Database, events: Sequence[tuple[Event, datetime]]) -> None:
+    """Add a batch, each with its moment, in one transaction."""
+    if events:
+        with database.writing() as connection:
+            connection.execute(insert(EventRow), [_row(event, at) for event, at in events])
+
+
 def _row(event: Event, now: datetime) -> dict[str, object]:
     return {
         "at": now,

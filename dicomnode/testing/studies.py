@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 
 import numpy as np
 import numpy.typing as npt
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import (
+    UID,
     CTImageStorage,
     DigitalXRayImageStorageForPresentation,
     ExplicitVRLittleEndian,
@@ -69,10 +70,13 @@ def ct_series(
     geometry = geometry or SeriesGeometry()
     values = chest_phantom(geometry) if hounsfield is None else hounsfield
     series_uid = derived_uid("testing", identity.seed, "series", series)
-    return [
-        _ct_slice(identity, geometry, values[index], index, series_uid, series, description)
-        for index in range(geometry.slices)
-    ]
+    slices = []
+    for index in range(geometry.slices):
+        ds = _ct_slice(identity, geometry, values[index], index)
+        _describe_series(ds, "CT", series_uid, series, description)
+        ds.SOPInstanceUID = derived_uid("testing", series_uid, str(index))
+        slices.append(_with_file_meta(ds))
+    return slices
 
 
 def chest_phantom(geometry: SeriesGeometry) -> npt.NDArray[np.int16]:
@@ -92,14 +96,9 @@ def _ct_slice(
     geometry: SeriesGeometry,
     hounsfield: npt.NDArray[np.int16],
     index: int,
-    series_uid: str,
-    series: str,
-    description: str,
 ) -> Dataset:
     ds = _patient_and_study(identity)
-    _describe_series(ds, "CT", series_uid, series, description)
     ds.SOPClassUID = CTImageStorage
-    ds.SOPInstanceUID = derived_uid("testing", series_uid, str(index))
     ds.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
     ds.FrameOfReferenceUID = derived_uid("testing", identity.seed, "frame of reference")
     ds.PositionReferenceIndicator = ""
@@ -113,7 +112,7 @@ def _ct_slice(
     ds.RescaleIntercept, ds.RescaleSlope, ds.RescaleType = -1024, 1, "HU"
     ds.WindowCenter, ds.WindowWidth = 40, 400
     _put_pixels(ds, (hounsfield.astype(np.int32) + 1024).astype(np.uint16), "MONOCHROME2")
-    return _with_file_meta(ds)
+    return ds
 
 
 def radiograph(
@@ -202,7 +201,7 @@ def _with_file_meta(ds: Dataset) -> Dataset:
     ds.file_meta.MediaStorageSOPClassUID = ds.SOPClassUID
     ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID
     ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    ds.file_meta.ImplementationClassUID = derived_uid("testing", "implementation")
+    ds.file_meta.ImplementationClassUID = UID(derived_uid("testing", "implementation"))
     return ds
 
 
@@ -210,7 +209,7 @@ def _with_file_meta(ds: Dataset) -> Dataset:
 class Clock:
     """A clock that only moves when told to."""
 
-    now: datetime = field(default_factory=lambda: datetime(2024, 1, 31, 12, tzinfo=timezone.utc))
+    now: datetime = field(default_factory=lambda: datetime(2024, 1, 31, 12, tzinfo=UTC))
 
     def __call__(self) -> datetime:
         """The present moment."""

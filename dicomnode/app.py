@@ -1,0 +1,267 @@
+"""The composition root: settings in, running processes out."""
+
+import fcntl
+import os
+import signal
+import socket
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import TextIO
+
+import structlog
+
+from dicomnode.domain.errors import ConfigError
+from dicomnode.domain.events import Event, EventName
+from dicomnode.engine import Engine
+from dicomnode.flow import DELIVERIES, INFERENCE, REVISIONS, Flow, Intake
+from dicomnode.loops import Loop, Loops
+from dicomnode.pipeline.child import InferenceChildren, probe_cuda_devices
+from dicomnode.pipeline.devices import ComputeDevice, compute_devices
+from dicomnode.pipeline.discovery import AlgorithmDescription, BrokenAlgorithm, discover
+from dicomnode.receiving import ReceiverProcess, now
+from dicomnode.rules.loading import default_rules, load_rules
+from dicomnode.rules.model import RuleSet
+from dicomnode.rules.watching import WatchedRules
+from dicomnode.settings import Settings
+from dicomnode.shipped import shipped
+from dicomnode.steps.node import Node
+from dicomnode.store.database import Database
+from dicomnode.store.schema import current_and_head, upgrade
+
+log = structlog.get_logger()
+
+INTAKE_EVERY_S = 0.2
+RECONCILE_EVERY_S = 15.0
+COUNT_EVERY_S = 2.0
+FORGET_EVERY_S = 3600.0
+
+
+def algorithms_of(settings: Settings) -> Mapping[str, AlgorithmDescription | BrokenAlgorithm]:
+    """Every installed algorithm: shipped bundles, configured roots, plug-in packages."""
+    return discover([shipped("algorithms"), *settings.algorithms.roots])
+
+
+def usable(
+    found: Mapping[str, AlgorithmDescription | BrokenAlgorithm],
+) -> Mapping[str, AlgorithmDescription]:
+    """The ones that can be run."""
+    return {name: one for name, one in found.items() if isinstance(one, AlgorithmDescription)}
+
+
+def rules_loader(
+    settings: Settings, algorithms: Mapping[str, AlgorithmDescription], file: str
+) -> "Loader":
+    """`load_rules` that knows this node's algorithms and destinations."""
+    destinations = [destination.name for destination in settings.destinations]
+    return Loader(file=file, algorithms=tuple(algorithms), destinations=tuple(destinations))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loader:
+    """Loads rule text against what this node has."""
+
+    file: str
+    algorithms: tuple[str, ...]
+    destinations: tuple[str, ...]
+
+    def __call__(self, text: str) -> RuleSet:
+        """The rules in `text`.
+
+        Raises:
+            RuleError: naming file, line and, where near, what may have been meant.
+        """
+        return load_rules(
+            text,
+            file=self.file,
+            known_algorithms=self.algorithms,
+            known_destinations=self.destinations,
+        )
+
+
+def rules_path(settings: Settings) -> Path:
+    """The rule file; without one in the settings, `rules.toml` in the data folder.
+
+    That is made from the shipped rules at the first start, for the site to edit.
+    """
+    if settings.rules is not None:
+        return settings.rules
+    path = settings.data_dir / "rules.toml"
+    if not path.exists():
+        settings.data_dir.mkdir(parents=True, exist_ok=True)
+        path.write_text(default_rules(), encoding="utf-8")
+    return path
+
+
+def open_database(settings: Settings) -> Database:
+    """The index, with the schema of this version.
+
+    Raises:
+        ConfigError: it has to be upgraded first (SQLite is, by itself).
+        StoreError: it cannot be reached.
+    """
+    database = Database(settings.index_url, settings.data_dir)
+    if database.is_sqlite:
+        upgrade(database)
+        return database
+    current, head = current_and_head(database)
+    if current != head:
+        at = current or "none"
+        fault = f"the database is at schema {at}, not {head}: run `dicomnode db upgrade`"
+        raise ConfigError([fault])
+    return database
+
+
+def open_node(settings: Settings, database: Database) -> Node:
+    """The parts steps work with.
+
+    Raises:
+        RuleError: the rule file cannot be used.
+    """
+    algorithms = usable(algorithms_of(settings))
+    path = rules_path(settings)
+    loader = rules_loader(settings, algorithms, str(path))
+    return Node(
+        settings=settings,
+        database=database,
+        clock=now,
+        rules=WatchedRules(path, loader),
+        algorithms=algorithms,
+    )
+
+
+def devices_of(settings: Settings) -> tuple[ComputeDevice, ...]:
+    """What models run on here.
+
+    Raises:
+        ConfigError: a device of the settings is not on this machine.
+    """
+    return compute_devices(
+        settings.flow.devices, environ=os.environ, cuda_devices=probe_cuda_devices()
+    )
+
+
+class Serving:
+    """A whole node: receiver process, intake, flow and (by default) a worker."""
+
+    def __init__(self, settings: Settings, *, with_worker: bool = True) -> None:
+        self._settings = settings
+        self._with_worker = with_worker
+        self._lock = _only_one(settings.data_dir / "node.lock")
+        self._database = open_database(settings)
+        self.node = open_node(settings, self._database)
+        self._receiver = ReceiverProcess(settings)
+        self._devices = devices_of(settings)
+        self._children = InferenceChildren(self._devices)
+        self._engine = Engine(settings.flow_url, executor=_executor(settings, "node"))
+        self.flow = Flow(self.node, self._engine, self._children)
+        self._loops = self._make_loops()
+
+    def start(self) -> int:
+        """Start everything; return the DICOM port."""
+        if not self._with_worker:
+            self._engine.listen_to([REVISIONS, DELIVERIES])
+        self._engine.launch()
+        register_queues(self._engine, self._settings, len(self._devices))
+        self._receiver.start()
+        self._loops.start()
+        self.node.log(Event(name=EventName.NODE_STARTED, facts={"port": self._receiver.port}))
+        log.info("node.started", port=self._receiver.port, ae_title=self._settings.ae_title)
+        return self._receiver.port
+
+    def _make_loops(self) -> Loops:
+        intake = Intake(self.node, self.flow)
+        receiver = Loop(name="receiver", action=self._receiver.keep_alive, every_s=1.0)
+        return Loops(
+            (
+                Loop(name="index", action=intake.index, every_s=INTAKE_EVERY_S),
+                Loop(name="close", action=intake.close, every_s=INTAKE_EVERY_S),
+                Loop(name="count", action=intake.count, every_s=COUNT_EVERY_S),
+                Loop(name="reconcile", action=self.flow.reconcile, every_s=RECONCILE_EVERY_S),
+                Loop(name="forget", action=self.flow.forget, every_s=FORGET_EVERY_S),
+                receiver,
+            )
+        )
+
+    def stop(self) -> None:
+        """Stop in order: no more images, no more work; what is in flight goes on next time."""
+        self._loops.stop()
+        self._receiver.stop()
+        self.node.log(Event(name=EventName.NODE_STOPPED))
+        self._children.close()
+        self._engine.stop()
+        self._database.dispose()
+        self._lock.close()
+        log.info("node.stopped")
+
+
+class Working:
+    """A worker: takes inference jobs from the queue of a node it shares database and files with."""
+
+    def __init__(self, settings: Settings, name: str) -> None:
+        self._settings = settings
+        self._lock = _only_one(settings.data_dir / f"worker-{name}.lock")
+        self._database = open_database(settings)
+        self._node = open_node(settings, self._database)
+        self._devices = devices_of(settings)
+        self._children = InferenceChildren(self._devices)
+        self._engine = Engine(settings.flow_url, executor=f"{socket.gethostname()}-{name}")
+        self._flow = Flow(self._node, self._engine, self._children)
+
+    def start(self) -> None:
+        """Take work until stopped."""
+        self._engine.listen_to([INFERENCE])
+        self._engine.launch()
+        register_queues(self._engine, self._settings, len(self._devices))
+        log.info("worker.started", devices=[device.name for device in self._devices])
+
+    def stop(self) -> None:
+        """Leave; what is in flight goes on when a worker of this name starts again."""
+        self._children.close()
+        self._engine.stop()
+        self._database.dispose()
+        self._lock.close()
+
+
+def register_queues(engine: Engine, settings: Settings, devices: int) -> None:
+    """The three queues of the flow."""
+    poll_s = settings.flow.poll_s
+    engine.register_queue(REVISIONS, poll_s=poll_s, worker_concurrency=4)
+    engine.register_queue(INFERENCE, poll_s=poll_s, worker_concurrency=devices)
+    engine.register_queue(DELIVERIES, poll_s=poll_s, partition_concurrency=1)
+
+
+def wait_for_signal() -> None:
+    """Return on SIGTERM or Ctrl-C."""
+    stop = threading.Event()
+
+    def on_signal(_signal: int, _frame: FrameType | None) -> None:
+        stop.set()
+
+    signal.signal(signal.SIGTERM, on_signal)
+    signal.signal(signal.SIGINT, on_signal)
+    stop.wait()
+
+
+def _executor(settings: Settings, name: str) -> str:
+    """SQLite: one node, so a fixed name, by which a restart finds its unfinished work."""
+    is_shared = bool(settings.database_url or settings.flow_database_url)
+    return f"{socket.gethostname()}-{name}" if is_shared else name
+
+
+def _only_one(path: Path) -> TextIO:
+    """Hold a lock as long as the process lives.
+
+    Raises:
+        ConfigError: another process holds it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = path.open("a+", encoding="utf-8")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as exc:
+        lock.close()
+        raise ConfigError([f"another process of this node is running (it holds {path})"]) from exc
+    return lock

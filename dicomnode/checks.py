@@ -1,0 +1,174 @@
+"""What `dicomnode check` and `dicomnode doctor` look at. Nothing here changes anything."""
+
+import importlib.metadata
+import platform
+import shutil
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from pydicom.pixels.decoders.base import get_decoder
+from pydicom.uid import (
+    HTJ2K,
+    UID,
+    JPEG2000Lossless,
+    JPEGBaseline8Bit,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    RLELossless,
+)
+
+from dicomnode.app import algorithms_of, devices_of, rules_loader, usable
+from dicomnode.deliver.association import Peer
+from dicomnode.deliver.echo import echo
+from dicomnode.domain.errors import ConfigError, DicomNodeError, RuleError
+from dicomnode.pipeline.bundle import load_bundle
+from dicomnode.pipeline.discovery import AlgorithmDescription, BrokenAlgorithm
+from dicomnode.rules.loading import default_rules
+from dicomnode.settings import Settings
+from dicomnode.store.database import Database
+from dicomnode.store.schema import current_and_head
+
+PACKAGES = ("pydicom", "pynetdicom", "highdicom", "monai", "torch", "sqlalchemy", "dbos")
+DECODERS = (
+    JPEGBaseline8Bit,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    JPEG2000Lossless,
+    HTJ2K,
+    RLELossless,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One thing that was tried."""
+
+    what: str
+    is_good: bool
+    words: str
+
+
+def check_settings(settings: Settings) -> list[Finding]:
+    """Database, disk, port, rules, models with their digests, destinations by C-ECHO."""
+    peers = [
+        _try(
+            f"destination {known.name}: C-ECHO to {known.ae_title} at {known.host}:{known.port}",
+            partial(_echo, Peer.of(known), settings.ae_title),
+        )
+        for known in settings.destinations
+    ]
+    found = algorithms_of(settings)
+    return [
+        _try("database", lambda: _database(settings)),
+        _try("disk", lambda: _disk(settings.data_dir, settings.receive.reserve_mb)),
+        _try("receiving port", lambda: _port(settings)),
+        _try("rules", lambda: _rules(settings)),
+        _try("devices", lambda: ", ".join(device.name for device in devices_of(settings))),
+        *(_try(f"algorithm {name}", partial(_model, one)) for name, one in found.items()),
+        *peers,
+    ]
+
+
+def check_installation() -> list[Finding]:
+    """Python, packages, decoders, device, disk of the present folder."""
+    return [
+        Finding(what="Python", is_good=True, words=platform.python_version()),
+        *(_try(package, partial(importlib.metadata.version, package)) for package in PACKAGES),
+        *(_try(f"decoder {uid.name}", partial(_decoder, uid)) for uid in DECODERS),
+        _try("devices", lambda: ", ".join(device.name for device in devices_of(Settings()))),
+        *(
+            _try(f"algorithm {name}", partial(_model, one))
+            for name, one in algorithms_of(Settings()).items()
+        ),
+        _try("disk", lambda: _disk(Path.cwd(), 1024)),
+    ]
+
+
+def _try(what: str, look: Callable[[], str]) -> Finding:
+    try:
+        return Finding(what=what, is_good=True, words=look())
+    except (ConfigError, RuleError) as exc:
+        return Finding(what=what, is_good=False, words="; ".join(exc.faults))
+    except (DicomNodeError, OSError, importlib.metadata.PackageNotFoundError) as exc:
+        return Finding(what=what, is_good=False, words=str(exc) or type(exc).__name__)
+
+
+def _database(settings: Settings) -> str:
+    database = Database(settings.index_url, settings.data_dir)
+    current, head = current_and_head(database)
+    kind = database.url.get_backend_name()
+    database.dispose()
+    if current == head:
+        return f"{kind}, schema {current}"
+    if database.is_sqlite:
+        return f"{kind}, to be upgraded from schema {current or 'none'} to {head} at start"
+    raise ConfigError([f"{kind} is at schema {current or 'none'}: run `dicomnode db upgrade`"])
+
+
+def _disk(folder: Path, reserve_mb: int) -> str:
+    existing = next(path for path in (folder, *folder.resolve().parents) if path.exists())
+    free_mb = shutil.disk_usage(existing).free >> 20
+    if free_mb < reserve_mb:
+        raise ConfigError([f"{free_mb} MB free at {existing}, the reserve is {reserve_mb} MB"])
+    return f"{free_mb / 1024:.1f} GB free at {existing}"
+
+
+def _port(settings: Settings) -> str:
+    own = settings.receive
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((own.host, own.port))
+        except OSError as exc:
+            echo_words = _echo_self(settings)
+            if echo_words:
+                return echo_words
+            raise ConfigError([f"{own.host}:{own.port}: {exc}"]) from exc
+    return f"{own.host}:{own.port} is free"
+
+
+def _echo_self(settings: Settings) -> str:
+    own = settings.receive
+    peer = Peer(
+        name="this node",
+        ae_title=settings.ae_title,
+        host=own.host,
+        port=own.port,
+        timeout_s=5.0,
+    )
+    try:
+        echo(peer, own_ae=settings.ae_title)
+    except DicomNodeError:
+        return ""
+    return f"{own.host}:{own.port} is taken by this node, which answers"
+
+
+def _rules(settings: Settings) -> str:
+    algorithms = usable(algorithms_of(settings))
+    path = settings.rules or settings.data_dir / "rules.toml"
+    text = path.read_text(encoding="utf-8") if path.exists() else default_rules()
+    rules = rules_loader(settings, algorithms, str(path))(text)
+    return f"{len(rules.rules)} rules, {sum(rule.enabled for rule in rules.rules)} enabled"
+
+
+def _model(known: AlgorithmDescription | BrokenAlgorithm) -> str:
+    if isinstance(known, BrokenAlgorithm):
+        raise ConfigError([known.fault])
+    if known.source.root is not None:
+        load_bundle(known.source.root)
+    return f"version {known.identity.version}, model {known.identity.model_digest[:12]}"
+
+
+def _decoder(uid: UID) -> str:
+    decoder = get_decoder(uid)
+    if not decoder.is_available:
+        raise ConfigError(["no decoder is installed: reinstall dicomnode"])
+    return ", ".join(decoder.available_plugins)
+
+
+def _echo(peer: Peer, own_ae: str) -> str:
+    echo(peer, own_ae=own_ae)
+    return "answers"

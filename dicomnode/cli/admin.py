@@ -1,0 +1,83 @@
+"""`algorithms`, `check`, `doctor` and `db upgrade`."""
+
+from typing import TYPE_CHECKING
+
+import typer
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from dicomnode.checks import Finding
+from dicomnode.cli.common import SettingsPath, console, settings_from
+
+database = typer.Typer(help="The index database.", no_args_is_help=True)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command()(algorithms)
+    app.command()(check)
+    app.command()(doctor)
+
+
+@database.command()
+def upgrade(settings: SettingsPath = None) -> None:
+    """Bring the database to the schema of this version; never backwards.
+
+    SQLite is upgraded by itself when the node starts. Example: dicomnode db upgrade
+    """
+    from dicomnode.store.database import Database
+    from dicomnode.store.schema import upgrade as bring_up
+
+    chosen = settings_from(settings)
+    reached = bring_up(Database(chosen.index_url, chosen.data_dir))
+    console.print(f"the index is at schema {reached}")
+
+
+def algorithms(settings: SettingsPath = None) -> None:
+    """List the algorithms of this installation, broken ones with their fault."""
+    from dicomnode.app import algorithms_of
+    from dicomnode.pipeline.discovery import BrokenAlgorithm
+
+    table = Table(box=None)
+    for column in ("name", "version", "reads", "what it is"):
+        table.add_column(column, overflow="fold")
+    for name, known in sorted(algorithms_of(settings_from(settings)).items()):
+        if isinstance(known, BrokenAlgorithm):
+            table.add_row(name, "", "", f"cannot be used: {known.fault}", style="red")
+            continue
+        reads = ", ".join("/".join(sorted(need.modalities)) for need in known.needs.values())
+        what = f"{known.identity.title}. {known.identity.intended_use}"
+        table.add_row(name, known.identity.version, reads, what)
+    console.print(table)
+
+
+def check(settings: SettingsPath = None) -> None:
+    """Try everything the settings name: database, disk, rules, models, peers by C-ECHO.
+
+    All faults are shown at once. Example: dicomnode check --settings dicomnode.toml
+    """
+    from dicomnode.checks import check_settings
+
+    _report(check_settings(settings_from(settings)))
+
+
+def doctor() -> None:
+    """Look at the installation itself: Python packages, decoders, devices, disk, ports."""
+    from dicomnode.checks import check_installation
+
+    _report(check_installation())
+
+
+def _report(findings: "list[Finding]") -> None:
+    table = Table(box=None)
+    for column in ("", "what", "result"):
+        table.add_column(column, overflow="fold")
+    for one in findings:
+        mark = "[green]ok[/]" if one.is_good else "[red]FAULT[/]"
+        table.add_row(mark, one.what, one.words)
+    console.print(table)
+    faults = sum(not one.is_good for one in findings)
+    if faults:
+        console.print(f"{faults} faults", style="red")
+        raise typer.Exit(1)
+    console.print("no fault", style="green")

@@ -1,0 +1,56 @@
+"""What commands share: the settings option, consoles, progress."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from dicomnode.settings import Settings, load_settings
+
+console = Console(highlight=False)
+
+SETTINGS_FILE = "dicomnode.toml"
+
+SettingsPath = Annotated[
+    Path | None,
+    typer.Option(
+        "--settings",
+        "-s",
+        envvar="DICOMNODE_SETTINGS",
+        help=f"Settings file; without it ./{SETTINGS_FILE} if there is one, else the defaults.",
+        show_default=False,
+    ),
+]
+
+
+def settings_from(path: Path | None) -> Settings:
+    """The settings a command works with."""
+    if path is None and Path(SETTINGS_FILE).exists():
+        path = Path(SETTINGS_FILE)
+    return load_settings(path, os.environ)
+
+
+@contextmanager
+def progress_bar() -> Iterator[Progress]:
+    """A bar on standard error, gone when done."""
+    with Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TimeElapsedColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    ) as bar:
+        yield bar
+
+
+def files_below(folder: Path) -> list[Path]:
+    """Every regular file below a folder (or the file itself), in a stable order."""
+    if folder.is_file():
+        return [folder]
+    return sorted(path for path in folder.rglob("*") if path.is_file())

@@ -1,0 +1,67 @@
+"""Commands by which a person steers jobs: rerun, cancel, dismiss, resend."""
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+
+from dicomnode.cli.common import SettingsPath, console, settings_from
+from dicomnode.domain.errors import StudyError
+from dicomnode.domain.identifiers import JobId
+
+JobArgument = Annotated[str, typer.Argument(help="Job id, as `dicomnode status` shows it.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    for command in (rerun, cancel, dismiss, resend):
+        app.command(rich_help_panel="Steering")(command)
+
+
+def rerun(job: JobArgument, settings: SettingsPath = None) -> None:
+    """Run a job that has ended once more. The node takes it up within seconds.
+
+    Equal inputs and models make the same objects again, so nothing is doubled in the PACS.
+    """
+    from dicomnode.app import open_database
+    from dicomnode.store.jobs import rerun_job
+
+    rerun_job(open_database(settings_from(settings)), JobId(job), datetime.now(UTC))
+    console.print(f"job {job} is queued")
+
+
+def cancel(job: JobArgument, settings: SettingsPath = None) -> None:
+    """Take back a job that waits or runs; a running model is stopped."""
+    from dicomnode.app import open_database
+    from dicomnode.store.jobs import cancel_job
+
+    cancel_job(open_database(settings_from(settings)), JobId(job), datetime.now(UTC))
+    console.print(f"job {job} is cancelled")
+
+
+def dismiss(job: JobArgument, settings: SettingsPath = None) -> None:
+    """Take a job that failed or was refused off the list of trouble."""
+    from dicomnode.app import open_database
+    from dicomnode.store.jobs import dismiss_job
+
+    dismiss_job(open_database(settings_from(settings)), JobId(job), datetime.now(UTC))
+    console.print(f"job {job} is dismissed")
+
+
+def resend(
+    job: JobArgument,
+    destination: Annotated[str, typer.Argument(help="Name of the destination.")],
+    settings: SettingsPath = None,
+) -> None:
+    """Send a job's results to a destination once more."""
+    from dicomnode.app import open_database
+    from dicomnode.store.deliveries import resend as put_back
+    from dicomnode.store.jobs import load_job
+
+    chosen = settings_from(settings)
+    if chosen.destination(destination) is None:
+        raise StudyError(f"no destination is called {destination!r}")
+    database = open_database(chosen)
+    found = load_job(database, JobId(job))
+    count = put_back(database, found, destination, datetime.now(UTC))
+    console.print(f"{count} objects will be sent to {destination}")

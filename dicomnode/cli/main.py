@@ -1,0 +1,45 @@
+"""All commands put together, and errors turned into exit codes."""
+
+import sys
+
+import typer
+from rich.console import Console
+
+from dicomnode.cli import admin, jobs, offline, rules, serving, stories
+from dicomnode.domain.errors import ConfigError, DicomNodeError, RuleError, StudyError
+
+EPILOG = """
+Exit codes: 0 done; 1 it failed, the reason is printed; 2 wrong usage, settings or rules;
+3 there is no such study, job or algorithm.
+"""
+
+app = typer.Typer(
+    name="dicomnode",
+    help="A DICOM node beside the PACS: receives studies, runs MONAI bundles by rules, "
+    "returns SEG and SR.",
+    epilog=EPILOG,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+for group in (serving, offline, stories, jobs, admin):
+    group.register(app)
+app.add_typer(rules.app, name="rules")
+app.add_typer(admin.database, name="db")
+
+
+def main() -> None:
+    """Run a command; the one place where errors become words and exit codes."""
+    errors = Console(stderr=True, highlight=False)
+    try:
+        app()
+    except (ConfigError, RuleError) as exc:
+        for fault in exc.faults:
+            errors.print(fault, style="red", markup=False)
+        sys.exit(2)
+    except StudyError as exc:
+        errors.print(str(exc), style="red", markup=False)
+        sys.exit(3)
+    except DicomNodeError as exc:
+        errors.print(f"{type(exc).__name__}: {exc}", style="red", markup=False)
+        sys.exit(1)

@@ -1,0 +1,61 @@
+"""`serve` and `work`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dicomnode.cli.common import SettingsPath, console, settings_from
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command()(serve)
+    app.command()(work)
+
+
+def serve(
+    settings: SettingsPath = None,
+    worker: Annotated[bool, typer.Option(help="Run models in this node as well.")] = True,
+) -> None:
+    """Run the node: receive, close, match, run, deliver.
+
+    Example: dicomnode serve --settings /etc/dicomnode/dicomnode.toml
+    """
+    from dicomnode.app import Serving, wait_for_signal
+    from dicomnode.logs import configure_logging
+
+    chosen = settings_from(settings)
+    configure_logging(chosen.log_level)
+    node = Serving(chosen, with_worker=worker)
+    try:
+        port = node.start()
+        host = chosen.receive.host
+        console.print(f"{chosen.ae_title} listens on {host}:{port}; files in {chosen.data_dir}")
+        console.print("Ctrl-C stops it; nothing that was acknowledged is lost.")
+        wait_for_signal()
+    finally:
+        node.stop()
+
+
+def work(
+    settings: SettingsPath = None,
+    name: Annotated[
+        str, typer.Option(help="Unique among workers; the same after a restart.")
+    ] = "worker",
+) -> None:
+    """Run models for a node started with `serve --no-worker`.
+
+    Needs the node's database and its data folder. Example: dicomnode work --name gpu1
+    """
+    from dicomnode.app import Working, wait_for_signal
+    from dicomnode.logs import configure_logging
+
+    chosen = settings_from(settings)
+    configure_logging(chosen.log_level)
+    worker = Working(chosen, Path(name).name)
+    try:
+        worker.start()
+        wait_for_signal()
+    finally:
+        worker.stop()

@@ -1,0 +1,170 @@
+"""`status` and `explain`: what is going on, and why."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+from rich.table import Table
+from rich.tree import Tree
+
+from dicomnode.cli.common import SettingsPath, console, settings_from
+from dicomnode.store.overview import Overview, StudyLine
+from dicomnode.store.story import JobTold, RevisionTold, Story
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command()(status)
+    app.command()(explain)
+
+
+def status(
+    settings: SettingsPath = None,
+    as_json: JsonOption = False,
+    studies: Annotated[int, typer.Option(help="How many of the latest studies to list.")] = 10,
+) -> None:
+    """Show how much stands where, and everything that needs a person, each with its reason."""
+    from dicomnode.app import open_database
+    from dicomnode.store.overview import latest_studies, overview
+
+    database = open_database(settings_from(settings))
+    seen = overview(database, datetime.now(UTC))
+    latest = latest_studies(database, studies)
+    if as_json:
+        _print_json({**asdict(seen), "latest": [asdict(line) for line in latest]})
+        return
+    _print_overview(seen)
+    _print_studies(latest)
+
+
+def _print_overview(seen: Overview) -> None:
+    table = Table(title="Where things stand", title_justify="left", box=None)
+    table.add_column("what")
+    table.add_column("how many", overflow="fold")
+    table.add_row("instances", _in_words(seen.instances))
+    table.add_row("studies", f"{seen.studies}, {seen.open_studies} of them still open")
+    table.add_row("jobs", _in_words(seen.jobs))
+    table.add_row("deliveries", _in_words(seen.deliveries))
+    console.print(table)
+    if not seen.trouble:
+        console.print("\nNothing needs a person.", style="green")
+        return
+    trouble = Table(title="\nNeeds a person", title_justify="left", box=None)
+    for column in ("what", "id", "since", "why"):
+        trouble.add_column(column, overflow="fold")
+    for one in seen.trouble:
+        trouble.add_row(one.what, one.id, _moment(one.since), one.reason, style="yellow")
+    console.print(trouble)
+
+
+def _print_studies(lines: tuple[StudyLine, ...]) -> None:
+    table = Table(title="\nLatest studies", title_justify="left", box=None)
+    for column in ("received", "study", "date", "description", "images", "revision"):
+        table.add_column(column, overflow="fold")
+    for line in lines:
+        revision = f"{line.revision}{' (open)' if line.is_open else ''}"
+        table.add_row(
+            _moment(line.received_at),
+            line.study_uid,
+            line.study_date,
+            line.description,
+            str(line.instances),
+            revision,
+        )
+    console.print(table)
+
+
+def _in_words(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {state}" for state, count in sorted(counts.items())) or "none"
+
+
+def _moment(moment: datetime) -> str:
+    return moment.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def explain(
+    study_uid: Annotated[str, typer.Argument(help="StudyInstanceUID.")],
+    settings: SettingsPath = None,
+    as_json: JsonOption = False,
+    events: Annotated[bool, typer.Option(help="Print every event as well.")] = False,
+) -> None:
+    """Tell a study's whole story: received, closed why, rules, jobs, results, deliveries."""
+    from dicomnode.app import open_database
+    from dicomnode.store.story import story
+
+    told = story(open_database(settings_from(settings)), study_uid)
+    if as_json:
+        _print_json(asdict(told))
+        return
+    print_story(told, events=events)
+
+
+def _print_json(value: object) -> None:
+    console.print_json(json.dumps(value, default=str))
+
+
+def print_story(told: Story, *, events: bool = False) -> None:
+    """Print a story as a tree."""
+    state = "open" if told.is_open else "closed"
+    tree = Tree(f"[bold]study {told.study_uid}[/] ({state}, {told.instances} images)")
+    received = tree.add("received")
+    for one in told.received:
+        received.add(
+            f"{_moment(one.at)}  {one.instances} images from {one.calling_ae} at {one.address}, "
+            f"association {one.outcome}"
+        )
+    series = tree.add("series")
+    for held in told.series:
+        series.add(f"{held.modality}  {held.instances} images  {held.description}")
+    for revision in told.revisions:
+        _add_revision(tree, revision)
+    for job in told.jobs:
+        _add_job(tree, job)
+    if events:
+        log = tree.add("events")
+        for event in told.events:
+            facts = ", ".join(f"{key}={value}" for key, value in event.facts.items())
+            log.add(f"{_moment(event.at)}  {event.name}  {facts}")
+    console.print(tree)
+
+
+def _add_revision(tree: Tree, revision: RevisionTold) -> None:
+    what = f"series {revision.series_uid}, revision" if revision.series_uid else "revision"
+    branch = tree.add(
+        f"{what} {revision.number} closed {_moment(revision.closed_at)}: {revision.reason}, "
+        f"{revision.instances} images"
+    )
+    branch.add("evidence: " + ", ".join(f"{k}={v}" for k, v in revision.evidence.items()))
+    if revision.rule_set_digest:
+        branch.add(f"rules of version {revision.rule_set_digest[:12]}")
+    for verdict in revision.verdicts:
+        mark = "[green]yes[/]" if verdict["matches"] else "no"
+        branch.add(f"rule {verdict['rule']}: {mark}, {verdict['reason']}")
+
+
+def _add_job(tree: Tree, job: JobTold) -> None:
+    colours = {"succeeded": "green", "failed": "red", "refused": "yellow"}
+    colour = colours.get(job.state, "default")
+    branch = tree.add(
+        f"job {job.id}: {job.algorithm} {job.version} by rule {job.rule}: [{colour}]{job.state}[/]"
+    )
+    if job.reason:
+        branch.add(f"{job.error}: {job.reason}")
+    if job.seconds:
+        branch.add(", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in job.seconds.items()))
+    for warning in job.warnings:
+        branch.add(f"[yellow]note: {warning}[/]")
+    for finding in job.findings:
+        numbers = ", ".join(finding.numbers)
+        branch.add(f"{finding.kind} {finding.name} ({finding.meaning}): {numbers}")
+    for delivery in job.deliveries:
+        answer = "" if delivery.status is None else f", answer 0x{delivery.status:04X}"
+        proof = f" by {delivery.confirmed_by}" if delivery.confirmed_by else ""
+        why = f": {delivery.reason}" if delivery.reason else ""
+        where = f"{delivery.kind} to {delivery.destination}"
+        branch.add(f"{where}: {delivery.state}{proof}{answer}{why}")

@@ -1,0 +1,170 @@
+"""The receiver's own process: nothing else can slow it down or take it with it."""
+
+import multiprocessing
+import os
+import queue
+import signal
+import socket
+import threading
+from datetime import UTC, datetime
+from multiprocessing.connection import Connection
+from types import FrameType
+
+import structlog
+from pynetdicom import evt
+from pynetdicom.presentation import PresentationContext, build_context
+
+from dicomnode.deliver.commitment import answer_with
+from dicomnode.domain.delivery import CommitmentReport
+from dicomnode.domain.errors import StoreError
+from dicomnode.domain.events import Event
+from dicomnode.domain.sop_classes import STORAGE_COMMITMENT_PUSH
+from dicomnode.logs import configure_logging
+from dicomnode.receive.receiver import Receiver, start_receiver
+from dicomnode.settings import Settings
+from dicomnode.store.database import Database
+from dicomnode.store.deliveries import record_commitment
+from dicomnode.store.events import log_events
+from dicomnode.store.landing import SqlInstanceIndex
+
+log = structlog.get_logger()
+
+START_TIMEOUT_S = 60.0
+
+
+def now() -> datetime:
+    """The clock of the node."""
+    return datetime.now(UTC)
+
+
+class EventWriter:
+    """Takes events at once and writes them in batches, so that receiving never waits for a log."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._waiting: queue.SimpleQueue[tuple[Event, datetime] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._write, name="events", daemon=True)
+        self._thread.start()
+
+    def put(self, event: Event) -> None:
+        """Have an event written soon."""
+        self._waiting.put((event, now()))
+
+    def close(self) -> None:
+        """Write what is left and end."""
+        self._waiting.put(None)
+        self._thread.join(timeout=10)
+
+    def _write(self) -> None:
+        is_open = True
+        while is_open:
+            batch = [self._waiting.get()]
+            while not self._waiting.empty():
+                batch.append(self._waiting.get())
+            is_open = None not in batch
+            events = [one for one in batch if one is not None]
+            try:
+                log_events(self._database, events)
+            except StoreError as exc:
+                names = sorted({event.name.value for event, _ in events})
+                log.warning("events.lost", error=str(exc), events=names)
+
+
+def open_receiver(settings: Settings, database: Database, events: EventWriter) -> Receiver:
+    """The receiver with its index; also hears N-EVENT-REPORTs for results we sent."""
+
+    def keep(report: CommitmentReport) -> None:
+        record_commitment(database, report, now())
+
+    return start_receiver(
+        settings.receive,
+        ae_title=settings.ae_title,
+        data_dir=settings.data_dir,
+        index=SqlInstanceIndex(database, receiver=f"{settings.ae_title}@{socket.gethostname()}"),
+        clock=now,
+        on_event=events.put,
+        extra_contexts=[_commitment_context()],
+        extra_handlers=[(evt.EVT_N_EVENT_REPORT, answer_with(keep))],
+    )
+
+
+def _commitment_context() -> PresentationContext:
+    """Storage commitment where the peer, which requests the association, is SCP (PS3.4 J.3.3)."""
+    context = build_context(STORAGE_COMMITMENT_PUSH)
+    context.scu_role, context.scp_role = False, True
+    return context
+
+
+def receive_until_told(settings: Settings, ready: Connection, parent_pid: int) -> None:
+    """Entry of the process: report the port or the fault, receive until SIGTERM or orphaned."""
+    configure_logging(settings.log_level)
+    stop = threading.Event()
+
+    def on_signal(_signal: int, _frame: FrameType | None) -> None:
+        stop.set()
+
+    signal.signal(signal.SIGTERM, on_signal)
+    # Ctrl-C reaches the whole group; the parent decides when to stop.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    database = Database(settings.index_url, settings.data_dir)
+    events = EventWriter(database)
+    try:
+        receiver = open_receiver(settings, database, events)
+    # Whatever keeps the port from opening has to be told by the parent, which sees no traceback.
+    except Exception as exc:
+        log.exception("receiver.failed")
+        ready.send(f"{type(exc).__name__}: {exc}")
+        return
+    ready.send(receiver.port)
+    receiver.serve_until(stop, parent_pid=parent_pid)
+    events.close()
+
+
+class ReceiverProcess:
+    """Keeps a receiver process running; starts it again if it dies."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._context = multiprocessing.get_context("spawn")
+        self._process: multiprocessing.process.BaseProcess | None = None
+        self.port = 0
+
+    def start(self) -> None:
+        """Start it and wait until the port is open.
+
+        Raises:
+            StoreError: it could not start; the message says why.
+        """
+        ours, theirs = self._context.Pipe()
+        self._process = self._context.Process(
+            target=receive_until_told,
+            args=(self._settings, theirs, os.getpid()),
+            name="dicomnode-receiver",
+        )
+        self._process.start()
+        theirs.close()
+        try:
+            answer = ours.recv() if ours.poll(START_TIMEOUT_S) else "it did not start in time"
+        except EOFError:
+            answer = "it ended at once; see the log"
+        if not isinstance(answer, int):
+            self.stop()
+            raise StoreError(f"the receiver could not start: {answer}")
+        self.port = answer
+
+    def keep_alive(self) -> bool:
+        """Start it again if it has died."""
+        if self._process is not None and not self._process.is_alive():
+            log.error("receiver.died", exitcode=self._process.exitcode)
+            self.start()
+        return False
+
+    def stop(self) -> None:
+        """Let it finish the instance in hand, then end it."""
+        if self._process is not None:
+            self._process.terminate()
+            self._process.join(timeout=15)
+            if self._process.is_alive():
+                self._process.kill()
+                self._process.join()
+            self._process = None
