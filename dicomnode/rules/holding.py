@@ -1,6 +1,6 @@
 """Conditions held against a series or a study."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from dicomnode.domain.matching import ConditionVerdict
 from dicomnode.domain.studies import SeriesFacts
@@ -9,6 +9,13 @@ from dicomnode.rules.patterns import found_in
 from dicomnode.rules.subjects import STUDY_WORDS, number_of, values_of
 
 _NEGATIVE = {Operator.NOT: Operator.ANY_OF, Operator.NOT_MATCHES: Operator.MATCHES}
+_COMPARISONS: Mapping[Operator, Callable[[float, float, float], bool]] = {
+    Operator.BELOW: lambda number, limit, _: number < limit,
+    Operator.AT_MOST: lambda number, limit, _: number <= limit,
+    Operator.ABOVE: lambda number, limit, _: number > limit,
+    Operator.AT_LEAST: lambda number, limit, _: number >= limit,
+    Operator.BETWEEN: lambda number, low, high: low <= number <= high,
+}
 _LONGEST_SHOWN = 80
 
 Values = tuple[str, ...]
@@ -73,14 +80,7 @@ def _value_fits(operator: Operator, operands: Operands, subject: Subject, value:
     number = number_of(subject.kind, value)
     if number is None:
         return False
-    low, high = float(operands[0]), float(operands[-1])
-    return {
-        Operator.BELOW: number < low,
-        Operator.AT_MOST: number <= low,
-        Operator.ABOVE: number > low,
-        Operator.AT_LEAST: number >= low,
-        Operator.BETWEEN: low <= number <= high,
-    }[operator]
+    return _COMPARISONS[operator](number, float(operands[0]), float(operands[-1]))
 
 
 def _equals(subject: Subject, value: str, wanted: str | float) -> bool:

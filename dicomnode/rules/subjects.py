@@ -1,8 +1,8 @@
 """What conditions may look at, and the values a series has for it."""
 
 from collections.abc import Mapping
+from math import hypot, isfinite
 
-import numpy as np
 from pydicom.datadict import dictionary_VR, keyword_dict
 
 from dicomnode.domain.studies import SeriesFacts
@@ -79,7 +79,7 @@ def number_of(kind: Kind, text: str) -> float | None:
         number = float(text)
     except ValueError:
         return None
-    return number * scale if np.isfinite(number) else None
+    return number * scale if isfinite(number) else None
 
 
 def first_number(facts: SeriesFacts, keyword: str) -> float | None:
@@ -113,13 +113,12 @@ def orientation_of(facts: SeriesFacts) -> str | None:
     cosines = [number for number in numbers if number is not None]
     if len(cosines) != 6:
         return None
-    with np.errstate(over="ignore", invalid="ignore"):
-        normal = np.cross(cosines[:3], cosines[3:])
-        length = float(np.linalg.norm(normal))
+    (a, b, c), (d, e, f) = cosines[:3], cosines[3:]
+    normal = (b * f - c * e, c * d - a * f, a * e - b * d)
+    length = hypot(*normal)
     if not 0.5 < length < 2:
         return None
-    x, y, z = np.abs(normal) / length
-    for name, component in (("sagittal", x), ("coronal", y), ("axial", z)):
-        if component >= _ALONG:
+    for name, component in zip(("sagittal", "coronal", "axial"), normal, strict=True):
+        if abs(component) / length >= _ALONG:
             return name
     return "oblique"

@@ -23,7 +23,7 @@ FROM_PYDICOM = [
     *("CT_small.dcm", "MR_small.dcm", "MR_small_bigendian.dcm", "image_dfl.dcm"),
     *("JPEG2000.dcm", "MR_small_RLE.dcm", "examples_overlay.dcm", "rtplan.dcm", "rtdose.dcm"),
     *("test-SR.dcm", "waveform_ecg.dcm", "SC_rgb_small_odd_jpeg.dcm", "reportsi.dcm"),
-    *("ExplVR_BigEnd.dcm", "JPGExtended.dcm", "MR_small_implicit.dcm", "mlut_18.dcm"),
+    *("ExplVR_BigEnd.dcm", "JPGExtended.dcm", "MR_small_implicit.dcm", "MR_small_expb.dcm"),
 ]
 
 
