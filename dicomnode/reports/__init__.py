@@ -1,0 +1,1 @@
+"""Radiology reports become labels that trace back to their words."""

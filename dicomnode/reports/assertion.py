@@ -1,0 +1,210 @@
+"""What a sentence says of each finding it names, read by scope windows.
+
+A cue governs the findings after it (or before it) up to the next stop, within its reach. The
+cases are spelled out in `_combined`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from dicomnode.domain.reports import Assertion, Circumstance, Hedge
+from dicomnode.reports.lexicon import Lexicon
+from dicomnode.reports.mentions import Found, FoundCue, FoundTerm
+from dicomnode.reports.schema import Effect
+from dicomnode.reports.text import Words
+
+HEDGES = {
+    Effect.LIKELY: Hedge.LIKELY,
+    Effect.POSSIBLE: Hedge.POSSIBLE,
+    Effect.DIFFERENTIAL: Hedge.DIFFERENTIAL,
+    Effect.NOT_EXCLUDED: Hedge.NOT_EXCLUDED,
+    Effect.BORDERLINE: Hedge.BORDERLINE,
+}
+CIRCUMSTANCES = {
+    Effect.HISTORY: Circumstance.HISTORY,
+    Effect.FAMILY: Circumstance.FAMILY,
+    Effect.HYPOTHETICAL: Circumstance.HYPOTHETICAL,
+}
+LONGEST_ALTERNATIVE = 4
+"""Words from one finding to the next in `left basilar atelectasis or mild scarring`."""
+DECIDING = frozenset({Effect.ABSENT, Effect.PRESENT, *HEDGES})
+WEIGHTY = DECIDING - {Effect.DIFFERENTIAL}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """What the windows make of one finding in one sentence."""
+
+    assertion: Assertion
+    hedge: Hedge
+    circumstance: Circumstance
+    trigger: FoundCue | None
+    sure: bool
+    """Nothing but a plain list stands between cue and finding: a parse could add nothing."""
+
+
+def read_windows(words: Words, found: Found, lexicon: Lexicon) -> tuple[Reading, ...]:
+    """One reading per term of `found`, in the same order."""
+    clauses = _clauses(words, found, lexicon)
+    return tuple(_read(words, found, clauses, term) for term in found.terms)
+
+
+@dataclass(frozen=True, slots=True)
+class _Clauses:
+    """Where scopes end: `number[i]` is the clause of word `i`; `verbs` and `links` are places."""
+
+    number: tuple[int, ...]
+    verbs: frozenset[int]
+    links: frozenset[int]
+
+    def together(self, one: int, other: int) -> bool:
+        return self.number[one] == self.number[other]
+
+
+def _clauses(words: Words, found: Found, lexicon: Lexicon) -> _Clauses:
+    """Number the clauses: a stop begins one, and so does a comma or `and` between two verbs."""
+    verbs = [
+        place
+        for place, word in enumerate(words.words)
+        if word in lexicon.verbs and (place == 0 or words.words[place - 1] != "there")
+    ]
+    stops = {cue.first for cue in found.cues if cue.cue.effect is Effect.STOP}
+    number, clause, seen_verb = [], 0, False
+    for place, word in enumerate(words.words):
+        ahead = next((stop for stop in sorted(stops) if stop > place), len(words.words))
+        joins = word in {",", "and"} and seen_verb
+        if place in stops or (joins and any(place < verb < ahead for verb in verbs)):
+            clause, seen_verb = clause + 1, False
+        seen_verb = seen_verb or place in verbs
+        number.append(clause)
+    links = [place for place, word in enumerate(words.words) if word in lexicon.links]
+    return _Clauses(tuple(number), frozenset(verbs), frozenset(links))
+
+
+def _read(words: Words, found: Found, clauses: _Clauses, term: FoundTerm) -> Reading:
+    ahead = [cue for cue in found.cues if _governs_ahead(cue, term, clauses)]
+    behind = [cue for cue in found.cues if _governs_behind(cue, term, clauses)]
+    circumstance = next(
+        (
+            CIRCUMSTANCES[cue.cue.effect]
+            for cue in ahead + behind
+            if cue.cue.effect in CIRCUMSTANCES
+        ),
+        Circumstance.CURRENT,
+    )
+    if term.meaning.finding.chronic and circumstance is Circumstance.HISTORY:
+        circumstance = Circumstance.CURRENT
+    trigger = _deciding(_weighty(ahead), _weighty(behind), found) or _versus(ahead + behind)
+    assertion, hedge = _meaning_of(trigger, term)
+    if trigger is None and assertion is Assertion.PRESENT and _is_alternative(words, found, term):
+        assertion, hedge = Assertion.UNCERTAIN, Hedge.DIFFERENTIAL
+    return Reading(
+        assertion=assertion,
+        hedge=hedge,
+        circumstance=circumstance,
+        trigger=trigger,
+        sure=_is_sure(found, clauses, term, trigger),
+    )
+
+
+def _governs_ahead(cue: FoundCue, term: FoundTerm, clauses: _Clauses) -> bool:
+    return (
+        cue.cue.before
+        and cue.last <= term.anchor
+        and term.anchor - cue.last <= cue.cue.reach
+        and clauses.together(cue.last - 1, term.anchor)
+    )
+
+
+def _governs_behind(cue: FoundCue, term: FoundTerm, clauses: _Clauses) -> bool:
+    return (
+        cue.cue.after
+        and cue.first >= term.last
+        and cue.first - term.last <= cue.cue.reach
+        and clauses.together(cue.first, term.anchor)
+        and not any(place in clauses.verbs for place in range(term.last, cue.first))
+    )
+
+
+def _deciding(
+    ahead: Sequence[FoundCue], behind: Sequence[FoundCue], found: Found
+) -> FoundCue | None:
+    """Which of the cues that reach a finding decides, case by case.
+
+    ahead                      behind          decides
+    nothing                    nothing         nothing
+    nothing                    any             the nearest behind
+    hedge after a negation     nothing         the negation: `no evidence to suggest`
+    any other                  nothing         the nearest ahead
+    any                        not excluded    behind: `no large effusion, a small one is not excluded`
+    negation                   any other       the negation ahead
+    hedge                      negation        the negation: `possible effusion has resolved`
+    hedge or present           any             behind
+    """
+    nearest = _absorbed(ahead, found) if ahead else None
+    follower = min(behind, key=lambda cue: cue.first, default=None)
+    if nearest is None or follower is None:
+        return nearest or follower
+    if follower.cue.effect is Effect.NOT_EXCLUDED:
+        return follower
+    if nearest.cue.effect is Effect.ABSENT:
+        return nearest
+    return follower
+
+
+def _weighty(cues: Sequence[FoundCue]) -> list[FoundCue]:
+    return [cue for cue in cues if cue.cue.effect in WEIGHTY]
+
+
+def _versus(cues: Sequence[FoundCue]) -> FoundCue | None:
+    """`versus` decides only where nothing else does: `may be X versus Y` is no more than `may`."""
+    return next((cue for cue in cues if cue.cue.effect is Effect.DIFFERENTIAL), None)
+
+
+def _absorbed(ahead: Sequence[FoundCue], found: Found) -> FoundCue:
+    """The nearest cue ahead, or the negation (or stronger hedge) that governs it."""
+    nearest = max(ahead, key=lambda cue: cue.last)
+    if nearest.cue.effect not in HEDGES and not nearest.cue.carries:
+        return nearest
+    for cue in sorted(ahead, key=lambda cue: -cue.last):
+        between = any(cue.last <= term.anchor < nearest.first for term in found.terms)
+        if cue.cue.effect is Effect.ABSENT and (nearest.cue.carries or not between):
+            return cue
+    return nearest
+
+
+def _meaning_of(trigger: FoundCue | None, term: FoundTerm) -> tuple[Assertion, Hedge]:
+    """Assertion of the finding.
+
+    Words that say it is absent (`heart size is normal`) do so whatever reaches them, but for a
+    negation right in front (`not normal`).
+    """
+    effect = trigger.cue.effect if trigger is not None else Effect.PRESENT
+    if term.meaning.absent:
+        turned = effect is Effect.ABSENT and trigger is not None and trigger.last == term.anchor
+        return (Assertion.PRESENT if turned else Assertion.ABSENT), Hedge.NONE
+    if effect in HEDGES:
+        return Assertion.UNCERTAIN, HEDGES[effect]
+    return (Assertion.ABSENT if effect is Effect.ABSENT else Assertion.PRESENT), Hedge.NONE
+
+
+def _is_alternative(words: Words, found: Found, term: FoundTerm) -> bool:
+    """True for `atelectasis or scarring`: one of the two is there, not said which."""
+    for other in found.terms:
+        near, far = sorted((term, other), key=lambda side: side.first)
+        between = words.words[near.last : far.anchor]
+        if other.meaning.finding is not term.meaning.finding and "or" in between:
+            if len(between) <= LONGEST_ALTERNATIVE and not {"and", ","} & {*between}:
+                return True
+    return False
+
+
+def _is_sure(found: Found, clauses: _Clauses, term: FoundTerm, trigger: FoundCue | None) -> bool:
+    """True if a parse could add nothing: no cue, or one with a plain list up to the finding."""
+    deciding = [cue for cue in found.cues if cue.cue.effect in DECIDING]
+    if not deciding:
+        return True
+    if len(deciding) > 1 or trigger is None:
+        return False
+    first, last = sorted((trigger.last, term.anchor, trigger.first, term.last))[1:3]
+    return not any(place in clauses.verbs | clauses.links for place in range(first, last))

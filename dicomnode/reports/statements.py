@@ -1,0 +1,131 @@
+"""What one sentence says, wherever it stands: worked out once per distinct sentence."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from dicomnode.domain.reports import (
+    Assertion,
+    Attributes,
+    Circumstance,
+    Decision,
+    Hedge,
+    Method,
+    Span,
+)
+from dicomnode.reports.assertion import Reading, read_windows
+from dicomnode.reports.attributes import attributes_of
+from dicomnode.reports.combine import Verdict, combined
+from dicomnode.reports.graph import GraphOpinion, GraphReader
+from dicomnode.reports.lexicon import Finding, Lexicon
+from dicomnode.reports.mentions import Found, FoundTerm, find
+from dicomnode.reports.skeleton import Skeleton, skeleton_of
+from dicomnode.reports.text import Words, words_of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Statement:
+    """One finding in one sentence; spans count from the start of the sentence."""
+
+    finding: Finding
+    span: Span
+    assertion: Assertion
+    hedge: Hedge
+    circumstance: Circumstance
+    decision: Decision
+    attributes: Attributes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WindowReading:
+    """A sentence after the scope windows, before the graph."""
+
+    sentence: str
+    words: Words
+    found: Found
+    readings: tuple[Reading, ...]
+    skeleton: Skeleton | None
+    """What the graph is to be asked; None where the windows are sure."""
+
+
+def read_sentence(sentence: str, lexicon: Lexicon, *, ask_graph: bool) -> WindowReading:
+    """Findings, cues and what the windows make of them."""
+    words = words_of(sentence)
+    found = find(words, lexicon)
+    readings = read_windows(words, found, lexicon) if found.terms else ()
+    unsure = ask_graph and any(_may_change(reading) for reading in readings)
+    return WindowReading(
+        sentence=sentence,
+        words=words,
+        found=found,
+        readings=readings,
+        skeleton=skeleton_of(words, found) if unsure else None,
+    )
+
+
+def _may_change(reading: Reading) -> bool:
+    return not reading.sure and reading.circumstance is Circumstance.CURRENT
+
+
+def statements(
+    window: WindowReading, graph: GraphReader | None, lexicon: Lexicon
+) -> tuple[Statement, ...]:
+    """All that the sentence says, after both readers were heard."""
+    if not window.found.terms:
+        return ()
+    opinions: Sequence[GraphOpinion | None] = (None,) * len(window.found.terms)
+    if graph is not None and window.skeleton is not None:
+        opinions = graph.opinions(window.skeleton)
+    described = attributes_of(window.sentence, window.words, window.found.terms, lexicon)
+    return tuple(
+        _statement(window.words, term, reading, opinion, attributes)
+        for term, reading, opinion, attributes in zip(
+            window.found.terms, window.readings, opinions, described, strict=True
+        )
+    )
+
+
+def _statement(
+    words: Words,
+    term: FoundTerm,
+    reading: Reading,
+    opinion: GraphOpinion | None,
+    attributes: Attributes,
+) -> Statement:
+    if term.meaning.absent:
+        method, opinion = Method.TERM, None
+    else:
+        method = Method.WINDOW if reading.trigger is not None else Method.PLAIN
+    verdict = combined(reading, opinion, method=method)
+    return Statement(
+        finding=term.meaning.finding,
+        span=words.span(term.first, term.last),
+        assertion=verdict.assertion,
+        hedge=verdict.hedge,
+        circumstance=reading.circumstance,
+        decision=_decision(words, term, reading, opinion, verdict),
+        attributes=attributes,
+    )
+
+
+def _decision(
+    words: Words,
+    term: FoundTerm,
+    reading: Reading,
+    opinion: GraphOpinion | None,
+    verdict: Verdict,
+) -> Decision:
+    rule, trigger = "", None
+    if verdict.method is Method.GRAPH and opinion is not None:
+        rule = opinion.rule
+    elif verdict.method is Method.TERM:
+        rule, trigger = "absent-term", words.span(term.anchor, term.last)
+    elif reading.trigger is not None:
+        rule = reading.trigger.cue.id
+        trigger = words.span(reading.trigger.first, reading.trigger.last)
+    return Decision(
+        method=verdict.method,
+        rule=rule,
+        trigger=trigger,
+        window=reading.assertion,
+        graph=verdict.graph,
+    )
