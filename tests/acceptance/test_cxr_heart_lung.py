@@ -141,7 +141,8 @@ def test_outlines_and_ratio_agree_with_the_readers(
 def test_outlines_follow_the_image_onto_a_large_matrix_that_is_not_square(
     segment: Segment, source: str
 ) -> None:
-    image, true = read(source, next(name for s, name in held_out(6) if s == source))
+    image, _ = read(source, next(name for s, name in held_out(6) if s == source))
+    small = segment(image)
 
     def enlarge(picture: Image.Image, resample: Image.Resampling) -> Image.Image:
         wide = picture.resize((1900, 1900), resample)
@@ -152,13 +153,11 @@ def test_outlines_follow_the_image_onto_a_large_matrix_that_is_not_square(
     large = np.asarray(enlarge(Image.fromarray(image), Image.Resampling.BILINEAR)).clip(0, 1)
     masks = [
         np.asarray(enlarge(Image.fromarray(m.astype(np.uint8)), Image.Resampling.NEAREST)) > 0
-        for m in true
+        for m in small
     ]
     found = segment(large)
     assert found.shape == (3, 2500, 2048)
-    heart, right, left = dice(found, np.stack(masks))
-    assert min(right, left) >= 0.95
-    assert heart >= 0.90
+    assert dice(found, np.stack(masks)).min() >= 0.95
 
 
 @needs_data
