@@ -2,11 +2,14 @@
 
 import warnings
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from pydicom import dcmread
+from pydicom.dataset import Dataset
 from pydicom.pixels.utils import iter_pixels
-from pydicom.uid import UID, ExplicitVRBigEndian
+from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian
 
 from dicomnode.domain.errors import UnsupportedImage
 from dicomnode.pipeline.frames import ImageFile, PixelLayout, Rescale
@@ -65,13 +68,14 @@ def _without_unused_bits(stored: Stored, layout: PixelLayout) -> Stored:
 
 
 def _decoded(image: ImageFile, indices: Sequence[int]) -> Iterator[Stored]:
-    decoder = iter_pixels(image.path, indices=indices, raw=True)
+    decoder: Iterator[Stored] | None = None
     expected = (image.layout.rows, image.layout.columns)
     for _ in indices:
         try:
             with warnings.catch_warnings():
                 # Values of the header may stand in pydicom's warnings, and nobody would see them.
                 warnings.simplefilter("ignore")
+                decoder = decoder or iter_pixels(_source(image), indices=indices, raw=True)
                 stored = next(decoder)
         # Codecs raise whatever their C code was wrapped in; all of it means the same here.
         except Exception as exc:
@@ -84,6 +88,13 @@ def _decoded(image: ImageFile, indices: Sequence[int]) -> Iterator[Stored]:
                 f"{image.label}: decoded to {stored.shape}, but the header says {expected}"
             )
         yield stored
+
+
+def _source(image: ImageFile) -> Path | Dataset:
+    """What pydicom decodes from; given a path, it cannot find pixels in a deflated data set."""
+    if image.layout.transfer_syntax_uid == DeflatedExplicitVRLittleEndian:
+        return dcmread(image.path)
+    return image.path
 
 
 def rescale_into(target: npt.NDArray[np.float32], stored: Stored, rescale: Rescale) -> None:
