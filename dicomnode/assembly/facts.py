@@ -7,6 +7,8 @@ from dicomnode.domain.identifiers import SeriesUid
 from dicomnode.domain.instances import InstanceHeader
 from dicomnode.domain.studies import SeriesFacts
 
+_VIEW = "ViewPosition"
+
 
 def facts_of(header: InstanceHeader) -> SeriesFacts:
     """The facts of a series of which `header` is the first instance."""
@@ -20,12 +22,21 @@ def facts_of(header: InstanceHeader) -> SeriesFacts:
 
 
 def merged(facts: SeriesFacts, further: SeriesFacts) -> SeriesFacts:
-    """One series from two parts that share no instance: counts add, the first's values stay."""
-    return replace(facts, instance_count=facts.instance_count + further.instance_count)
+    """One series from two parts that share no instance: counts add, the first's values stay.
+
+    Only of ViewPosition every value is kept: a frontal and a lateral radiograph often come as one
+    series, and a rule for frontal ones must not depend on which came first.
+    """
+    values = dict(facts.values)
+    views = (*values.get(_VIEW, ()), *further.values.get(_VIEW, ()))
+    if views:
+        values[_VIEW] = tuple(dict.fromkeys(views))
+    count = facts.instance_count + further.instance_count
+    return replace(facts, instance_count=count, values=values)
 
 
 def facts_by_series(headers: Iterable[InstanceHeader]) -> dict[SeriesUid, SeriesFacts]:
-    """Every series in `headers`, each instance counted once, values of the first that comes."""
+    """Every series in `headers`, each instance counted once, values by `merged`."""
     seen: set[str] = set()
     series: dict[SeriesUid, SeriesFacts] = {}
     for header in headers:

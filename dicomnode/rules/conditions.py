@@ -14,9 +14,16 @@ from dicomnode.rules.model import (
     Subject,
 )
 from dicomnode.rules.patterns import fault_of_pattern
-from dicomnode.rules.subjects import ORIENTATIONS, SERIES_WORDS, STUDY_WORDS, kind_of_keyword
+from dicomnode.rules.subjects import (
+    ORIENTATIONS,
+    SERIES_WORDS,
+    STUDY_WORDS,
+    VIEWS,
+    kind_of_keyword,
+)
 from dicomnode.rules.toml_source import Path, TomlSource, suggestion
 
+_CHOICES = {"orientation": ORIENTATIONS, "view": VIEWS}
 _PLACES = {
     **dict.fromkeys(STUDY_WORDS, "[rule.study] or [[rule.raise]]"),
     **dict.fromkeys(SERIES_WORDS, "a [rule.series.…] table"),
@@ -153,8 +160,8 @@ def _fault_for(operator: Operator, operands: Operands, subjects: tuple[Subject, 
         )
         if subject.kind is Kind.NUMBER and compared_as_text:
             return f"{subject.word} is a number: write values without quotes"
-        if subject.word == "orientation" and compared_as_text:
-            unknown = [one for one in operands if str(one).lower() not in ("", *ORIENTATIONS)]
-            if unknown:
-                return f"orientation is one of {', '.join(ORIENTATIONS)}, not '{unknown[0]}'"
+        words = _CHOICES.get(subject.word, ())
+        unknown = [one for one in operands if str(one).lower() not in ("", *words)]
+        if words and compared_as_text and unknown:
+            return f"{subject.word} is one of {', '.join(words)}, not '{unknown[0]}'"
     return ""

@@ -45,10 +45,8 @@ def _held_by_spec(
     slices, spacing = slices_of(facts), spacing_of(facts)
     modalities = " or ".join(sorted(spec.modalities))
     checks = [(f"modality {modalities}", facts.modality, facts.modality in spec.modalities)]
-    if spec.dimensions == 2:
-        checks.append(("a single image", str(slices), slices == 1))
-    else:
-        least = max(2, spec.min_slices)
+    least = max(2 if spec.dimensions == 3 else 1, spec.min_slices)
+    if least > 1:
         checks.append((f"at least {least} slices", str(slices), slices >= least))
     if spec.max_spacing_mm is not None:
         # A header that does not state it is let through: the volume's geometry is checked later.

@@ -9,9 +9,11 @@ from dicomnode.domain.studies import SeriesFacts
 from dicomnode.rules.model import Kind, Subject
 
 ORIENTATIONS = ("axial", "sagittal", "coronal", "oblique")
+VIEWS = ("frontal", "lateral", "other")
 STUDY_WORDS: Mapping[str, Kind] = {"calling_ae": Kind.TEXT}
 SERIES_WORDS: Mapping[str, Kind] = {
     "orientation": Kind.TEXT,
+    "view": Kind.TEXT,
     "slices": Kind.NUMBER,
     "spacing_mm": Kind.NUMBER,
 }
@@ -25,6 +27,11 @@ _KINDS: Mapping[str, Kind] = {
     "AS": Kind.AGE,
     "DA": Kind.DATE,
     "TM": Kind.TIME,
+}
+
+_VIEWS: Mapping[str, str] = {
+    **dict.fromkeys(["PA", "AP"], "frontal"),
+    **dict.fromkeys(["LL", "RL", "LAT", "LATERAL"], "lateral"),
 }
 
 # cos 30 degrees: head scans along the orbitomeatal line still count as axial.
@@ -48,6 +55,8 @@ def values_of(subject: Subject, facts: SeriesFacts) -> tuple[str, ...]:
     match subject.word:
         case "orientation":
             derived = orientation_of(facts)
+        case "view":
+            return views_of(facts)
         case "slices":
             derived = str(slices_of(facts))
         case "spacing_mm":
@@ -122,3 +131,17 @@ def orientation_of(facts: SeriesFacts) -> str | None:
         if abs(component) / length >= _ALONG:
             return name
     return "oblique"
+
+
+def views_of(facts: SeriesFacts) -> tuple[str, ...]:
+    """Views of a radiograph series: from ViewPosition, else from PatientOrientation.
+
+    A row that runs to the left or right is a frontal view, to the front or back a lateral one
+    (PS3.3 C.7.6.1.1.1). Empty if neither attribute says.
+    """
+    stated = [one.strip().upper() for one in facts.values.get("ViewPosition", ())]
+    if any(stated):
+        return tuple(dict.fromkeys(_VIEWS.get(one, "other") for one in stated if one))
+    row = next(iter(facts.values.get("PatientOrientation", ())), "").strip().upper()
+    views = {"L": "frontal", "R": "frontal", "A": "lateral", "P": "lateral"}
+    return (views[row[0]],) if row[:1] in views else ()

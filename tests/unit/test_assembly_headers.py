@@ -367,3 +367,18 @@ def test_series_are_counted_and_described_by_their_first_instance(tmp_path: Path
     assert facts.values["SeriesDescription"] == ("Chest 3 mm",)
     assert facts.values["PatientID"] == ("PHANTOM-1",)
     assert facts == merged(merged(facts_of(headers[0]), facts_of(headers[1])), facts_of(headers[2]))
+
+
+@pytest.mark.parametrize("views", [("PA", "LL"), ("LL", "PA")])
+def test_every_view_of_a_series_is_known_whichever_came_first(
+    views: tuple[str, str], tmp_path: Path
+) -> None:
+    headers = []
+    for number, view in enumerate(views):
+        ds = radiograph(IDENTITY, view=view)
+        ds.SOPInstanceUID = f"1.2.{number}"
+        headers.append(read_header(written(ds, tmp_path / f"{number}.dcm")))
+
+    (facts,) = facts_by_series(headers).values()
+
+    assert facts.values["ViewPosition"] == views

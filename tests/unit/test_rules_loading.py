@@ -130,6 +130,7 @@ prefer = ["thinest"]
         ('Modality = "CT"', f"SeriesDescription.matches = '{'a' * 251}'", "longer than 250"),
         ('Modality = "CT"', 'ImageType.all_of = ["A", ""]', "all_of cannot contain"),
         ('Modality = "CT"', 'orientation = "transversal"', "orientation is one of"),
+        ('Modality = "CT"', 'view = "PA"', "view is one of"),
         ('Modality = "CT"', 'calling_ae = "A"', "belongs in [rule.study]"),
         ('Modality = "CT"', "MediaStorageSOPClassUID.present = true", "not part of the image"),
         ('Modality = "CT"', "CTExposureSequence.present = true", "a sequence"),

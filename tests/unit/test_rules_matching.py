@@ -325,12 +325,36 @@ def test_what_the_algorithm_needs_is_checked_and_explained() -> None:
     assert len(fitting.matches) == 1
 
 
-def test_a_radiograph_series_with_two_images_does_not_go_into_a_2d_algorithm() -> None:
-    needs = {"lung_ct": {"image": InputSpec(modalities=frozenset({"DX"}), dimensions=2)}}
-    ruleset = rules('Modality = "DX"')
+@pytest.mark.parametrize(
+    ("position", "orientation", "view"),
+    [
+        (("PA",), (), "frontal"),
+        (("ap",), ("A", "F"), "frontal"),
+        (("LL",), ("L", "F"), "lateral"),
+        (("LLD",), (), "other"),
+        (("LL", "PA"), (), "frontal"),
+        (("LL", "PA"), (), "lateral"),
+        ((), ("L", "F"), "frontal"),
+        (("",), ("R", "FP"), "frontal"),
+        ((), ("P", "F"), "lateral"),
+        ((), ("H", "L"), ""),
+        ((), (), ""),
+    ],
+)
+def test_the_view_of_a_radiograph_is_told_from_its_position_or_orientation(
+    position: tuple[str, ...], orientation: tuple[str, ...], view: str
+) -> None:
+    facts = series(ViewPosition=position, PatientOrientation=orientation)
 
-    assert not match(ruleset, study(series(count=2, Modality="DX")), needs=needs)[0].matches
-    assert match(ruleset, study(series(count=1, Modality="DX")), needs=needs)[0].matches
+    assert chosen(rules(f'view = "{view}"'), study(facts))
+    assert not chosen(rules(f'view.not = "{view}"'), study(facts))
+
+
+def test_a_2d_algorithm_takes_a_series_of_two_radiographs() -> None:
+    needs = {"lung_ct": {"image": InputSpec(modalities=frozenset({"DX"}), dimensions=2)}}
+    two = series(count=2, Modality="DX")
+
+    assert match(rules('Modality = "DX"'), study(two), needs=needs)[0].matches
 
 
 def test_a_rule_that_names_another_input_than_the_algorithm_has_does_not_match() -> None:
