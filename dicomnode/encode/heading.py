@@ -75,5 +75,7 @@ def finish(ds: Dataset, patient: Dataset, heading: Heading) -> None:
     ds.SeriesDescription = heading.series_description
     if heading.institution:
         ds.InstitutionName = heading.institution
+    for item in ds.get("ContributingEquipmentSequence", []):
+        item.ContributionDateTime = heading.made_at.strftime("%Y%m%d%H%M%S%z")
     ds.file_meta.ImplementationClassUID = UID(IMPLEMENTATION_CLASS_UID)
     ds.file_meta.ImplementationVersionName = f"DICOMNODE_{__version__}"[:16]

@@ -162,7 +162,8 @@ def _add_projection_groups(seg: Dataset, source: SourceSeries) -> None:
     """Placeholders for images without a frame of reference, which OHIF fails to draw without them.
 
     They state no anatomy: the thickness is 1 and the orientation is the one viewers assume anyway.
-    PixelSpacing is written only where the source has it.
+    PixelSpacing is written only where the source states a spacing: a made-up one would be measured
+    with.
     """
     measures, orientation = Dataset(), Dataset()
     measures.SliceThickness = "1.0"

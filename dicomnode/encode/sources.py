@@ -22,6 +22,7 @@ _GEOMETRY = (
     "ImagePositionPatient",
     "ImageOrientationPatient",
     "PixelSpacing",
+    "ImagerPixelSpacing",
     "SliceThickness",
     "Rows",
     "Columns",
@@ -52,7 +53,7 @@ class SourceSeries:
     number: int | None
     """SeriesNumber."""
     pixel_spacing: tuple[str, ...] | None
-    """PixelSpacing (row, column) as the source has it, in mm; None if it has none."""
+    """Between (rows, columns) in mm, for radiographs at the detector; None if it is not known."""
 
     @property
     def has_positions(self) -> bool:
@@ -94,7 +95,7 @@ def read_source_series(volume: Volume) -> SourceSeries:
         images=tuple(build(volume, planes, _common(first, volume, planes))),
         frame_numbers=frame_numbers if is_multiframe else None,
         number=int(series_number) if series_number.isdigit() else None,
-        pixel_spacing=planes[0].spacing,
+        pixel_spacing=planes[0].spacing or numbers_of(first, "ImagerPixelSpacing", 2),
     )
 
 

@@ -49,12 +49,11 @@ def random_segments(volume: Volume, seed: int, count: int = 2) -> tuple[SegmentF
 
 def lungs(volume: Volume) -> tuple[SegmentFinding, ...]:
     """Both lungs of `studies.chest_phantom`, axial orientation, with their volumes in ml."""
-    air = volume.array < -500
-    columns = np.arange(volume.grid.shape[2]) / volume.grid.shape[2]
-    rows = np.arange(volume.grid.shape[1])[:, None] / volume.grid.shape[1]
-    inside = (rows > 0.15) & (rows < 0.85)
-    right = air & inside & (columns > 0.13) & (columns < 0.46)
-    left = air & inside & (columns > 0.6) & (columns < 0.86)
+    _, rows, columns = volume.grid.shape
+    y = (np.arange(rows)[:, None] + 0.5) / rows * 2 - 1
+    x = (np.arange(columns) + 0.5) / columns * 2 - 1
+    air_in_body = (volume.array < -500) & ((x / 0.85) ** 2 + (y / 0.75) ** 2 < 1)
+    right, left = air_in_body & (x < 0), air_in_body & (x > 0)
     return tuple(
         SegmentFinding(
             name=name,

@@ -67,7 +67,7 @@ def ct_volume(folder: Path, geometry: SeriesGeometry = SMALL, *, reverse: bool =
 
 def test_masks_in_all_48_orientations_and_both_file_orders_pass(tmp_path: Path) -> None:
     for number, (orientation, reverse) in enumerate(forty_eight_orientations()):
-        geometry = replace(SMALL, orientation=orientation)
+        geometry = replace(SMALL, rows=4, columns=6, slices=3, orientation=orientation)
         folder = tmp_path / str(number)
         volume = ct_volume(folder, geometry, reverse=reverse)
         findings = random_segments(volume, seed=number)

@@ -1,0 +1,155 @@
+"""Objects hold against dciodvfy and highdicom's readers, on synthetic and on real sources."""
+
+import os
+import shutil
+import subprocess
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+from highdicom.seg import segread
+from highdicom.sr import srread
+from pydicom import dcmread
+
+from dicomnode.domain.codes import ANATOMICAL_STRUCTURE, LUNG, RIGHT, Code
+from dicomnode.domain.findings import (
+    CaptionFinding,
+    ClassFinding,
+    Finding,
+    LesionFinding,
+    SegmentFinding,
+)
+from dicomnode.domain.identifiers import InstanceUid, SeriesUid, StudyUid
+from dicomnode.domain.results import EncodedObject, ResultKind
+from dicomnode.domain.volumes import Volume
+from dicomnode.encode.derivation import Derivation, Predecessor
+from dicomnode.encode.results import encode_results
+from dicomnode.settings import OutputSettings
+from dicomnode.testing.findings import PHANTOM_ALGORITHM, heart_with_ratio, lungs
+from dicomnode.testing.studies import StudyIdentity, ct_series, radiograph
+from dicomnode.testing.volumes import written_volume
+
+DATA = Path(os.environ.get("DICOMNODE_DATA", Path(__file__).parents[3] / "shared" / "data"))
+NIH = DATA / "dicom_cxr" / "nih_gcp_1.3.6.1.4.1.11129.5.5.dcm"
+LIDC = DATA / "ct" / "lidc_0314" / "dicom"
+DERIVATION = Derivation(
+    job_key="conformance",
+    revision=2,
+    made_at=datetime(2024, 1, 31, 12, 30, tzinfo=UTC),
+    software_versions=("dicomnode 0.1.0",),
+    predecessors=(
+        Predecessor(
+            study_uid=StudyUid("1.2.3"),
+            series_uid=SeriesUid("1.2.3.4"),
+            sop_class_uid="1.2.840.10008.5.1.4.1.1.88.34",
+            sop_instance_uid=InstanceUid("1.2.3.4.5"),
+        ),
+    ),
+)
+JUDGEMENTS = (
+    ClassFinding(
+        name="cardiomegaly",
+        finding=Code("8186001", "SCT", "Cardiomegaly"),
+        probability=0.7,
+        operating_point=0.5,
+    ),
+    CaptionFinding(name="caption", text="The heart is enlarged."),
+)
+
+
+def encode(findings: tuple[Finding, ...], volume: Volume, out: Path) -> tuple[EncodedObject, ...]:
+    return encode_results(
+        findings,
+        volume,
+        identity=PHANTOM_ALGORITHM,
+        derivation=DERIVATION,
+        out=out,
+        settings=OutputSettings(),
+    )
+
+
+@pytest.fixture(scope="module")
+def validator() -> str:
+    program = shutil.which("dciodvfy")
+    if program is None:
+        pytest.skip("dciodvfy (dicom3tools) is not installed")
+    return program
+
+
+def assert_valid(encoded: tuple[EncodedObject, ...], validator: str) -> None:
+    for each in encoded:
+        ran = subprocess.run(
+            [validator, "-new", str(each.path)], capture_output=True, text=True, check=False
+        )
+        lines = (ran.stdout + ran.stderr).splitlines()
+        assert [line for line in lines if line.startswith("Error")] == []
+        reader = segread if each.kind is ResultKind.SEG else srread
+        assert reader(each.path).SOPInstanceUID == each.sop_instance_uid
+
+
+def lesion(volume: Volume) -> LesionFinding:
+    mask = np.zeros(volume.grid.shape, dtype=bool)
+    mask[1:4, 20:26, 30:36] = True
+    return LesionFinding(
+        name="Nodule 1",
+        type=Code("27925004", "SCT", "Nodule"),
+        site=LUNG,
+        laterality=RIGHT,
+        score=0.9,
+        marks=(),
+        mask=mask,
+    )
+
+
+def test_results_on_a_ct_are_valid(tmp_path: Path, validator: str) -> None:
+    volume = written_volume(ct_series(StudyIdentity(seed="valid ct")), tmp_path)
+    assert_valid(encode((*lungs(volume), lesion(volume)), volume, tmp_path / "out"), validator)
+
+
+def test_results_on_a_radiograph_are_valid(tmp_path: Path, validator: str) -> None:
+    volume = written_volume([radiograph(StudyIdentity(seed="valid dx"))], tmp_path)
+    findings = (*heart_with_ratio(volume), *JUDGEMENTS)
+    assert_valid(encode(findings, volume, tmp_path / "out"), validator)
+
+
+def test_a_report_without_a_finding_is_valid(tmp_path: Path, validator: str) -> None:
+    volume = written_volume([radiograph(StudyIdentity(seed="valid none"))], tmp_path)
+    assert_valid(encode((), volume, tmp_path / "out"), validator)
+
+
+def test_results_on_a_secondary_capture_with_header_faults_are_valid(
+    tmp_path: Path, validator: str
+) -> None:
+    """The age is `81`, there is neither birth date nor pixel spacing nor study date."""
+    if not NIH.exists():
+        pytest.skip(f"{NIH.name} is not here; set DICOMNODE_DATA")
+    volume = written_volume([dcmread(NIH)], tmp_path)
+    encoded = encode(heart_with_ratio(volume), volume, tmp_path / "out")
+    # highdicom reads no PixelMeasures without a spacing, and none is made up here.
+    segmentation, report = encoded
+    assert_valid((report,), validator)
+    ran = subprocess.run(
+        [validator, "-new", str(segmentation.path)], capture_output=True, text=True, check=False
+    )
+    assert "Error" not in ran.stdout + ran.stderr
+    assert dcmread(segmentation.path).PatientAge == "081Y"
+
+
+def test_a_nodule_and_lungs_on_a_real_ct_are_valid(tmp_path: Path, validator: str) -> None:
+    if not LIDC.is_dir():
+        pytest.skip("ct/lidc_0314 is not here; set DICOMNODE_DATA")
+    images = [dcmread(path) for path in sorted(LIDC.glob("*.dcm"))]
+    volume = written_volume(images, tmp_path)
+    body = volume.array > -500
+    segment = SegmentFinding(
+        name="body",
+        category=ANATOMICAL_STRUCTURE,
+        type=ANATOMICAL_STRUCTURE,
+        laterality=None,
+        color=(0, 158, 115),
+        mask=body,
+    )
+    air = replace(segment, name="air", mask=volume.array < -900)
+    assert_valid(encode((segment, air), volume, tmp_path / "out"), validator)
