@@ -15,8 +15,10 @@ from pynetdicom.pdu_primitives import A_ASSOCIATE
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.transport import AssociationSocket
 
+from dicomnode import __version__
 from dicomnode.domain.delivery import ServiceRefused
 from dicomnode.domain.errors import AssociationRejected, DeliveryError, PeerUnavailable
+from dicomnode.domain.identifiers import derived_uid
 from dicomnode.settings import CountQuery, Destination
 
 # Files go out as they lie on disk, not decoded and encoded again.
@@ -98,6 +100,8 @@ def _request(
     handlers: Sequence[Handler],
 ) -> Association:
     ae = AE(ae_title=own_ae)
+    ae.implementation_class_uid = UID(derived_uid("dicomnode", "implementation class"))
+    ae.implementation_version_name = f"DICOMNODE_{__version__}"[:16]
     ae.connection_timeout = ae.acse_timeout = ae.dimse_timeout = peer.timeout_s
     # Every wait here has a limit of its own; the idle limit would also end a wait for a report.
     ae.network_timeout = None

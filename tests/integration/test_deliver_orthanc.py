@@ -17,14 +17,15 @@ from dicomnode.deliver import (
 )
 from dicomnode.domain.results import EncodedObject, ResultKind
 from dicomnode.settings import CountQuery, Destination
-from dicomnode.testing.orthanc import ORTHANC, Modality, Orthanc
+from dicomnode.testing.orthanc import RunningOrthanc, orthanc_program
+from dicomnode.testing.pacs_commitment import ReportTo
 from dicomnode.testing.results import stand_in_result
 from dicomnode.testing.studies import StudyIdentity
 
 NOON = datetime(2024, 1, 31, 12, tzinfo=UTC)
 OWN_AE = "DICOMNODE"
 
-pytestmark = pytest.mark.skipif(not ORTHANC.exists(), reason="Orthanc is not installed")
+pytestmark = pytest.mark.skipif(orthanc_program() is None, reason="Orthanc is not installed")
 
 
 @pytest.fixture(scope="module")
@@ -36,14 +37,14 @@ def listener() -> Iterator[CommitmentListener]:
 @pytest.fixture(scope="module")
 def orthanc(
     tmp_path_factory: pytest.TempPathFactory, listener: CommitmentListener
-) -> Iterator[Orthanc]:
-    node = Modality(name="node", ae_title=OWN_AE, host="127.0.0.1", port=listener.port)
-    with Orthanc(tmp_path_factory.mktemp("orthanc"), modalities=[node]) as running:
+) -> Iterator[RunningOrthanc]:
+    node = ReportTo(ae_title=OWN_AE, host="127.0.0.1", port=listener.port)
+    with RunningOrthanc(tmp_path_factory.mktemp("orthanc"), modality=node) as running:
         yield running
 
 
 @pytest.fixture
-def destination(orthanc: Orthanc) -> Destination:
+def destination(orthanc: RunningOrthanc) -> Destination:
     return Destination(
         name="orthanc", ae_title=orthanc.ae_title, host=orthanc.host, port=orthanc.dicom_port
     )
@@ -64,7 +65,7 @@ def test_orthanc_answers_echo(destination: Destination) -> None:
 
 
 def test_orthanc_holds_every_object_there_is_a_receipt_for(
-    orthanc: Orthanc, destination: Destination, tmp_path: Path
+    orthanc: RunningOrthanc, destination: Destination, tmp_path: Path
 ) -> None:
     objects = results_of(tmp_path, "sent")
     assert send(objects, destination) == [0, 0]
@@ -81,7 +82,7 @@ def test_orthanc_shows_what_was_sent_and_not_what_was_not(
 
 
 def test_orthanc_counts_the_instances_of_a_study(
-    orthanc: Orthanc, destination: Destination, tmp_path: Path
+    orthanc: RunningOrthanc, destination: Destination, tmp_path: Path
 ) -> None:
     objects = results_of(tmp_path, "counted")
     send(objects, destination)
