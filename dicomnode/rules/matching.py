@@ -11,6 +11,9 @@ from dicomnode.rules.holding import held_by_study
 from dicomnode.rules.judging import InputVerdict, judge_input
 from dicomnode.rules.model import Rule, RuleSet
 
+_MOST_SAID = 3
+"""Conditions named in a reason; the verdict has all."""
+
 Needs = Mapping[str, Mapping[str, InputSpec]]
 """Algorithm -> input name -> what it can read."""
 
@@ -186,6 +189,7 @@ def _nearest_miss(judged: InputVerdict) -> str:
     if not failed:
         return f"no series for {judged.input.name}, the study has none"
     uid = min(failed, key=lambda uid: (len(failed[uid]), uid))
-    return f"no series fits {judged.input.name}; nearest is {uid}, which fails " + "; ".join(
-        failed[uid]
-    )
+    said = "; ".join(failed[uid][:_MOST_SAID])
+    more = len(failed[uid]) - _MOST_SAID
+    rest = f" and {more} more" if more > 0 else ""
+    return f"no series fits {judged.input.name}; nearest is {uid}, which fails {said}{rest}"
