@@ -33,7 +33,7 @@ _LONG_FORM = frozenset(
 _ENTERED = frozenset({0x00289110, 0x00209116})  # PixelMeasures-, PlaneOrientationSequence
 _DEEPEST = 64
 _PIECE = 65_536
-MOST_ELEMENTS = 200_000
+MOST_ELEMENTS = 100_000
 """A walk ends here; only nested sequences of an undefined length can be so long."""
 
 
