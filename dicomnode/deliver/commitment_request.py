@@ -10,7 +10,7 @@ from pynetdicom.presentation import build_context
 
 from dicomnode.deliver.association import Handler, Peer, associate
 from dicomnode.deliver.commitment import CommitmentInbox, answer_with
-from dicomnode.deliver.statuses import BUSY_STATUSES
+from dicomnode.deliver.statuses import BUSY_STATUSES, answered
 from dicomnode.domain.delivery import CommitmentReport, ServiceRefused
 from dicomnode.domain.errors import PeerBusy, PeerUnavailable
 from dicomnode.domain.results import EncodedObject
@@ -109,7 +109,8 @@ def _check_action_status(status: Dataset, peer: Peer) -> None:
             f"{peer.timeout_s:g} s"
         )
     code = int(status.Status)
+    words = f"{peer}: answered the request for storage commitment with 0x{code:04X}"
     if code in BUSY_STATUSES:
-        raise PeerBusy(f"{peer}: answered the request for storage commitment with 0x{code:04X}")
+        raise answered(PeerBusy(words), code)
     if code != 0:
-        raise ServiceRefused(f"{peer}: refused storage commitment with 0x{code:04X}")
+        raise answered(ServiceRefused(words), code)

@@ -3,6 +3,7 @@
 from pynetdicom.presentation import build_context
 
 from dicomnode.deliver.association import Peer, associate
+from dicomnode.deliver.statuses import answered
 from dicomnode.domain.delivery import ServiceRefused
 from dicomnode.domain.errors import PeerUnavailable
 from dicomnode.domain.sop_classes import VERIFICATION
@@ -24,4 +25,5 @@ def echo(peer: Peer, *, own_ae: str) -> None:
     if "Status" not in status:
         raise PeerUnavailable(f"{peer}: C-ECHO was not answered within {peer.timeout_s:g} s")
     if status.Status != 0:
-        raise ServiceRefused(f"{peer}: answered C-ECHO with 0x{int(status.Status):04X}")
+        words = f"{peer}: answered C-ECHO with 0x{int(status.Status):04X}"
+        raise answered(ServiceRefused(words), int(status.Status))

@@ -8,7 +8,7 @@ from pynetdicom.association import Association
 from pynetdicom.presentation import PresentationContext, build_context
 
 from dicomnode.deliver.association import Peer
-from dicomnode.deliver.statuses import BUSY_STATUSES
+from dicomnode.deliver.statuses import BUSY_STATUSES, answered
 from dicomnode.domain.delivery import ServiceRefused
 from dicomnode.domain.errors import PeerBusy, PeerUnavailable
 from dicomnode.domain.sop_classes import STUDY_ROOT_FIND
@@ -66,9 +66,10 @@ def find(assoc: Association, level: Level, keys: dict[str, str], peer: Peer) -> 
             if identifier is not None:
                 yield identifier
         elif code in BUSY_STATUSES:
-            raise PeerBusy(f"{peer}: answered C-FIND with 0x{code:04X}")
+            raise answered(PeerBusy(f"{peer}: answered C-FIND with 0x{code:04X}"), code)
         elif code != 0:
-            raise LevelRefused(f"{peer}: answered C-FIND {level.value} with 0x{code:04X}")
+            words = f"{peer}: answered C-FIND {level.value} with 0x{code:04X}"
+            raise answered(LevelRefused(words), code)
 
 
 def returned_count(identifier: Dataset, keyword: str) -> int | None:

@@ -12,7 +12,7 @@ from pynetdicom.association import Association
 
 from dicomnode.deliver.association import Peer, associate
 from dicomnode.deliver.outgoing import OutgoingFile, contexts_for, open_outgoing
-from dicomnode.deliver.statuses import Verdict, store_status
+from dicomnode.deliver.statuses import Verdict, answered, store_status
 from dicomnode.domain.delivery import ObjectDamaged, SendOutcome, ServiceRefused
 from dicomnode.domain.errors import DeliveryError, InstanceRefused, PeerBusy, PeerUnavailable
 from dicomnode.domain.results import EncodedObject, Receipt
@@ -174,7 +174,8 @@ def _receipt(
         )
     said = f"{destination.name}: answered 0x{status:04X}, {known.meaning}"
     words = f"{said}: {comment}" if comment else said
-    raise PeerBusy(words) if known.verdict is Verdict.BUSY else InstanceRefused(words)
+    kind = PeerBusy if known.verdict is Verdict.BUSY else InstanceRefused
+    raise answered(kind(words), status)
 
 
 def _without_identifiers(comment: str, file: OutgoingFile) -> str:

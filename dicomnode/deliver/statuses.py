@@ -2,6 +2,11 @@
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import TypeVar
+
+from dicomnode.domain.errors import DeliveryError
+
+E = TypeVar("E", bound=DeliveryError)
 
 
 class Verdict(Enum):
@@ -84,3 +89,9 @@ def store_status(status: int) -> StatusRange:
 def failure_reason(code: int) -> str:
     """A FailureReason in words, with its number."""
     return f"{FAILURE_REASONS.get(code, 'a reason of its own')} (0x{code:04X})"
+
+
+def answered(error: E, status: int) -> E:
+    """`error`, told which status the peer gave."""
+    error.status = status
+    return error

@@ -153,6 +153,7 @@ def test_an_answer_for_one_object_is_told_apart_from_the_next_ones(
     outcomes = send(objects, pacs)
     assert kinds_of(outcomes) == [expected, 0]
     if outcomes[0].error is not None:
+        assert outcomes[0].error.status == status
         assert f"0x{status:04X}" in str(outcomes[0].error)
 
 
