@@ -5,7 +5,7 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -51,10 +51,12 @@ def usable(
     return {name: one for name, one in found.items() if isinstance(one, AlgorithmDescription)}
 
 
-def rules_loader(
-    settings: Settings, algorithms: Mapping[str, AlgorithmDescription], file: str
-) -> "Loader":
-    """`load_rules` that knows this node's algorithms and destinations."""
+def rules_loader(settings: Settings, algorithms: Collection[str], file: str) -> "Loader":
+    """`load_rules` that knows this node's algorithms and destinations.
+
+    Algorithms that are installed but broken are known too: their jobs fail with the fault, while
+    the node goes on receiving.
+    """
     destinations = [destination.name for destination in settings.destinations]
     return Loader(file=file, algorithms=tuple(algorithms), destinations=tuple(destinations))
 
@@ -120,7 +122,7 @@ def open_node(settings: Settings, database: Database) -> Node:
     Raises:
         RuleError: the rule file cannot be used.
     """
-    algorithms = usable(algorithms_of(settings))
+    algorithms = algorithms_of(settings)
     path = rules_path(settings)
     loader = rules_loader(settings, algorithms, str(path))
     return Node(
@@ -128,7 +130,10 @@ def open_node(settings: Settings, database: Database) -> Node:
         database=database,
         clock=now,
         rules=WatchedRules(path, loader),
-        algorithms=algorithms,
+        algorithms=usable(algorithms),
+        broken={
+            name: one.fault for name, one in algorithms.items() if isinstance(one, BrokenAlgorithm)
+        },
     )
 
 

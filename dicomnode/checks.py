@@ -20,7 +20,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from dicomnode.app import algorithms_of, devices_of, rules_loader, usable
+from dicomnode.app import algorithms_of, devices_of, rules_loader
 from dicomnode.deliver.association import Peer
 from dicomnode.deliver.echo import echo
 from dicomnode.domain.errors import ConfigError, DicomNodeError, RuleError
@@ -147,7 +147,7 @@ def _echo_self(settings: Settings) -> str:
 
 
 def _rules(settings: Settings) -> str:
-    algorithms = usable(algorithms_of(settings))
+    algorithms = algorithms_of(settings)
     path = settings.rules or settings.data_dir / "rules.toml"
     text = path.read_text(encoding="utf-8") if path.exists() else default_rules()
     rules = rules_loader(settings, algorithms, str(path))(text)

@@ -19,10 +19,10 @@ def check(file: RuleFile, settings: SettingsPath = None) -> None:
 
     Example: dicomnode rules check rules.toml
     """
-    from dicomnode.app import algorithms_of, rules_loader, usable
+    from dicomnode.app import algorithms_of, rules_loader
 
     chosen = settings_from(settings)
-    loader = rules_loader(chosen, usable(algorithms_of(chosen)), str(file))
+    loader = rules_loader(chosen, algorithms_of(chosen), str(file))
     rules = loader(file.read_text(encoding="utf-8"))
     enabled = sum(rule.enabled for rule in rules.rules)
     console.print(f"{file}: {len(rules.rules)} rules, {enabled} enabled; no fault")

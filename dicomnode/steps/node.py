@@ -21,6 +21,8 @@ class Node:
     clock: Callable[[], datetime]
     rules: WatchedRules
     algorithms: Mapping[str, AlgorithmDescription]
+    broken: Mapping[str, str]
+    """Algorithms that are installed but cannot be used, and why."""
 
     def log(self, event: Event) -> None:
         """Write one event."""

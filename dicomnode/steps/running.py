@@ -8,7 +8,7 @@ from typing import Protocol, TypedDict, TypeVar
 
 from dicomnode import __version__
 from dicomnode.domain.errors import (
-    AlgorithmError,
+    BundleInvalid,
     DicomNodeError,
     InputRefused,
     StudyError,
@@ -74,7 +74,8 @@ def run_job(node: Node, children: Children, job_id: JobId) -> Ran:
 def _algorithm(node: Node, job: Job) -> AlgorithmDescription:
     known = node.algorithms.get(job.algorithm)
     if known is None:
-        raise AlgorithmError(f"there is no algorithm {job.algorithm!r} on this node any more")
+        fault = node.broken.get(job.algorithm, "it is not installed any more")
+        raise BundleInvalid(f"algorithm {job.algorithm!r} cannot be used: {fault}")
     return known
 
 

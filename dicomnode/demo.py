@@ -1,0 +1,228 @@
+"""`dicomnode demo`: a node, a PACS and two real studies, from C-STORE to confirmed results."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+from pydicom import dcmread
+
+from dicomnode.domain.errors import DicomNodeError, StudyError
+from dicomnode.settings import Settings, load_settings
+from dicomnode.store.database import Database
+from dicomnode.store.story import JobTold, Story, story
+from dicomnode.testing.modality import send_study
+from dicomnode.testing.orthanc import RunningOrthanc
+from dicomnode.testing.pacs import EmbeddedPacs
+from dicomnode.testing.pacs_commitment import ReportTo
+
+NODE_AE = "DICOMNODE"
+PACS_AE = "ARCHIVE"
+ENDED = frozenset({"succeeded", "failed", "refused", "cancelled"})
+SETTLED = frozenset({"confirmed", "refused", "given-up", "dismissed"})
+
+SETTINGS = """\
+# The settings `dicomnode demo` ran with. See README.md for what else there is.
+ae_title = "{node_ae}"
+data_dir = "data"
+
+[receive]
+port = {port}
+reserve_mb = 100
+
+[assembly]
+quiet_s = 3.0
+released_s = 1.0
+
+[[destinations]]
+name = "archive"
+ae_title = "{pacs_ae}"
+host = "127.0.0.1"
+port = {pacs_port}
+confirm = "commitment"
+commitment_wait_s = 5.0
+"""
+
+
+class DemoFailed(DicomNodeError):
+    """The demonstration did not come to its end; the message says where it stood."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DemoStudy:
+    """One study on its way, and what became of it."""
+
+    name: str
+    study_uid: str
+    paths: tuple[Path, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DemoResult:
+    """A study that went all the way."""
+
+    study: DemoStudy
+    told: Story
+    overlays: tuple[Path, ...]
+    seconds: float
+    """From the first C-STORE to the last confirmation."""
+
+
+def sample_studies() -> tuple[DemoStudy, ...]:
+    """The studies shipped with the package."""
+    root = Path(str(files("dicomnode.testing"))) / "samples"
+    studies = []
+    for name in ("chest_radiograph", "chest_ct"):
+        paths = tuple(sorted((root / name).glob("*.dcm")))
+        uid = str(dcmread(paths[0], stop_before_pixels=True).StudyInstanceUID)
+        studies.append(DemoStudy(name=name, study_uid=uid, paths=paths))
+    return tuple(studies)
+
+
+def run_demo(
+    out: Path, *, with_orthanc: bool, timeout_s: float, say: Callable[[str], None]
+) -> tuple[DemoResult, ...]:
+    """Start node and PACS, send the sample studies, wait until their results are confirmed.
+
+    Raises:
+        DemoFailed: something ended otherwise than it should, or not in time.
+    """
+    shutil.rmtree(out, ignore_errors=True)
+    folder = out / "node"
+    folder.mkdir(parents=True)
+    port = _free_port()
+    with _pacs(out / "pacs", port, with_orthanc=with_orthanc) as pacs_port:
+        say(f"{'Orthanc' if with_orthanc else 'the embedded PACS'} listens on port {pacs_port}")
+        settings_path = folder / "dicomnode.toml"
+        settings_path.write_text(
+            SETTINGS.format(node_ae=NODE_AE, port=port, pacs_ae=PACS_AE, pacs_port=pacs_port),
+            encoding="utf-8",
+        )
+        settings = load_settings(settings_path, {})
+        with _node(settings_path, folder / "node.log", port, timeout_s):
+            say(f"the node listens on port {port}")
+            return _send_and_wait(settings, out, port, timeout_s, say)
+
+
+def _send_and_wait(
+    settings: Settings, out: Path, port: int, timeout_s: float, say: Callable[[str], None]
+) -> tuple[DemoResult, ...]:
+    started = {}
+    studies = sample_studies()
+    for study in studies:
+        say(f"sending {study.name}: {len(study.paths)} images")
+        started[study.name] = time.monotonic()
+        answers = send_study(study.paths, host="127.0.0.1", port=port, called_ae=NODE_AE)
+        if any(answer.status != 0 for answer in answers):
+            raise DemoFailed(f"the node did not take every image of {study.name}")
+    database = Database(settings.index_url, settings.data_dir)
+    results = []
+    for study in studies:
+        say(f"waiting for the results of {study.name}")
+        told = _wait_for(database, study, timeout_s)
+        seconds = time.monotonic() - started[study.name]
+        overlays = tuple(_copy_results(settings, job, out, study.name) for job in told.jobs)
+        results.append(DemoResult(study=study, told=told, overlays=overlays, seconds=seconds))
+    database.dispose()
+    return tuple(results)
+
+
+def _wait_for(database: Database, study: DemoStudy, timeout_s: float) -> Story:
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        try:
+            told = story(database, study.study_uid)
+        except StudyError:
+            time.sleep(0.2)
+            continue
+        if told.jobs and all(_is_settled(job) for job in told.jobs):
+            _check(study, told)
+            return told
+        time.sleep(0.2)
+    raise DemoFailed(f"{study.name} was not through after {timeout_s:.0f} s; see the node's log")
+
+
+def _is_settled(job: JobTold) -> bool:
+    return job.state in ENDED and all(one.state in SETTLED for one in job.deliveries)
+
+
+def _check(study: DemoStudy, told: Story) -> None:
+    for job in told.jobs:
+        if job.state != "succeeded":
+            raise DemoFailed(f"{study.name}: {job.algorithm} {job.state}: {job.reason}")
+        for delivery in job.deliveries:
+            if delivery.state != "confirmed":
+                raise DemoFailed(
+                    f"{study.name}: {delivery.kind} is {delivery.state}: {delivery.reason}"
+                )
+
+
+def _copy_results(settings: Settings, job: JobTold, out: Path, name: str) -> Path:
+    """Put SEG, SR, findings and overlay where a person finds them; return the overlay."""
+    target = out / name
+    target.mkdir(exist_ok=True)
+    source = (settings.data_dir / job.paths[0]).parent
+    for path in source.iterdir():
+        if path.is_file():
+            shutil.copy(path, target / path.name)
+    return target / "overlay.png"
+
+
+@contextmanager
+def _pacs(folder: Path, node_port: int, *, with_orthanc: bool) -> Iterator[int]:
+    report_to = ReportTo(ae_title=NODE_AE, host="127.0.0.1", port=node_port)
+    if not with_orthanc:
+        with EmbeddedPacs(folder, ae_title=PACS_AE, report_to=report_to) as embedded:
+            yield embedded.port
+        return
+    with RunningOrthanc(folder, ae_title=PACS_AE, modality=report_to) as orthanc:
+        yield orthanc.dicom_port
+
+
+@contextmanager
+def _node(settings_path: Path, log_path: Path, port: int, timeout_s: float) -> Iterator[None]:
+    """The node as a process of its own, as a site runs it."""
+    command = [sys.executable, "-m", "dicomnode", "serve", "--settings", str(settings_path)]
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    with log_path.open("w", encoding="utf-8") as log:
+        process = subprocess.Popen(  # noqa: S603 (our own command)
+            command, stdout=log, stderr=subprocess.STDOUT, env=environment
+        )
+        try:
+            _wait_for_port(process, port, log_path, timeout_s)
+            yield
+        finally:
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(timeout=30)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def _wait_for_port(
+    process: "subprocess.Popen[bytes]", port: int, log_path: Path, timeout_s: float
+) -> None:
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise DemoFailed(f"the node ended at once; see {log_path}")
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.2)
+    raise DemoFailed(f"the node did not open its port; see {log_path}")
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
