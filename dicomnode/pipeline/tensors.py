@@ -29,10 +29,14 @@ def ras_affine(grid: Grid) -> Affine:
 
 
 def to_metatensor(volume: Volume, dimensions: int) -> MetaTensor:
-    """(1, columns, rows, slices), or (1, columns, rows) for 2 dimensions; float32, a copy."""
+    """(1, columns, rows, slices), or (1, columns, rows) for 2 dimensions; float32, a copy.
+
+    The affine is 4 x 4, or 3 x 3 for 2 dimensions: MONAI's transforms expect it so.
+    """
     array = volume.array if dimensions == 3 else volume.array[0]
     turned = np.array(array.T[np.newaxis], dtype=np.float32, order="C", copy=True)
-    affine = torch.from_numpy(ras_affine(volume.grid))
+    kept = [*range(dimensions), 3]
+    affine = torch.from_numpy(ras_affine(volume.grid)[np.ix_(kept, kept)])
     tensor = MetaTensor(torch.from_numpy(turned), affine=affine)
     # What LoadImaged and EnsureChannelFirstd would have left, and some transforms look for.
     tensor.meta[MetaKeys.SPACE] = SpaceKeys.RAS
