@@ -89,6 +89,18 @@ def assert_valid(encoded: tuple[EncodedObject, ...], validator: str) -> None:
         assert reader(each.path).SOPInstanceUID == each.sop_instance_uid
 
 
+def test_dcmtk_reads_the_report_tree(tmp_path: Path) -> None:
+    program = shutil.which("dsrdump", path="/usr/bin")
+    if program is None:
+        pytest.skip("dsrdump (DCMTK) is not installed")
+    volume = written_volume([radiograph(StudyIdentity(seed="dsrdump"))], tmp_path)
+    report = encode((*heart_with_ratio(volume), *JUDGEMENTS), volume, tmp_path / "out")[-1]
+    ran = subprocess.run([program, str(report.path)], capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    assert "Cardiothoracic ratio" in ran.stdout
+    assert "Research use only" in ran.stdout
+
+
 def lesion(volume: Volume) -> LesionFinding:
     mask = np.zeros(volume.grid.shape, dtype=bool)
     mask[1:4, 20:26, 30:36] = True

@@ -1,0 +1,180 @@
+"""The panel beside the pictures: names, colours, numbers, and what it is not for."""
+
+from collections.abc import Sequence
+
+from PIL import Image, ImageDraw
+
+from dicomnode.domain.findings import (
+    CaptionFinding,
+    ClassFinding,
+    Finding,
+    LesionFinding,
+    Measurement,
+    MeasurementFinding,
+    SegmentFinding,
+)
+from dicomnode.encode.canvas import MUTED, PANEL, TEXT, WARNING, Color, font, wrapped
+
+WIDTH = 400
+_MARGIN = 26
+_UNITS = {"1": "", "{pixels}": "px", "[hnsf'U]": "HU"}
+LINE_COLORS: tuple[Color, ...] = ((255, 214, 10), (94, 214, 255), (255, 128, 191), (160, 230, 120))
+"""For lines, which have no colour of their own."""
+
+
+def value_text(number: Measurement) -> str:
+    """E.g. `0.52`, `143.2 mm`, `2,480 ml`."""
+    unit = _UNITS.get(number.unit.value, number.unit.value)
+    size = abs(number.value)
+    if number.unit.value == "1":
+        digits = 2
+    elif size >= 1000:
+        digits = 0
+    else:
+        digits = 1 if size >= 1 else 2
+    return f"{number.value:,.{digits}f} {unit}".strip()
+
+
+def draw_legend(
+    height: int, findings: Sequence[Finding], title: str, notes: Sequence[str]
+) -> Image.Image:
+    """The panel, `WIDTH` wide and at least `height` high."""
+    drawn = _Writer(height)
+    if title:
+        drawn.text(title, 25, TEXT)
+        drawn.gap(14)
+    if not findings:
+        drawn.text("No finding", 22, TEXT)
+    for finding in findings:
+        _entry(drawn, finding)
+    drawn.gap(4)
+    for note in notes:
+        drawn.text(note, 16, MUTED)
+    drawn.footer("RESEARCH USE ONLY", "Not for diagnosis")
+    return drawn.picture()
+
+
+def line_colors(finding: Finding) -> tuple[Color, ...]:
+    """A colour for each mark of a finding."""
+    if isinstance(finding, LesionFinding):
+        return tuple(finding.color for _ in finding.marks)
+    if isinstance(finding, MeasurementFinding | ClassFinding):
+        return tuple(LINE_COLORS[index % len(LINE_COLORS)] for index in range(len(finding.marks)))
+    return ()
+
+
+def _entry(drawn: "_Writer", finding: Finding) -> None:
+    if isinstance(finding, CaptionFinding):
+        drawn.text(finding.text, 18, TEXT)
+        drawn.gap(16)
+        return
+    swatch = finding.color if isinstance(finding, SegmentFinding | LesionFinding) else None
+    drawn.text(_capital(finding.name), 21, TEXT, swatch)
+    if isinstance(finding, ClassFinding):
+        drawn.bar(finding.probability, finding.operating_point)
+        verdict = "at or above" if finding.positive else "below"
+        drawn.text(f"{finding.probability:.2f}, {verdict} {finding.operating_point:.2f}", 17, MUTED)
+    if isinstance(finding, SegmentFinding) and not finding.mask.any():
+        drawn.text("not found", 17, MUTED)
+    if isinstance(finding, LesionFinding):
+        drawn.row("Score", f"{finding.score:.2f}", None)
+    if isinstance(finding, SegmentFinding | LesionFinding | MeasurementFinding):
+        _numbers(drawn, finding)
+    drawn.gap(16)
+
+
+def _numbers(
+    drawn: "_Writer", finding: SegmentFinding | LesionFinding | MeasurementFinding
+) -> None:
+    lines = _line_numbers(finding)
+    others = [number for number in finding.measurements if number not in lines]
+    for number in others:
+        if number.name.meaning.lower() == finding.name.lower():
+            drawn.text(value_text(number), 44, TEXT)
+    for number, color in lines.items():
+        drawn.row(number.name.meaning, value_text(number), color)
+    for number in others:
+        if number.name.meaning.lower() != finding.name.lower():
+            drawn.row(_name_of(number), value_text(number), None)
+
+
+def _line_numbers(
+    finding: SegmentFinding | LesionFinding | MeasurementFinding,
+) -> dict[Measurement, Color]:
+    if isinstance(finding, SegmentFinding):
+        return {}
+    return {
+        mark.measurement: color
+        for mark, color in zip(finding.marks, line_colors(finding), strict=True)
+        if mark.measurement is not None
+    }
+
+
+def _name_of(number: Measurement) -> str:
+    if number.derivation is None:
+        return number.name.meaning
+    return f"{number.name.meaning}, {number.derivation.meaning.lower()}"
+
+
+def _capital(name: str) -> str:
+    return name[:1].upper() + name[1:]
+
+
+class _Writer:
+    """Writes down a panel that grows with its content."""
+
+    def __init__(self, height: int) -> None:
+        self._least = height
+        self._image = Image.new("RGB", (WIDTH, 8000), PANEL)
+        self._draw = ImageDraw.Draw(self._image)
+        self._y = _MARGIN
+        self._footer_height = 0
+
+    def gap(self, height: int) -> None:
+        self._y += height
+
+    def text(self, text: str, size: int, color: Color, swatch: Color | None = None) -> None:
+        left = _MARGIN
+        if swatch is not None:
+            box = (left, self._y + 4, left + size - 4, self._y + size)
+            self._draw.rounded_rectangle(box, radius=4, fill=swatch)
+            left += size + 8
+        for line in wrapped(self._draw, text, size, WIDTH - left - _MARGIN):
+            self._draw.text((left, self._y), line, font=font(size), fill=color)
+            self._y += round(size * 1.35)
+
+    def row(self, name: str, value: str, color: Color | None) -> None:
+        """Name at the left, value at the right; a stroke of the line's colour before the name."""
+        left = _MARGIN
+        if color is not None:
+            self._draw.line((left, self._y + 13, left + 20, self._y + 13), fill=color, width=4)
+            left += 30
+        value_width = self._draw.textlength(value, font=font(18))
+        self._draw.text((WIDTH - _MARGIN, self._y), value, font=font(18), fill=TEXT, anchor="ra")
+        for line in wrapped(self._draw, name, 17, round(WIDTH - _MARGIN - left - value_width - 12)):
+            self._draw.text((left, self._y), line, font=font(17), fill=MUTED)
+            self._y += 25
+
+    def bar(self, filled: float, tick: float) -> None:
+        """A probability, with a tick at the operating point."""
+        width = WIDTH - 2 * _MARGIN
+        top = self._y + 4
+        self._draw.rounded_rectangle(
+            (_MARGIN, top, WIDTH - _MARGIN, top + 10), 5, fill=(46, 52, 64)
+        )
+        end = _MARGIN + max(width * filled, 10)
+        self._draw.rounded_rectangle((_MARGIN, top, end, top + 10), 5, fill=(94, 214, 255))
+        x = _MARGIN + width * tick
+        self._draw.line((x, top - 5, x, top + 15), fill=WARNING, width=3)
+        self._y = top + 22
+
+    def footer(self, first: str, second: str) -> None:
+        height = max(self._least, self._y + 90)
+        top = height - 74
+        self._draw.line((_MARGIN, top, WIDTH - _MARGIN, top), fill=MUTED)
+        self._draw.text((_MARGIN, top + 12), first, font=font(19), fill=WARNING)
+        self._draw.text((_MARGIN, top + 38), second, font=font(16), fill=MUTED)
+        self._y = height
+
+    def picture(self) -> Image.Image:
+        return self._image.crop((0, 0, WIDTH, self._y))
