@@ -43,19 +43,17 @@ def pattern_of(rule: RuleTable) -> Pattern:
             lower["DEP"] = {"IN": labels.split("|")}
         operators.append(operator)
         attributes.append(wanted)
-    first: dict[str, object] = {"RIGHT_ID": "0", "RIGHT_ATTRS": attributes[0]}
-    return [
-        first,
-        *(
+    pattern: Pattern = [{"RIGHT_ID": "0", "RIGHT_ATTRS": attributes[0]}]
+    for number, operator in enumerate(operators):
+        pattern.append(
             {
                 "LEFT_ID": str(number),
                 "REL_OP": operator,
                 "RIGHT_ID": str(number + 1),
                 "RIGHT_ATTRS": attributes[number + 1],
             }
-            for number, operator in enumerate(operators)
-        ),
-    ]
+        )
+    return pattern
 
 
 def patterns_of(rules: tuple[RuleTable, ...]) -> Mapping[str, Pattern]:

@@ -97,7 +97,7 @@ class Miner:
         fault = fault_of(report)
         if fault is not None:
             return [], (fault,)
-        found = []
+        found: list[_Sentence] = []
         for section in split_sections(report, self.lexicon.headings):
             if section.kind.asserts:
                 text = section.span.of(report.parts[section.part].text)

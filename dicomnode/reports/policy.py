@@ -128,7 +128,7 @@ def _cell(
     rows: Mapping[str, _Row], finding: Finding, assertion: Assertion, hedge: Hedge
 ) -> Assertion | None:
     for row in (finding.id, finding.label, ANY):
-        value = rows[row].value(assertion, hedge) if row in rows else None
+        value = rows[row].value(assertion, hedge) if row is not None and row in rows else None
         if value is not None:
             return _VALUES[value]
     return assertion

@@ -14,7 +14,8 @@ from typing import Generic, TypeVar
 
 from dicomnode.reports.text import words_of
 
-_PIECE = re.compile(r"\(([^()]*)\)|\[([^\[\]]*)\]|@([a-z_]+)|([^\s()\[\]@]+)|(\s+)")
+# Brackets do not nest: a term that needs it is two terms.
+_PIECE = re.compile(r"\(([^()\[\]]*)\)|\[([^()\[\]]*)\]|@([a-z_]+)|([^\s()\[\]@]+)|(\s+)")
 GAP = "..."
 
 Phrase = tuple[str, ...]
@@ -96,7 +97,8 @@ class TermIndex(Generic[Entry]):
         first, count = 0, len(words)
         while first < count:
             node = self._root.children.get(words[first])
-            last, found, ahead = first, (), first + 1
+            found: tuple[Entry, ...] = ()
+            last, ahead = first, first + 1
             while node is not None:
                 if node.entries:
                     last, found = ahead, node.entries

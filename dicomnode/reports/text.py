@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from dicomnode.domain.reports import Span
 
-# Hyphens and apostrophes part words like spaces do, so `mass-like` and `mass like` are one spelling.
+# Hyphens and apostrophes part words like spaces do: `mass-like` is spelt like `mass like`.
 _TOKEN = re.compile(r"\d+(?:\.\d+)?|[^\W\d_]+|[.,;:()/?&+]")
 _LOOKALIKES = str.maketrans({"\u2019": "'", "\u2018": "'", "\u2010": "-", "\u2011": "-"})
 

@@ -1,0 +1,92 @@
+"""Reports out of a CSV file, one row at a time; a bad row is kept and says what is wrong."""
+
+import csv
+import difflib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dicomnode.domain.errors import ReportError
+from dicomnode.domain.reports import Report, ReportPart
+
+LONGEST_CELL = 16 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One row of the source."""
+
+    number: int
+    """Counted from 1, without the header."""
+    report_id: str
+    report: Report
+    faults: tuple[str, ...]
+
+
+def read_rows(source: Path, *, id_column: str, text_columns: Sequence[str]) -> Iterator[Row]:
+    """Every row, in order.
+
+    Raises:
+        ReportError: the file cannot be read, or a column is missing.
+    """
+    # The only setting the csv module offers for this is one for the whole process.
+    csv.field_size_limit(LONGEST_CELL)
+    try:
+        with source.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+            reader = csv.reader(file)
+            header = next(reader, [])
+            places = [_place(header, name, source) for name in (id_column, *text_columns)]
+            yield from _rows(reader, len(header), places, text_columns)
+    except OSError as exc:
+        raise ReportError(f"cannot read {source}: {exc.strerror}") from exc
+
+
+def _place(header: Sequence[str], name: str, source: Path) -> int:
+    if name in header:
+        return header.index(name)
+    near = difflib.get_close_matches(name, header, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else f"; it has {', '.join(header) or 'none'}"
+    raise ReportError(f"{source} has no column {name!r}{hint}")
+
+
+def _rows(
+    reader: Iterator[list[str]], width: int, places: Sequence[int], text_columns: Sequence[str]
+) -> Iterator[Row]:
+    number = 0
+    while True:
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as exc:
+            number += 1
+            yield _row(number, [], width, places, text_columns, (f"unreadable row: {exc}",))
+            continue
+        if cells:
+            number += 1
+            yield _row(number, cells, width, places, text_columns, ())
+
+
+def _row(
+    number: int,
+    cells: list[str],
+    width: int,
+    places: Sequence[int],
+    text_columns: Sequence[str],
+    faults: tuple[str, ...],
+) -> Row:
+    if not faults and len(cells) != width:
+        faults = (f"{len(cells)} cells where the header has {width}",)
+    filled = cells + [""] * (width - len(cells))
+    report_id, *texts = (filled[place] for place in places)
+    if not faults and not report_id.strip():
+        faults = ("no id",)
+    parts = tuple(
+        ReportPart(name=name, text=text) for name, text in zip(text_columns, texts, strict=True)
+    )
+    return Row(
+        number=number,
+        report_id=report_id,
+        report=Report(report_id=report_id, parts=parts),
+        faults=faults,
+    )
