@@ -26,13 +26,11 @@ class AssociationOutcome(Enum):
 
 
 def association_folder(data_dir: Path, association: Association) -> Path:
-    """The folder for all instances of one association: `instances/<day, UTC>/<association id>`."""
+    """The folder of all instances of one association: `instances/<day opened>/<association id>`.
+
+    Instances are `<n>.dcm`, counted from 1 in the order they were sent.
+    """
     return data_dir / INSTANCES / f"{association.opened_at:%Y%m%d}" / association.id
-
-
-def instance_path(data_dir: Path, association: Association, number: int) -> Path:
-    """Where the `number`-th instance (from 1) of an association is kept."""
-    return association_folder(data_dir, association) / f"{number}.dcm"
 
 
 def spool_path(data_dir: Path, association: Association, number: int) -> Path:

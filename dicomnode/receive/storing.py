@@ -8,7 +8,7 @@ from dicomnode.domain.errors import DicomNodeError, InstanceUnreadable, StoreErr
 from dicomnode.domain.events import Event, EventName
 from dicomnode.domain.identifiers import InstanceUid, checked_uid
 from dicomnode.domain.instances import Association, Landing, ReceivedInstance
-from dicomnode.domain.receiving import AssociationOutcome, instance_path, spool_path
+from dicomnode.domain.receiving import AssociationOutcome, association_folder, spool_path
 from dicomnode.receive.command import StoreRequest
 from dicomnode.receive.errors import DiskFault, SopClassMismatch
 from dicomnode.receive.file_meta import FileMeta, write_file_head
@@ -45,6 +45,7 @@ class StoreSession:
     def __init__(self, storing: Storing, association: Association) -> None:
         self.storing = storing
         self.association = association
+        self._folder = association_folder(storing.site.data_dir, association)
         self._count = 0
         self._tally = {"kept": 0, "duplicates": 0, "conflicts": 0, "refused": 0}
         self._is_open = False
@@ -74,7 +75,7 @@ class StoreSession:
             sop_instance_uid=InstanceUid(meta.sop_instance_uid),
             sop_class_uid=meta.sop_class_uid,
             transfer_syntax_uid=meta.transfer_syntax_uid,
-            path=instance_path(self.storing.site.data_dir, self.association, number),
+            path=self._folder / f"{number}.dcm",
             size_bytes=spool.size_bytes,
             sha256=sha256,
             association_id=self.association.id,

@@ -5,11 +5,12 @@ import select
 import socket
 import struct
 import time
+from typing import Any
 
 from pynetdicom.association import Association
 from pynetdicom.transport import AssociationSocket
 
-from dicomnode.receive.errors import PeerSilent
+from dicomnode.receive.errors import ConnectionLost, PeerSilent
 from dicomnode.receive.tuning.wakeups import Doorbell
 
 _BUFFER_BYTES = 256 * 1024
@@ -34,18 +35,37 @@ class ReceiverSocket(AssociationSocket):
         self._start = 0
         self._end = 0
         self._is_readable = False
+        self._poll = select.poll()
+        self._poll.register(client_socket, select.POLLIN)
+        self._nap = select.poll()
+        self._nap.register(client_socket, select.POLLIN)
 
     @property
     def ready(self) -> bool:
         """True if a read would not wait."""
         if self.socket is None or not self._is_connected:
             return False
-        return self._start < self._end or self._is_readable or self._poll(None, 0.0)
+        return self._start < self._end or self._is_readable or bool(self._poll.poll(0))
 
-    def nap(self, doorbell: Doorbell, longest_s: float) -> None:
+    @property
+    def holds_bytes(self) -> bool:
+        """True if the buffer has bytes that were not taken yet."""
+        return self._start < self._end
+
+    def listen_to(self, doorbell: Doorbell) -> None:
+        """Let `nap` end when `doorbell` rings."""
+        self._doorbell = doorbell
+        self._nap.register(doorbell.fd, select.POLLIN)
+
+    def nap(self, longest_s: float) -> None:
         """Wait for the peer's bytes or for the doorbell."""
-        if self._start == self._end and self.socket is not None:
-            self._is_readable = self._poll(doorbell, longest_s)
+        if self._start < self._end or self.socket is None:
+            return
+        for fd, _ in self._nap.poll(longest_s * 1000):
+            if fd == self._doorbell.fd:
+                self._doorbell.silence()
+            else:
+                self._is_readable = True
 
     def recv(self, nr_bytes: int) -> bytearray:
         """Exactly so many bytes, or fewer where the connection ended."""
@@ -73,15 +93,26 @@ class ReceiverSocket(AssociationSocket):
         self._start = min(self._end, start + most)
         return self._buffer[start : self._start]
 
-    def peek(self, count: int) -> bytes:
-        """The next `count` bytes without taking them; fewer where the connection ended."""
-        while self._end - self._start < count:
+    def peek(self, header: struct.Struct) -> tuple[Any, ...]:
+        """The header that comes next, without taking it.
+
+        Raises:
+            ConnectionLost: the connection ended before it was complete.
+            PeerSilent, OSError: as `take`.
+        """
+        while self._end - self._start < header.size:
             held = self._end - self._start
             self._buffer[:held] = bytes(self._buffer[self._start : self._end])
             self._start, self._end = 0, held
             if not self._fill():
-                break
-        return bytes(self._buffer[self._start : min(self._end, self._start + count)])
+                raise ConnectionLost("the connection ended where a header was due")
+        return header.unpack_from(self._buffer, self._start)
+
+    def take_header(self, header: struct.Struct) -> tuple[Any, ...]:
+        """The header that comes next; raises as `peek`."""
+        fields = self.peek(header)
+        self._start += header.size
+        return fields
 
     def hang_up(self) -> None:
         """Close so that the peer still reads our last PDU.
@@ -94,7 +125,7 @@ class ReceiverSocket(AssociationSocket):
             with contextlib.suppress(OSError):
                 sock.shutdown(socket.SHUT_WR)
                 patience = time.monotonic() + _LINGER_S
-                while self._poll(None, max(0.0, patience - time.monotonic())):
+                while self._poll.poll(max(0.0, patience - time.monotonic()) * 1000):
                     if not sock.recv_into(self._buffer):
                         break
         self._start = self._end = 0
@@ -112,18 +143,3 @@ class ReceiverSocket(AssociationSocket):
             self.socket.setsockopt(socket.IPPROTO_TCP, _TCP_QUICKACK, 1)
         self._end += count
         return count
-
-    def _poll(self, doorbell: Doorbell | None, longest_s: float) -> bool:
-        """True if the socket can be read (or has ended)."""
-        assert self.socket is not None
-        poll = select.poll()
-        fd = self.socket.fileno()
-        if fd < 0:
-            return True
-        poll.register(fd, select.POLLIN)
-        if doorbell is not None:
-            poll.register(doorbell.fd, select.POLLIN)
-        ready = dict(poll.poll(longest_s * 1000))
-        if doorbell is not None and doorbell.fd in ready:
-            doorbell.silence()
-        return fd in ready

@@ -58,6 +58,7 @@ class ReceiverAssociation(Association):
         self._server = server
         self._receiver = server
         self._session: StoreSession | None = None
+        self._contexts: dict[int, AcceptedContext] = {}
         self._checkpoint.set()
         self._reactor_checkpoint = self._checkpoint
         self.acse = ReceiverACSE(self)
@@ -108,15 +109,11 @@ class ReceiverAssociation(Association):
         Raises:
             ProtocolBroken: it came in a context that was not accepted.
         """
-        context = self._accepted_cx.get(context_id)
-        if context is None or self._session is None:
+        if context_id not in self._accepted_cx or self._session is None:
             raise ProtocolBroken("message in a presentation context that was not accepted")
-        is_storage = context.abstract_syntax in self._receiver.storage_sop_classes
-        accepted = AcceptedContext(
-            abstract_syntax=str(context.abstract_syntax) if is_storage else "",
-            transfer_syntax=str(context.transfer_syntax[0]),
-        )
-        return self._session.begin(request, accepted)
+        if context_id not in self._contexts:
+            self._contexts[context_id] = self._accepted_context(context_id)
+        return self._session.begin(request, self._contexts[context_id])
 
     def run_reactor(self) -> None:
         """The thread: the stock loop, then the books."""
@@ -129,6 +126,14 @@ class ReceiverAssociation(Association):
             if self._session is not None:
                 self._receiver.reception.leave(self._session, self._outcome())
             self._receiver.forget(self)
+
+    def _accepted_context(self, context_id: int) -> AcceptedContext:
+        context = self._accepted_cx[context_id]
+        is_storage = context.abstract_syntax in self._receiver.storage_sop_classes
+        return AcceptedContext(
+            abstract_syntax=str(context.abstract_syntax) if is_storage else "",
+            transfer_syntax=str(context.transfer_syntax[0]),
+        )
 
     def _outcome(self) -> AssociationOutcome:
         if self.is_released:

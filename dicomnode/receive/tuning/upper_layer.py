@@ -20,8 +20,10 @@ from dicomnode.receive.tuning.wakeups import LONGEST_NAP_S, Doorbell, RingingQue
 _LARGEST_PDU_IN_MEMORY = 1024 * 1024
 """For every PDU but P-DATA in an association. An A-ASSOCIATE-RQ of 128 contexts has some 100 KB."""
 _P_DATA_TF = 0x04
-_PDU_HEADER = 6
-_PDV_HEADER = 6
+_PDU_HEADER = struct.Struct(">BxI")
+"""Type and length of what follows (PS3.8 9.3.1)."""
+_PDV_HEADER = struct.Struct(">IBB")
+"""Length of what follows, context id, message control header (PS3.8 9.3.5.1, E.2)."""
 
 log = logging.getLogger(__name__)
 
@@ -65,6 +67,7 @@ class ReceiverDUL(DULServiceProvider):
     def run_reactor(self) -> None:
         """The thread: until killed, do what there is to do, else wait."""
         self._idle_timer.start()
+        self.connection.listen_to(self.doorbell)
         self.assoc._dul_ready.set()
         try:
             while not self._kill_thread:
@@ -95,7 +98,7 @@ class ReceiverDUL(DULServiceProvider):
             event = self.event_queue.get_nowait()
         except queue.Empty:
             if not self._kill_thread:
-                self.connection.nap(self.doorbell, self._longest_nap_s())
+                self.connection.nap(self._longest_nap_s())
         else:
             self.state_machine.do_action(event)
 
@@ -116,6 +119,8 @@ class ReceiverDUL(DULServiceProvider):
         self._is_busy = True
         try:
             self._read_pdu()
+            while self._may_read_on():
+                self._read_pdu()
         except (ConnectionLost, OSError):
             self._messages.discard()
             self.was_lost = True
@@ -125,40 +130,43 @@ class ReceiverDUL(DULServiceProvider):
             log.warning("association.broken", extra={"reason": str(exc)})
             self.event_queue.put("Evt19")
 
+    def _may_read_on(self) -> bool:
+        """True if the next PDU has begun to arrive and nothing else waits to be done."""
+        return (
+            self.connection.holds_bytes
+            and not self.event_queue.queue
+            and not self.to_provider_queue.queue
+            and not self.is_draining
+        )
+
     def _read_pdu(self) -> None:
-        header = self.connection.peek(_PDU_HEADER)
-        if len(header) < _PDU_HEADER:
-            raise ConnectionLost("no PDU header")
-        length = int.from_bytes(header[2:], "big")
-        if header[0] == _P_DATA_TF and self.state_machine.current_state == "Sta6":
-            self.connection.recv(_PDU_HEADER)
-            self._stream(length)
+        kind, length = self.connection.peek(_PDU_HEADER)
+        if kind == _P_DATA_TF and self.state_machine.current_state == "Sta6":
+            self.connection.take_header(_PDU_HEADER)
+            self._stream(self.connection, length)
             return
         if length > _LARGEST_PDU_IN_MEMORY:
             raise ProtocolBroken("PDU is too long")
         super()._read_pdu_data()
 
-    def _stream(self, length: int) -> None:
+    def _stream(self, connection: ReceiverSocket, length: int) -> None:
         """Feed the PDVs of a P-DATA-TF PDU (PS3.8 9.3.5) on, in pieces as they come."""
         while length:
-            header = self.connection.recv(_PDV_HEADER)
-            if len(header) < _PDV_HEADER:
-                raise ConnectionLost("in the middle of a PDV header")
-            size = int.from_bytes(header[:4], "big")
+            if length < _PDV_HEADER.size:
+                raise ProtocolBroken("PDU ends in the middle of a PDV header")
+            size, context_id, control = connection.take_header(_PDV_HEADER)
             if size < 2 or size + 4 > length:
                 raise ProtocolBroken("PDV does not fit its PDU")
             length -= size + 4
-            self._stream_pdv(header[4], header[5], size - 2)
-
-    def _stream_pdv(self, context_id: int, control: int, left: int) -> None:
-        if not left:
-            self._messages.feed(context_id, control, memoryview(b""), is_end=True)
-        while left:
-            piece = self.connection.take(left)
-            if not piece:
-                raise ConnectionLost("in the middle of a PDV")
-            left -= len(piece)
-            self._messages.feed(context_id, control, piece, is_end=not left)
+            left = size - 2
+            if not left:
+                self._messages.feed(context_id, control, memoryview(b""), is_end=True)
+            while left:
+                piece = connection.take(left)
+                if not piece:
+                    raise ConnectionLost("the connection ended in the middle of a PDV")
+                left -= len(piece)
+                self._messages.feed(context_id, control, piece, is_end=not left)
 
     def _answer_store(self, context_id: int, request: StoreRequest, status: Status) -> None:
         """Send a C-STORE-RSP as one P-DATA-TF PDU (PS3.8 9.3.5, E.2)."""
