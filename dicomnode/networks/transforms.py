@@ -37,20 +37,20 @@ def _affine_of(image: Tensor) -> Tensor:
     return affine.reshape(-1, 4, 4)[0]
 
 
-def _smoothed(volume: Tensor, sigma: Sequence[float]) -> Tensor:
-    """Return `(1, 1, i, j, k)` after a Gaussian along each axis; sigma in voxels."""
-    for axis, width in enumerate(sigma):
-        if width < 0.25:
-            continue
-        reach = max(1, math.ceil(2.5 * width))
-        at = torch.arange(-reach, reach + 1, dtype=torch.float32)
-        kernel = torch.exp(-0.5 * (at / width) ** 2)
-        shape, pad = [1, 1, 1, 1, 1], [0, 0, 0, 0, 0, 0]
-        shape[2 + axis] = len(kernel)
-        pad[2 * (2 - axis)] = pad[2 * (2 - axis) + 1] = reach
-        padded = functional.pad(volume, pad, mode="replicate")
-        volume = functional.conv3d(padded, (kernel / kernel.sum()).view(shape))
-    return volume
+def _block_means(volume: Tensor, factors: Sequence[int], fill: float) -> Tensor:
+    """Return `(1, 1, i, j, k)`, HU above `fill`, of a CT `(i, j, k)`: means of whole blocks.
+
+    A last block that is not full repeats the last voxel. Works through axis 0 piece by piece.
+    """
+    pad = [0, -volume.shape[2] % factors[2], 0, -volume.shape[1] % factors[1]]
+    step = factors[0] * max(1, _SLAB // factors[0])
+    parts = []
+    for first in range(0, volume.shape[0], step):
+        part = volume[first : first + step].float()
+        part = (part - fill).clamp(min=0.0)[None, None]
+        part = functional.pad(part, [*pad, 0, -part.shape[2] % factors[0]], mode="replicate")
+        parts.append(functional.avg_pool3d(part, tuple(factors)))
+    return torch.cat(parts, dim=2)
 
 
 def _sampling(points_to_index: Tensor, shape: Sequence[int]) -> Tensor:
@@ -81,18 +81,65 @@ def _sample(volume: Tensor, matrix: Tensor, first: int, shape: Sequence[int]) ->
     return functional.grid_sample(volume, grid[None], padding_mode="zeros", align_corners=False)
 
 
+def _weights(row: Tensor, size: int, outputs: Tensor) -> Tensor:
+    """Return `(len(outputs), size)` for linear interpolation along one axis, 0 beyond its ends.
+
+    `row` is (scale, shift) from output index to input index.
+    """
+    at = (outputs * row[0] + row[1])[:, None] - torch.arange(size, dtype=torch.float64)
+    return (1 - at.abs()).clamp(min=0).float()
+
+
+class _Upsampler:
+    """Linear interpolation of `(C, x, y, z)` at the voxels of an output grid, part by part.
+
+    `to_index` maps output voxels to those of the input. Where the axes of the two grids are
+    parallel, in whatever order, it works axis by axis, which is much faster.
+    """
+
+    def __init__(self, values: Tensor, to_index: Tensor) -> None:
+        turn = to_index[:3, :3]
+        main = turn.abs().argmax(0).tolist()
+        aligned = torch.zeros_like(turn)
+        for output_axis, input_axis in enumerate(main):
+            aligned[input_axis, output_axis] = turn[input_axis, output_axis]
+        drift = (turn - aligned).abs() * torch.tensor(values.shape[1:])[:, None].max()
+        self.parallel = sorted(main) == [0, 1, 2] and float(drift.max()) < 0.05
+        self.values = values
+        self.matrix = _sampling(to_index, values.shape[1:])
+        if self.parallel:
+            self.values = values.permute(0, *(axis + 1 for axis in main))
+            self.rows = [to_index[axis, [n, 3]] for n, axis in enumerate(main)]
+
+    def read(self, start: Sequence[int], stop: Sequence[int]) -> Tensor:
+        """Return `(C, *stop - start)`."""
+        if not self.parallel:
+            moved = self.matrix.clone()
+            moved[:, 3] += self.matrix[:, :3] @ torch.tensor(start, dtype=torch.float64)
+            size = [e - s for s, e in zip(start, stop, strict=True)]
+            return _sample(self.values[None], moved, 0, size)[0]
+        i, j, k = (
+            _weights(row, n, torch.arange(s, e, dtype=torch.float64))
+            for row, n, s, e in zip(self.rows, self.values.shape[1:], start, stop, strict=True)
+        )
+        part = torch.einsum("ix,cxyz->ciyz", i, self.values)
+        part = torch.einsum("jy,ciyz->cijz", j, part)
+        return part @ k.T
+
+
 class ToWorkingGridd(MapTransform):
     """Read a CT `(1, i, j, k)` onto an upright RAS grid `(1, x, y, z)` of fixed spacing.
 
     The grid covers the whole volume; what the volume does not cover is `fill`. Where the new
-    spacing is coarser, the volume is smoothed first, so that noise does not alias. A CT whose
-    grid would exceed `max_voxels` is refused.
+    spacing is coarser, blocks of voxels are averaged first, so that noise does not alias. A CT
+    whose grid would exceed `max_voxels` is refused.
 
     Args:
         keys: images to read.
         spacing: millimetres along x (to the right), y (to the front), z (to the head).
         fill: HU outside the volume; darker values (-3024, -2048) become this too.
         max_voxels: the largest working grid.
+        keep_as: key under which the image stays as it came, for `OntoImageGridd`.
     """
 
     def __init__(
@@ -102,9 +149,11 @@ class ToWorkingGridd(MapTransform):
         spacing: Sequence[float] = (2.0, 2.0, 3.0),
         fill: float = -1024.0,
         max_voxels: int = 40_000_000,
+        keep_as: str | None = None,
         allow_missing_keys: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
+        self.keep_as = keep_as
         self.spacing = tuple(float(value) for value in spacing)
         self.fill = fill
         self.max_voxels = max_voxels
@@ -113,6 +162,8 @@ class ToWorkingGridd(MapTransform):
         """Return the dictionary with the images on their working grids."""
         result = dict(data)
         for key in self.key_iterator(result):
+            if self.keep_as is not None:
+                result[self.keep_as] = result[key]
             result[key] = self.upright(result[key])
         return result
 
@@ -136,10 +187,12 @@ class ToWorkingGridd(MapTransform):
         to_index = torch.linalg.inv(affine) @ upright
         # how many input voxels one working step spans along each input axis
         span = to_index[:3, :3].abs().amax(1)
-        sigma = [0.5 * math.sqrt(max(float(s) ** 2 - 1.0, 0.0)) * 0.85 for s in span]
-        volume = image.as_subclass(Tensor)[None].to(device="cpu", dtype=torch.float32)
-        volume = _smoothed((volume - self.fill).clamp(min=0.0), sigma)
-        read = _sample(volume, _sampling(to_index, shape), 0, size)[0] + self.fill
+        factors = [min(max(1, int(s + 0.05)), n) for s, n in zip(span.tolist(), shape, strict=True)]
+        blocks = _block_means(image.as_subclass(Tensor)[0].cpu(), factors, self.fill)
+        for axis, factor in enumerate(factors):
+            to_index[axis, 3] -= (factor - 1) / 2
+            to_index[axis] /= factor
+        read = _sample(blocks, _sampling(to_index, blocks.shape[2:]), 0, size)[0] + self.fill
         meta = {INPUT_AFFINE: affine.clone(), INPUT_SHAPE: torch.tensor(shape)}
         return MetaTensor(read, affine=upright, meta=meta)
 
@@ -264,13 +317,31 @@ class OntoImageGridd(MapTransform):
     Linear between the working voxels, decided on the CT's own voxels: a voxel is foreground where
     the foreground classes together exceed one half, and then the likeliest of them. Both grids are
     read from the image that `ToWorkingGridd` left under `image_key`.
+
+    With `edge_hu`, the border between lung and tissue is laid where the CT itself crosses that
+    density: only within one working voxel of the border that the network drew, and only where the
+    network is between 0.2 and 0.8. Dense lung away from the border is left to the network.
+
+    Args:
+        keys: probabilities to bring back.
+        image_key: the image on the working grid.
+        ct_key: the CT as it came (`keep_as`); without it in the dictionary no edge is moved.
+        edge_hu: density of the border, or None.
     """
 
     def __init__(
-        self, keys: KeysCollection, image_key: str = "image", allow_missing_keys: bool = False
+        self,
+        keys: KeysCollection,
+        *,
+        image_key: str = "image",
+        ct_key: str = "ct",
+        edge_hu: float | None = None,
+        allow_missing_keys: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
         self.image_key = image_key
+        self.ct_key = ct_key
+        self.edge_hu = edge_hu
 
     def __call__(self, data: Mapping[Hashable, Tensor]) -> dict[Hashable, Tensor]:
         """Return the dictionary with label maps in place of the probabilities."""
@@ -280,23 +351,57 @@ class OntoImageGridd(MapTransform):
             raise ValueError(f"{self.image_key!r} was not read by ToWorkingGridd")
         affine = torch.as_tensor(image.meta[INPUT_AFFINE]).reshape(-1, 4, 4)[0]
         shape = [int(n) for n in torch.as_tensor(image.meta[INPUT_SHAPE]).reshape(-1, 3)[0]]
+        ct = result.pop(self.ct_key, None)
+        ct = None if ct is None else ct.as_subclass(Tensor).reshape(shape)
         for key in self.key_iterator(result):
-            result[key] = self.labels(result[key], _affine_of(image), shape, affine)
+            p = result[key].detach().cpu().float().as_subclass(Tensor)
+            labels = self.labels(p, torch.linalg.inv(_affine_of(image)) @ affine, shape, ct)
+            result[key] = MetaTensor(labels, affine=affine)
         return result
 
-    @staticmethod
     def labels(
-        probabilities: Tensor, working: Tensor, shape: Sequence[int], affine: Tensor
-    ) -> MetaTensor:
-        """Return labels on the grid of this shape and affine; `working` is the affine now."""
-        p = torch.as_tensor(probabilities).detach().cpu().float()
-        to_index = torch.linalg.inv(working) @ affine.to(torch.float64)
-        matrix = _sampling(to_index, p.shape[1:])
-        foreground = p.as_subclass(Tensor)[None, 1:]
+        self, p: Tensor, to_index: Tensor, shape: Sequence[int], ct: Tensor | None
+    ) -> Tensor:
+        """Return labels of this shape; `to_index` maps its voxels to those of `p`."""
+        classes = p[1:]
+        total = classes.sum(0, keepdim=True)
+        most = functional.max_pool3d(total[None], 3, 1, 1)[0]
+        least = -functional.max_pool3d(-total[None], 3, 1, 1)[0]
+        edge = self.edge_hu if ct is not None else None
+        upsampler = _Upsampler(torch.cat((classes, most, least)), to_index)
         labels = torch.zeros((1, *shape), dtype=torch.uint8)
-        for first in range(0, shape[0], _SLAB):
-            count = min(_SLAB, shape[0] - first)
-            read = _sample(foreground, matrix, first, (count, *shape[1:]))[0]
-            best = (read.argmax(0) + 1).byte()
-            labels[0, first : first + count] = best * (read.sum(0) > 0.5)
-        return MetaTensor(labels, affine=affine)
+        box = _box(most[0] > 0.2, to_index, shape)
+        if box is None:
+            return labels
+        low, high = box
+        for first in range(low[0], high[0], _SLAB):
+            last = min(first + _SLAB, high[0])
+            read = upsampler.read((first, *low[1:]), (last, *high[1:]))
+            own, most, least = read[: len(p) - 1], read[-2], read[-1]
+            likely = own.sum(0)
+            chosen = likely > 0.5
+            here = (slice(first, last), slice(low[1], high[1]), slice(low[2], high[2]))
+            if edge is not None and ct is not None:
+                border = (likely > 0.2) & (likely < 0.8) & (most > 0.5) & (least < 0.5)
+                chosen = torch.where(border, ct[here].float() < edge, chosen)
+            labels[0][here] = (own.argmax(0) + 1).byte() * chosen
+        return labels
+
+
+def _box(
+    mask: Tensor, to_index: Tensor, shape: Sequence[int]
+) -> tuple[tuple[int, int, int], tuple[int, int, int]] | None:
+    """Return first and end output voxel along each axis that can lie in the mask's box."""
+    where = torch.nonzero(mask)
+    if not len(where):
+        return None
+    low, high = where.amin(0).double() - 1.5, where.amax(0).double() + 1.5
+    corners = torch.tensor(
+        [[i, j, k, 1.0] for i in (0, 1) for j in (0, 1) for k in (0, 1)], dtype=torch.float64
+    )
+    corners[:, :3] = low + corners[:, :3] * (high - low)
+    index = (corners @ torch.linalg.inv(to_index).T)[:, :3]
+    size = torch.tensor(shape)
+    start = index.amin(0).floor().long().clamp(min=0).minimum(size).tolist()
+    stop = (index.amax(0).ceil().long() + 1).clamp(min=0).minimum(size).tolist()
+    return (start[0], start[1], start[2]), (stop[0], stop[1], stop[2])

@@ -1,0 +1,246 @@
+"""Training with a supervised output at every stage; stopped, it goes on from its checkpoint."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import matplotlib
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from scripts.data import load_anatomies, sample_loader
+from scripts.synthesis import HU_HIGH, HU_LOW, Anatomy, make_sample
+
+matplotlib.use("Agg")
+from matplotlib import pyplot as plt  # noqa: E402
+
+log = logging.getLogger("lung_ct.training")
+
+
+def scale(hu: Tensor) -> Tensor:
+    """Return HU -1024..400 as -1..1, as `configs/inference.json` does."""
+    return (hu - HU_LOW) * (2.0 / (HU_HIGH - HU_LOW)) - 1.0
+
+
+class SoftDiceCrossEntropy(nn.Module):
+    """Cross-entropy plus Dice of the two lungs, on fractions, where the truth is known."""
+
+    def forward(self, logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+        """Shapes: logits and target `(N, 3, H, W)`, weight `(N, 1, H, W)`; returns a scalar."""
+        logits = logits.float()
+        entropy = -(target * logits.log_softmax(1)).sum(1, keepdim=True)
+        cross = (entropy * weight).sum() / weight.sum().clamp_min(1)
+        p = logits.softmax(1)[:, 1:] * weight
+        t = target[:, 1:] * weight
+        both = (p * t).sum((0, 2, 3)) * 2 + 1.0
+        dice = 1 - both / ((p * p).sum((0, 2, 3)) + (t * t).sum((0, 2, 3)) + 1.0)
+        return cross + dice.mean()
+
+
+def mirror(batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the batch left-right mirrored, with the sides exchanged."""
+    return {
+        "image": batch["image"].flip(-1),
+        "target": batch["target"].flip(-1)[:, [0, 2, 1]],
+        "weight": batch["weight"].flip(-1),
+    }
+
+
+def crop(batch: dict[str, Tensor], place: int) -> dict[str, Tensor]:
+    """Return a 144 x 144 part: patients that do not fit the field of view, and a faster step."""
+    top, left = divmod(place % 2_401, 49)
+    return {key: value[..., top : top + 144, left : left + 144] for key, value in batch.items()}
+
+
+def binary_dice(predicted: Tensor, truth: Tensor, known: Tensor) -> list[float]:
+    """Return the pooled Dice of right and left lung; shapes `(N, H, W)` class indices."""
+    scores = []
+    for side in (1, 2):
+        p, t = (predicted == side) & known, (truth == side) & known
+        scores.append((2 * (p & t).sum() / (p.sum() + t.sum()).clamp_min(1)).item())
+    return scores
+
+
+class Training:
+    """The whole of training; `run` is what `configs/train.json` calls.
+
+    Every loaded batch is used twice, as it is and mirrored with the sides exchanged. Weights are
+    averaged exponentially; the average is validated and kept.
+    """
+
+    def __init__(
+        self,
+        *,
+        network: nn.Module,
+        data_root: str,
+        output: str,
+        cases: list[str],
+        phantoms: int,
+        phantom_weight: float,
+        validation_phantoms: int,
+        validation_samples: int = 96,
+        steps: int = 6000,
+        batch_size: int = 8,
+        learning_rate: float = 2e-3,
+        weight_decay: float = 1e-4,
+        averaging: float = 0.997,
+        validate_every: int = 500,
+        patience: int = 8,
+        workers: int = 1,
+        seed: int = 20,
+        device: str = "cpu",
+        threads: int = 1,
+        cache: str | None = None,
+    ) -> None:
+        torch.set_num_threads(threads)
+        torch.manual_seed(seed)
+        self.device = torch.device(device)
+        self.network = network.to(self.device, memory_format=torch.channels_last)
+        self.output = Path(output)
+        self.output.mkdir(parents=True, exist_ok=True)
+        self.steps, self.batch_size, self.workers, self.seed = steps, batch_size, workers, seed
+        self.learning_rate, self.averaging = learning_rate, averaging
+        self.validate_every, self.patience = validate_every, patience
+        kept = cache or str(self.output / "cache")
+        every = load_anatomies(
+            data_root, kept, cases, phantoms + validation_phantoms, phantom_weight
+        )
+        real = len(cases)
+        self.anatomies = every[: real + phantoms]
+        apart: list[Anatomy] = every[real + phantoms :] or self.anatomies
+        self.validation = [make_sample(apart, -1 - i) for i in range(validation_samples)]
+        self.optimizer = torch.optim.AdamW(
+            self.network.parameters(), lr=learning_rate, weight_decay=weight_decay
+        )
+        self.loss = SoftDiceCrossEntropy()
+        self.average = {k: v.detach().clone() for k, v in self.network.state_dict().items()}
+        self.step = 0
+        self.best = 0.0
+        self.since_best = 0
+        self.curve: list[dict[str, float]] = []
+        self._resume()
+
+    def run(self) -> None:
+        """Train until the steps are done or validation stops improving."""
+        batches = self._batches()
+        losses: list[float] = []
+        started = time.monotonic()
+        while self.step < self.steps and self.since_best < self.patience:
+            losses.append(self._train_step(next(batches)))
+            self.step += 1
+            if self.step % 100 == 0:
+                log.info("training.step %d loss %.4f", self.step, sum(losses[-50:]) / 50)
+            if self.step % self.validate_every == 0 or self.step == self.steps:
+                self._validate(sum(losses) / len(losses), time.monotonic() - started)
+                losses = []
+
+    def _batches(self) -> Iterator[dict[str, Tensor]]:
+        start = self.step // 2 * self.batch_size
+        loader = sample_loader(self.anatomies, self.seed, self.batch_size, self.workers, start)
+        for index, batch in enumerate(loader):
+            yield batch
+            yield crop(mirror(batch), (self.seed + start + index * 7_919) % 2_401)
+
+    def _rate(self) -> float:
+        warm = min(1.0, (self.step + 1) / 200)
+        return (
+            self.learning_rate
+            * warm
+            * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * self.step / self.steps)))
+        )
+
+    def _train_step(self, batch: dict[str, Tensor]) -> float:
+        self.network.train()
+        for group in self.optimizer.param_groups:
+            group["lr"] = self._rate()
+        image, target, weight = (batch[k].to(self.device) for k in ("image", "target", "weight"))
+        image = scale(image).contiguous(memory_format=torch.channels_last)
+        with torch.autocast(self.device.type, torch.bfloat16):
+            outputs = self.network(image)
+        loss = torch.stack([self.loss(logits, target, weight) for logits in outputs]).mean()
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
+        self.optimizer.step()
+        keep = min(self.averaging, (self.step + 1) / (self.step + 10))
+        for name, value in self.network.state_dict().items():
+            if value.is_floating_point():
+                self.average[name].lerp_(value.detach(), 1 - keep)
+            else:
+                self.average[name].copy_(value)
+        return loss.item()
+
+    @torch.no_grad()
+    def _validate(self, loss: float, seconds: float) -> None:
+        raw = {k: v.detach().clone() for k, v in self.network.state_dict().items()}
+        self.network.load_state_dict(self.average)
+        self.network.eval()
+        predicted = []
+        for first in range(0, len(self.validation), self.batch_size):
+            part = self.validation[first : first + self.batch_size]
+            image = scale(torch.stack([s["image"] for s in part])).to(self.device)
+            predicted.append(self.network(image).argmax(1).cpu())
+        self.network.load_state_dict(raw)
+        truth = torch.stack([s["target"] for s in self.validation]).argmax(1)
+        known = torch.stack([s["weight"][0] for s in self.validation]) > 0.5
+        right, left = binary_dice(torch.cat(predicted), truth, known)
+        row = {"step": self.step, "loss": loss, "right": right, "left": left, "seconds": seconds}
+        self.curve.append(row)
+        log.info("training.validated %s", row)
+        self.since_best += 1
+        if (right + left) / 2 > self.best:
+            self.best, self.since_best = (right + left) / 2, 0
+            self._write_weights("best.safetensors")
+        self._write_weights("last.safetensors")
+        self._keep_state()
+        self._draw_curve()
+
+    def _write_weights(self, name: str) -> None:
+        tensors = {k: v.cpu().contiguous() for k, v in self.average.items()}
+        save_file(tensors, self.output / name)
+
+    def _keep_state(self) -> None:
+        state = {
+            "network": self.network.state_dict(),
+            "average": self.average,
+            "optimizer": self.optimizer.state_dict(),
+            "step": self.step,
+            "best": self.best,
+            "since_best": self.since_best,
+            "curve": self.curve,
+        }
+        torch.save(state, self.output / "checkpoint.tmp")
+        (self.output / "checkpoint.tmp").replace(self.output / "checkpoint.pt")
+        (self.output / "curve.json").write_text(json.dumps(self.curve, indent=1))
+
+    def _resume(self) -> None:
+        path = self.output / "checkpoint.pt"
+        if not path.exists():
+            return
+        state = torch.load(path, map_location=self.device, weights_only=True)
+        self.network.load_state_dict(state["network"])
+        self.average = state["average"]
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.step, self.best = state["step"], state["best"]
+        self.since_best, self.curve = state["since_best"], state["curve"]
+        log.info("training.resumed %s", self.step)
+
+    def _draw_curve(self) -> None:
+        figure, (top, bottom) = plt.subplots(2, 1, figsize=(7, 6), sharex=True)
+        steps = [row["step"] for row in self.curve]
+        top.plot(steps, [row["loss"] for row in self.curve], color="black")
+        top.set_ylabel("training loss")
+        for side, color in (("right", "#E69F00"), ("left", "#56B4E9")):
+            bottom.plot(steps, [row[side] for row in self.curve], color=color, label=f"{side} lung")
+        bottom.set_ylabel("Dice, synthetic validation")
+        bottom.set_xlabel("step")
+        bottom.legend()
+        figure.tight_layout()
+        figure.savefig(self.output / "learning_curve.png", dpi=90)
+        plt.close(figure)
