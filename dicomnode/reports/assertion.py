@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dicomnode.domain.reports import Assertion, Circumstance, Hedge
+from dicomnode.reports.clauses import Clauses, clauses_of
 from dicomnode.reports.lexicon import Lexicon
 from dicomnode.reports.mentions import Found, FoundCue, FoundTerm
 from dicomnode.reports.schema import Effect
@@ -43,57 +44,27 @@ class Reading:
     """Nothing but a plain list stands between cue and finding: a parse could add nothing."""
 
 
+_PLAIN = Reading(
+    assertion=Assertion.PRESENT,
+    hedge=Hedge.NONE,
+    circumstance=Circumstance.CURRENT,
+    trigger=None,
+    sure=True,
+)
+
+
 def read_windows(words: Words, found: Found, lexicon: Lexicon) -> tuple[Reading, ...]:
     """One reading per term of `found`, in the same order."""
-    clauses = _clauses(words, found, lexicon)
+    plain = not found.cues and "or" not in words.words
+    if plain and not any(term.meaning.absent for term in found.terms):
+        return (_PLAIN,) * len(found.terms)
+    clauses = clauses_of(words.words, found.cues, lexicon)
     return tuple(_read(words, found, clauses, term) for term in found.terms)
 
 
-@dataclass(frozen=True, slots=True)
-class _Clauses:
-    """Where scopes end: `number[i]` is the clause of word `i`; `verbs` and `links` are places."""
-
-    number: tuple[int, ...]
-    verbs: frozenset[int]
-    links: frozenset[int]
-
-    def together(self, one: int, other: int) -> bool:
-        return self.number[one] == self.number[other]
-
-
-def _clauses(words: Words, found: Found, lexicon: Lexicon) -> _Clauses:
-    """Number the clauses: a stop begins one, and so does a comma or `and` between two verbs."""
-    verbs = [
-        place
-        for place, word in enumerate(words.words)
-        if word in lexicon.verbs and (place == 0 or words.words[place - 1] != "there")
-    ]
-    stops = {cue.first for cue in found.cues if cue.cue.effect is Effect.STOP}
-    number, clause, seen_verb = [], 0, False
-    for place, word in enumerate(words.words):
-        ahead = next((stop for stop in sorted(stops) if stop > place), len(words.words))
-        joins = word in {",", "and"} and seen_verb
-        if place in stops or (joins and any(place < verb < ahead for verb in verbs)):
-            clause, seen_verb = clause + 1, False
-        seen_verb = seen_verb or place in verbs
-        number.append(clause)
-    links = [place for place, word in enumerate(words.words) if word in lexicon.links]
-    return _Clauses(tuple(number), frozenset(verbs), frozenset(links))
-
-
-def _read(words: Words, found: Found, clauses: _Clauses, term: FoundTerm) -> Reading:
+def _read(words: Words, found: Found, clauses: Clauses, term: FoundTerm) -> Reading:
     ahead = [cue for cue in found.cues if _governs_ahead(cue, term, clauses)]
     behind = [cue for cue in found.cues if _governs_behind(cue, term, clauses)]
-    circumstance = next(
-        (
-            CIRCUMSTANCES[cue.cue.effect]
-            for cue in ahead + behind
-            if cue.cue.effect in CIRCUMSTANCES
-        ),
-        Circumstance.CURRENT,
-    )
-    if term.meaning.finding.chronic and circumstance is Circumstance.HISTORY:
-        circumstance = Circumstance.CURRENT
     trigger = _deciding(_weighty(ahead), _weighty(behind), found) or _versus(ahead + behind)
     assertion, hedge = _meaning_of(trigger, term)
     if trigger is None and assertion is Assertion.PRESENT and _is_alternative(words, found, term):
@@ -101,13 +72,22 @@ def _read(words: Words, found: Found, clauses: _Clauses, term: FoundTerm) -> Rea
     return Reading(
         assertion=assertion,
         hedge=hedge,
-        circumstance=circumstance,
+        circumstance=_circumstance(ahead + behind, term),
         trigger=trigger,
         sure=_is_sure(found, clauses, term, trigger),
     )
 
 
-def _governs_ahead(cue: FoundCue, term: FoundTerm, clauses: _Clauses) -> bool:
+def _circumstance(cues: Sequence[FoundCue], term: FoundTerm) -> Circumstance:
+    for cue in cues:
+        circumstance = CIRCUMSTANCES.get(cue.cue.effect, Circumstance.CURRENT)
+        past = circumstance is Circumstance.HISTORY and term.meaning.finding.chronic
+        if circumstance is not Circumstance.CURRENT and not past:
+            return circumstance
+    return Circumstance.CURRENT
+
+
+def _governs_ahead(cue: FoundCue, term: FoundTerm, clauses: Clauses) -> bool:
     return (
         cue.cue.before
         and cue.last <= term.anchor
@@ -116,7 +96,7 @@ def _governs_ahead(cue: FoundCue, term: FoundTerm, clauses: _Clauses) -> bool:
     )
 
 
-def _governs_behind(cue: FoundCue, term: FoundTerm, clauses: _Clauses) -> bool:
+def _governs_behind(cue: FoundCue, term: FoundTerm, clauses: Clauses) -> bool:
     return (
         cue.cue.after
         and cue.first >= term.last
@@ -136,7 +116,7 @@ def _deciding(
     nothing                    any             the nearest behind
     hedge after a negation     nothing         the negation: `no evidence to suggest`
     any other                  nothing         the nearest ahead
-    any                        not excluded    behind: `no large effusion, a small one is not excluded`
+    any                        not excluded    behind: `no large one, a small one is not excluded`
     negation                   any other       the negation ahead
     hedge                      negation        the negation: `possible effusion has resolved`
     hedge or present           any             behind
@@ -193,13 +173,13 @@ def _is_alternative(words: Words, found: Found, term: FoundTerm) -> bool:
     for other in found.terms:
         near, far = sorted((term, other), key=lambda side: side.first)
         between = words.words[near.last : far.anchor]
-        if other.meaning.finding is not term.meaning.finding and "or" in between:
-            if len(between) <= LONGEST_ALTERNATIVE and not {"and", ","} & {*between}:
-                return True
+        joined = "or" in between and not {"and", ","} & {*between}
+        if joined and len(between) <= LONGEST_ALTERNATIVE:
+            return other.meaning.finding is not term.meaning.finding
     return False
 
 
-def _is_sure(found: Found, clauses: _Clauses, term: FoundTerm, trigger: FoundCue | None) -> bool:
+def _is_sure(found: Found, clauses: Clauses, term: FoundTerm, trigger: FoundCue | None) -> bool:
     """True if a parse could add nothing: no cue, or one with a plain list up to the finding."""
     deciding = [cue for cue in found.cues if cue.cue.effect in DECIDING]
     if not deciding:

@@ -37,10 +37,10 @@ def attributes_of(
     described: list[Attributes] = []
     for term in terms:
         first, last = _territory(words, terms, term)
-        hits = list(lexicon.attributes.search(words.words[first:last]))
-        tables = [table for hit in hits for table in hit.entries]
-        start, end = words.starts[first], words.ends[last - 1]
-        described.append(_described(tables, tuple(_sizes(sentence[start:end])), images))
+        hits = lexicon.attributes.search(words.words[first:last])
+        tables = [table for hit in hits for table in hit.value]
+        sizes = tuple(_sizes(words.span(first, last).of(sentence)))
+        described.append(_described(tables, sizes, images))
     return tuple(described)
 
 

@@ -2,7 +2,6 @@
 
 import csv
 import json
-
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -12,9 +11,8 @@ from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
 
-
-from dicomnode.reports.atomic import AtomicText
 from dicomnode.domain.reports import Label
+from dicomnode.reports.atomic import AtomicText
 from dicomnode.reports.export import mention_record
 from dicomnode.reports.mining import Miner
 from dicomnode.reports.opening import MinerSetup, open_miner

@@ -4,28 +4,32 @@ Measured on held-out folds, windows miss fewer negations and the graph is misled
 errors, so the graph only decides in the cases written out in `combined`. Both opinions are kept.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from dicomnode.domain.reports import Assertion, Hedge, Method
 from dicomnode.reports.assertion import HEDGES, Reading
 from dicomnode.reports.graph import GraphOpinion
+from dicomnode.reports.mentions import FoundTerm
 from dicomnode.reports.schema import Effect
 
+_OVERRULING = frozenset({Effect.NOT_EXCLUDED, Effect.NEUTRAL})
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
+
+class Verdict(NamedTuple):
     """What holds after both were heard."""
 
     assertion: Assertion
     hedge: Hedge
     method: Method
+    rule: str
     graph: Assertion | None
 
 
-def combined(window: Reading, opinion: GraphOpinion | None, *, method: Method) -> Verdict:
+def combined(term: FoundTerm, window: Reading, opinion: GraphOpinion | None) -> Verdict:
     """Who decides, case by case.
 
     windows               graph                          holds
+    words that deny       any                            the words themselves
     any                   no opinion                     windows
     the same              the same                       both
     present, no trigger   absent or uncertain            graph: no window reached so far
@@ -33,22 +37,23 @@ def combined(window: Reading, opinion: GraphOpinion | None, *, method: Method) -
     absent                neutral (`no change in`)       graph: the finding is there
     any other             any other                      windows
     """
+    if term.meaning.absent:
+        return Verdict(window.assertion, window.hedge, Method.TERM, "absent-term", None)
+    method, rule = Method.PLAIN, ""
+    if window.trigger is not None:
+        method, rule = Method.WINDOW, window.trigger.cue.id
     graph = assertion_of(opinion)
-    ours = Verdict(assertion=window.assertion, hedge=window.hedge, method=method, graph=graph)
     if opinion is None or graph is None:
-        return ours
+        return Verdict(window.assertion, window.hedge, method, rule, None)
     if graph is window.assertion:
         agreed = Method.BOTH if window.trigger is not None else method
-        return Verdict(assertion=graph, hedge=window.hedge, method=agreed, graph=graph)
+        return Verdict(graph, window.hedge, agreed, rule, graph)
     plain = window.assertion is Assertion.PRESENT and window.trigger is None
-    overruled = window.assertion is Assertion.ABSENT and opinion.effect in {
-        Effect.NOT_EXCLUDED,
-        Effect.NEUTRAL,
-    }
+    overruled = window.assertion is Assertion.ABSENT and opinion.effect in _OVERRULING
     if plain or overruled:
         hedge = HEDGES.get(opinion.effect, Hedge.NONE)
-        return Verdict(assertion=graph, hedge=hedge, method=Method.GRAPH, graph=graph)
-    return ours
+        return Verdict(graph, hedge, Method.GRAPH, opinion.rule, graph)
+    return Verdict(window.assertion, window.hedge, method, rule, graph)
 
 
 def assertion_of(opinion: GraphOpinion | None) -> Assertion | None:

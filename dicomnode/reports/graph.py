@@ -1,4 +1,4 @@
-"""The dependency graph as a second opinion. spaCy is loaded here, on first use, and nowhere else."""
+"""The dependency graph as a second opinion. spaCy is loaded here alone, on first use."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -13,10 +13,12 @@ from dicomnode.reports.schema import (
     RuleTable,
     TestTable,
 )
-from dicomnode.reports.terms import GAP, Phrase, TermIndex, expand, expand_group
+from dicomnode.reports.terms import GAP, TermIndex, expand, expand_group
+
+Groups = Mapping[str, Sequence[str]]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Finding:
     """One concept of the lexicon."""
 
@@ -28,7 +30,7 @@ class Finding:
     codes: tuple[Code, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class FindingTerm:
     """These words name `finding`, or say that it is absent."""
 
@@ -36,7 +38,7 @@ class FindingTerm:
     absent: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Cue:
     """These words change what is asserted."""
 
@@ -51,29 +53,16 @@ class Cue:
     """A hedge that hands a negation before it on."""
 
 
-@dataclass(frozen=True, slots=True)
-class Subject:
-    """These words name a structure of the body that predicates belong to."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Meanings:
+    """All that one phrase may mean. With nothing in it, it hides the words it holds."""
 
-    name: str
-
-
-@dataclass(frozen=True, slots=True)
-class Slot:
-    """These words are one half of a term with a gap."""
-
-    id: str
-
-
-@dataclass(frozen=True, slots=True)
-class Ignored:
-    """These words hide the ones in them."""
-
-
-# These stand in the way of a cue rather than being one, so they may lie within other phrases.
-_SINGLE_WORDS = frozenset({Effect.VERB, Effect.LINK})
-
-Meaning = FindingTerm | Cue | Subject | Slot | Ignored
+    terms: tuple[FindingTerm, ...] = ()
+    cues: tuple[Cue, ...] = ()
+    slots: tuple[str, ...] = ()
+    """Halves of terms with a gap that these words are."""
+    subject: bool = False
+    """Names a structure of the body that predicates belong to."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,14 +71,14 @@ class Lexicon:
 
     digest: str
     """SHA-256 over all files, first 16 hex digits."""
-    index: TermIndex[Meaning]
+    index: TermIndex[Meanings]
     pairs: Mapping[tuple[str, str], tuple[FindingTerm, ...]]
     """(first slot, second slot) -> what both together mean."""
     findings: Mapping[str, Finding]
     labels: tuple[str, ...]
     columns: tuple[str, ...]
     headings: Mapping[str, SectionKind]
-    attributes: TermIndex[AttributeTable]
+    attributes: TermIndex[tuple[AttributeTable, ...]]
     rules: tuple[RuleTable, ...]
     tests: tuple[TestTable, ...]
     verbs: frozenset[str]
@@ -106,36 +95,9 @@ def compile_lexicon(files: Sequence[LexiconTable], digest: str) -> Lexicon:
     Raises:
         ValueError: a term cannot be read, or an id is defined twice.
     """
-    groups: dict[str, tuple[str, ...]] = {}
-    for file in files:
-        for name, terms in {**file.words, **file.subjects}.items():
-            if name in groups:
-                raise ValueError(f"group {name!r} is defined twice")
-            groups[name] = expand_group(terms, groups)
-    index: TermIndex[Meaning] = TermIndex()
-    pairs: dict[tuple[str, str], tuple[FindingTerm, ...]] = {}
-    findings: dict[str, Finding] = {}
-    attributes: TermIndex[AttributeTable] = TermIndex()
-    for file in files:
-        for subject in file.subjects:
-            for phrase in expand(f"@{subject}", groups):
-                index.add(phrase, Subject(subject))
-        for cue in file.cue:
-            if cue.effect not in _SINGLE_WORDS:
-                _add(index, cue.terms, groups, _cue(cue))
-        for ignore in file.ignore:
-            _add(index, ignore.terms, groups, Ignored())
-        for attribute in file.attribute:
-            for term in attribute.terms:
-                for phrase in expand(term, groups):
-                    attributes.add(phrase, attribute)
-        for table in file.finding:
-            if table.id in findings:
-                raise ValueError(f"finding {table.id!r} is defined twice")
-            finding = findings[table.id] = _finding(table)
-            for absent, terms in ((False, table.terms), (True, table.absent_terms)):
-                meaning = FindingTerm(finding=finding, absent=absent)
-                _add_finding(index, pairs, terms, groups, meaning)
+    groups = _groups(files)
+    findings = _findings(files)
+    index, pairs = _index(files, groups, findings)
     return Lexicon(
         digest=digest,
         index=index,
@@ -143,8 +105,14 @@ def compile_lexicon(files: Sequence[LexiconTable], digest: str) -> Lexicon:
         findings=findings,
         labels=_labels(files, columns_only=False),
         columns=_labels(files, columns_only=True),
-        headings=_headings(files, groups),
-        attributes=attributes,
+        headings={
+            " ".join(phrase): heading.kind
+            for file in files
+            for heading in file.heading
+            for term in heading.terms
+            for phrase in expand(term, groups)
+        },
+        attributes=_attributes(files, groups),
         rules=tuple(rule for file in files for rule in file.rule),
         tests=tuple(test for file in files for test in file.test),
         verbs=_single_words(files, Effect.VERB),
@@ -152,32 +120,79 @@ def compile_lexicon(files: Sequence[LexiconTable], digest: str) -> Lexicon:
     )
 
 
+def _groups(files: Sequence[LexiconTable]) -> Groups:
+    groups: dict[str, tuple[str, ...]] = {}
+    for file in files:
+        for name, terms in {**file.words, **file.subjects}.items():
+            if name in groups:
+                raise ValueError(f"group {name!r} is defined twice")
+            groups[name] = expand_group(terms, groups)
+    return groups
+
+
+def _findings(files: Sequence[LexiconTable]) -> dict[str, Finding]:
+    findings: dict[str, Finding] = {}
+    for table in (table for file in files for table in file.finding):
+        if table.id in findings:
+            raise ValueError(f"finding {table.id!r} is defined twice")
+        findings[table.id] = _finding(table)
+    return findings
+
+
+def _index(
+    files: Sequence[LexiconTable], groups: Groups, findings: Mapping[str, Finding]
+) -> tuple[TermIndex[Meanings], dict[tuple[str, str], tuple[FindingTerm, ...]]]:
+    index: TermIndex[Meanings] = TermIndex(_merged)
+    pairs: dict[tuple[str, str], tuple[FindingTerm, ...]] = {}
+    for file in files:
+        for subject in file.subjects:
+            _add(index, [f"@{subject}"], groups, Meanings(subject=True))
+        for cue in file.cue:
+            # Verbs and links stand in the way of cues; they may lie within other phrases.
+            if cue.effect not in {Effect.VERB, Effect.LINK}:
+                _add(index, cue.terms, groups, Meanings(cues=(_cue(cue),)))
+        for ignore in file.ignore:
+            _add(index, ignore.terms, groups, Meanings())
+        for table in file.finding:
+            for absent, terms in ((False, table.terms), (True, table.absent_terms)):
+                meaning = FindingTerm(finding=findings[table.id], absent=absent)
+                for term in terms:
+                    first, gap, second = (half.strip() for half in term.partition(GAP))
+                    if not gap:
+                        _add(index, [term], groups, Meanings(terms=(meaning,)))
+                        continue
+                    _add(index, [first], groups, Meanings(slots=(first,)))
+                    _add(index, [second], groups, Meanings(slots=(second,)))
+                    pairs[first, second] = (*pairs.get((first, second), ()), meaning)
+    return index, pairs
+
+
 def _add(
-    index: TermIndex[Meaning],
-    terms: Sequence[str],
-    groups: Mapping[str, Sequence[str]],
-    meaning: Meaning,
+    index: TermIndex[Meanings], terms: Sequence[str], groups: Groups, meanings: Meanings
 ) -> None:
     for term in terms:
         for phrase in expand(term, groups):
-            index.add(phrase, meaning)
+            index.add(phrase, meanings)
 
 
-def _add_finding(
-    index: TermIndex[Meaning],
-    pairs: dict[tuple[str, str], tuple[FindingTerm, ...]],
-    terms: Sequence[str],
-    groups: Mapping[str, Sequence[str]],
-    meaning: FindingTerm,
-) -> None:
-    for term in terms:
-        first, gap, second = (half.strip() for half in term.partition(GAP))
-        if not gap:
-            _add(index, [term], groups, meaning)
-            continue
-        for half in (first, second):
-            _add(index, [half], groups, Slot(half))
-        pairs[first, second] = (*pairs.get((first, second), ()), meaning)
+def _merged(one: Meanings, other: Meanings) -> Meanings:
+    return Meanings(
+        terms=tuple(dict.fromkeys((*one.terms, *other.terms))),
+        cues=tuple(dict.fromkeys((*one.cues, *other.cues))),
+        slots=tuple(dict.fromkeys((*one.slots, *other.slots))),
+        subject=one.subject or other.subject,
+    )
+
+
+def _attributes(
+    files: Sequence[LexiconTable], groups: Groups
+) -> TermIndex[tuple[AttributeTable, ...]]:
+    attributes: TermIndex[tuple[AttributeTable, ...]] = TermIndex(lambda one, other: one + other)
+    for table in (table for file in files for table in file.attribute):
+        for term in table.terms:
+            for phrase in expand(term, groups):
+                attributes.add(phrase, (table,))
+    return attributes
 
 
 def _cue(table: CueTable) -> Cue:
@@ -212,18 +227,6 @@ def _labels(files: Sequence[LexiconTable], *, columns_only: bool) -> tuple[str, 
             if table.label is not None and (table.column or not columns_only)
         )
     )
-
-
-def _headings(
-    files: Sequence[LexiconTable], groups: Mapping[str, Sequence[str]]
-) -> Mapping[str, SectionKind]:
-    found: dict[str, SectionKind] = {}
-    for file in files:
-        for heading in file.heading:
-            for term in heading.terms:
-                phrases: tuple[Phrase, ...] = expand(term, groups)
-                found.update({" ".join(phrase): heading.kind for phrase in phrases})
-    return found
 
 
 def _single_words(files: Sequence[LexiconTable], effect: Effect) -> frozenset[str]:

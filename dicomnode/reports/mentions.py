@@ -1,9 +1,9 @@
 """Which findings a sentence names, and which words may change what it says of them."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
-from dicomnode.reports.lexicon import Cue, FindingTerm, Lexicon, Meaning, Slot, Subject
+from dicomnode.reports.lexicon import Cue, FindingTerm, Lexicon, Meanings
 from dicomnode.reports.schema import Effect
 from dicomnode.reports.terms import Hit
 from dicomnode.reports.text import Words
@@ -13,21 +13,17 @@ LONGEST_GAP = 10
 _JOINS = frozenset({"and", "or", ",", "/", "the", "&", "both"})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FoundTerm:
-    """A finding named by words `first` up to, not including, `last`.
-
-    `anchor` is the first word of the part that cues act on: for a term with a gap its second half.
-    """
+class FoundTerm(NamedTuple):
+    """A finding named by words `first` up to, not including, `last`."""
 
     meaning: FindingTerm
     first: int
     anchor: int
+    """First word of the part that cues act on: for a term with a gap its second half."""
     last: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FoundCue:
+class FoundCue(NamedTuple):
     """A cue at words `first` up to, not including, `last`."""
 
     cue: Cue
@@ -35,8 +31,7 @@ class FoundCue:
     last: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
+class Found(NamedTuple):
     """All that one sentence names, in order of the text."""
 
     terms: tuple[FoundTerm, ...]
@@ -45,56 +40,45 @@ class Found:
 
 def find(words: Words, lexicon: Lexicon) -> Found:
     """Look up every finding and cue of one sentence."""
-    hits = list(lexicon.index.search(words.words))
+    hits = lexicon.index.search(words.words)
     terms: list[FoundTerm] = []
     cues: list[FoundCue] = []
-    for number, hit in enumerate(hits):
-        for meaning in hit.entries:
-            if isinstance(meaning, FindingTerm):
-                terms.append(
-                    FoundTerm(meaning=meaning, first=hit.first, anchor=hit.first, last=hit.last)
-                )
-            elif isinstance(meaning, Cue):
-                cues.append(FoundCue(cue=meaning, first=hit.first, last=hit.last))
-            elif isinstance(meaning, Slot):
-                terms.extend(_pairs(words, hits, number, meaning, lexicon))
-    return Found(terms=tuple(dict.fromkeys(terms)), cues=tuple(cues))
+    for number, (first, last, value) in enumerate(hits):
+        terms.extend(FoundTerm(term, first, first, last) for term in value.terms)
+        cues.extend(FoundCue(cue, first, last) for cue in value.cues)
+        for slot in value.slots:
+            terms.extend(_pairs(words, hits, number, slot, lexicon))
+    return Found(tuple(dict.fromkeys(terms)), tuple(cues))
 
 
 def _pairs(
-    words: Words, hits: Sequence[Hit[Meaning]], second: int, slot: Slot, lexicon: Lexicon
-) -> list[FoundTerm]:
+    words: Words, hits: Sequence[Hit[Meanings]], second: int, slot: str, lexicon: Lexicon
+) -> Iterator[FoundTerm]:
     """Terms with a gap whose second half is `slot`.
 
     The first half is looked for leftwards. A second structure of the body in between takes the
     predicate for itself, unless both are joined (`heart and mediastinum are enlarged`).
     """
-    found: list[FoundTerm] = []
     anchor, last = hits[second].first, hits[second].last
     nearest: int | None = None
     for hit in reversed(hits[:second]):
-        if anchor - hit.last > LONGEST_GAP or any(_stops(meaning) for meaning in hit.entries):
-            break
-        is_subject = any(isinstance(meaning, Subject) for meaning in hit.entries)
-        if is_subject:
+        if anchor - hit.last > LONGEST_GAP:
+            return
+        if any(cue.effect is Effect.STOP for cue in hit.value.cues):
+            return
+        if hit.value.subject:
             if nearest is not None and not _only_joins(words, hit.last, nearest):
-                break
+                return
             nearest = hit.first
         both = [
-            FoundTerm(meaning=term, first=hit.first, anchor=anchor, last=last)
-            for meaning in hit.entries
-            if isinstance(meaning, Slot)
-            for term in lexicon.pairs.get((meaning.id, slot.id), ())
+            FoundTerm(term, hit.first, anchor, last)
+            for half in hit.value.slots
+            for term in lexicon.pairs.get((half, slot), ())
         ]
-        found.extend(both)
-        if both and not is_subject:
-            break
-    return found
+        yield from both
+        if both and not hit.value.subject:
+            return
 
 
 def _only_joins(words: Words, first: int, last: int) -> bool:
     return last - first <= 4 and all(word in _JOINS for word in words.words[first:last])
-
-
-def _stops(meaning: Meaning) -> bool:
-    return isinstance(meaning, Cue) and meaning.effect is Effect.STOP

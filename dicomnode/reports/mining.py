@@ -8,6 +8,7 @@ The text is never edited; everything is a span on it.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from dicomnode.domain.reports import (
     Assertion,
@@ -23,20 +24,26 @@ from dicomnode.domain.reports import (
     Versions,
 )
 from dicomnode.reports.aggregate import CASES
+from dicomnode.reports.combine import Verdict
 from dicomnode.reports.graph import GraphReader
 from dicomnode.reports.legibility import fault_of, is_other_language
 from dicomnode.reports.lexicon import Lexicon
 from dicomnode.reports.policy import Policy
 from dicomnode.reports.sections import split_sections
 from dicomnode.reports.sentences import split_sentences
-from dicomnode.reports.statements import Statement, WindowReading, read_sentence, statements
+from dicomnode.reports.statements import (
+    Statement,
+    WindowReading,
+    read_sentence,
+    statements,
+    verdicts,
+)
 
 VERSION = "1"
 _LARGEST_CACHE = 30_000
 
 
-@dataclass(frozen=True, slots=True)
-class _Sentence:
+class _Sentence(NamedTuple):
     """One sentence in its place."""
 
     section: Section
@@ -49,7 +56,8 @@ class _Sentence:
 class _Said:
     """What a sentence says, and what it counts for under the policy."""
 
-    statements: tuple[Statement, ...]
+    window: WindowReading
+    verdicts: tuple[Verdict, ...]
     votes: tuple[tuple[str, Assertion], ...]
     against_normal: bool
     words: int
@@ -121,24 +129,22 @@ class Miner:
             self._said[window.sentence] = self._counted(window)
 
     def _counted(self, window: WindowReading) -> _Said:
-        said = statements(window, self.graph, self.lexicon)
-        current = [each for each in said if each.circumstance is Circumstance.CURRENT]
-        votes = {
-            (each.finding.label, counted)
-            for each in current
-            if each.finding.label is not None
-            and (counted := self.policy.counted(each.finding, each.assertion, each.hedge))
-        }
-        return _Said(
-            statements=said,
-            votes=tuple(votes),
-            against_normal=any(
-                self.policy.speaks_against_normal(each.finding, each.assertion, each.hedge)
-                for each in current
-            ),
-            words=len(window.words.words),
-            known_words=sum(map(self.lexicon.knows, window.words.words)),
-        )
+        held = verdicts(window, self.graph)
+        votes: set[tuple[str, Assertion]] = set()
+        against_normal = False
+        for term, reading, verdict in zip(window.found.terms, window.readings, held, strict=True):
+            if reading.circumstance is not Circumstance.CURRENT:
+                continue
+            finding = term.meaning.finding
+            counted = self.policy.counted(finding, verdict.assertion, verdict.hedge)
+            if finding.label is not None and counted is not None:
+                votes.add((finding.label, counted))
+            against_normal = against_normal or self.policy.speaks_against_normal(
+                finding, verdict.assertion, verdict.hedge
+            )
+        words = window.words.words
+        known = sum(map(self.lexicon.knows, words))
+        return _Said(window, held, tuple(votes), against_normal, len(words), known)
 
     def _checked(
         self, sentences: list[_Sentence], flags: tuple[Reason, ...]
@@ -166,7 +172,7 @@ class Miner:
         mentions = tuple(
             _mention(sentence, statement)
             for sentence in sentences
-            for statement in self._said[sentence.text].statements
+            for statement in self._statements(sentence.text)
         )
         bare = self._values(sentences, flags)
         counted = [(each, self._counts(each)) for each in mentions]
@@ -178,6 +184,10 @@ class Miner:
             flags=flags,
             versions=self.versions,
         )
+
+    def _statements(self, sentence: str) -> tuple[Statement, ...]:
+        said = self._said[sentence]
+        return statements(said.window, said.verdicts, self.lexicon)
 
     def _counts(self, mention: Mention) -> Assertion | None:
         if mention.circumstance is not Circumstance.CURRENT:

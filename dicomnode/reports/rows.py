@@ -17,7 +17,7 @@ class Row:
     """One row of the source."""
 
     number: int
-    """Counted from 1, without the header."""
+    """Counted from 1, without the header; blank lines count."""
     report_id: str
     report: Report
     faults: tuple[str, ...]
@@ -35,8 +35,10 @@ def read_rows(source: Path, *, id_column: str, text_columns: Sequence[str]) -> I
         with source.open(encoding="utf-8-sig", errors="replace", newline="") as file:
             reader = csv.reader(file)
             header = next(reader, [])
-            places = [_place(header, name, source) for name in (id_column, *text_columns)]
-            yield from _rows(reader, len(header), places, text_columns)
+            names = (id_column, *text_columns)
+            places = tuple(_place(header, name, source) for name in names)
+            layout = _Layout(width=len(header), places=places, names=tuple(text_columns))
+            yield from _rows(reader, layout)
     except OSError as exc:
         raise ReportError(f"cannot read {source}: {exc.strerror}") from exc
 
@@ -49,44 +51,44 @@ def _place(header: Sequence[str], name: str, source: Path) -> int:
     raise ReportError(f"{source} has no column {name!r}{hint}")
 
 
-def _rows(
-    reader: Iterator[list[str]], width: int, places: Sequence[int], text_columns: Sequence[str]
-) -> Iterator[Row]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Layout:
+    """Where a table keeps what is wanted of it."""
+
+    width: int
+    places: tuple[int, ...]
+    """Of the id, then of each text."""
+    names: tuple[str, ...]
+
+
+def _rows(reader: Iterator[list[str]], layout: _Layout) -> Iterator[Row]:
     number = 0
     while True:
+        number += 1
         try:
             cells = next(reader)
         except StopIteration:
             return
         except csv.Error as exc:
-            number += 1
-            yield _row(number, [], width, places, text_columns, (f"unreadable row: {exc}",))
+            yield _row(number, [], layout, fault=f"unreadable row: {exc}")
             continue
         if cells:
-            number += 1
-            yield _row(number, cells, width, places, text_columns, ())
+            yield _row(number, cells, layout, fault=None)
 
 
-def _row(
-    number: int,
-    cells: list[str],
-    width: int,
-    places: Sequence[int],
-    text_columns: Sequence[str],
-    faults: tuple[str, ...],
-) -> Row:
-    if not faults and len(cells) != width:
-        faults = (f"{len(cells)} cells where the header has {width}",)
-    filled = cells + [""] * (width - len(cells))
-    report_id, *texts = (filled[place] for place in places)
-    if not faults and not report_id.strip():
-        faults = ("no id",)
+def _row(number: int, cells: list[str], layout: _Layout, *, fault: str | None) -> Row:
+    if fault is None and len(cells) != layout.width:
+        fault = f"{len(cells)} cells where the header has {layout.width}"
+    filled = cells + [""] * (layout.width - len(cells))
+    report_id, *texts = (filled[place] for place in layout.places)
+    if fault is None and not report_id.strip():
+        fault = "no id"
     parts = tuple(
-        ReportPart(name=name, text=text) for name, text in zip(text_columns, texts, strict=True)
+        ReportPart(name=name, text=text) for name, text in zip(layout.names, texts, strict=True)
     )
     return Row(
         number=number,
         report_id=report_id,
         report=Report(report_id=report_id, parts=parts),
-        faults=faults,
+        faults=(fault,) if fault is not None else (),
     )

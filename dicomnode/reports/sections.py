@@ -2,9 +2,10 @@
 
 import re
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 
 from dicomnode.domain.reports import Report, Section, SectionKind, Span
-from dicomnode.reports.text import words_of
+from dicomnode.reports.text import Words
 
 # A heading opens a line or follows a sentence, and ends in a colon or stands alone on its line.
 _HEADING = re.compile(
@@ -15,7 +16,7 @@ _HEADING = re.compile(
 def split_sections(report: Report, headings: Mapping[str, SectionKind]) -> Iterator[Section]:
     """Every section of every part, in order; text before the first heading is named by its part."""
     for number, part in enumerate(report.parts):
-        kind = headings.get(" ".join(words_of(part.name.replace("_", " ")).words), SectionKind.BODY)
+        kind = headings.get(_key(part.name.replace("_", " ")), SectionKind.BODY)
         start = 0
         for heading, end, opened in _headings(part.text, headings):
             if heading > start:
@@ -32,6 +33,12 @@ def _headings(
     if ":" not in text and "\n" not in text:
         return
     for match in _HEADING.finditer(text):
-        kind = known.get(" ".join(words_of(match.group(1)).words))
+        kind = known.get(_key(match.group(1)))
         if kind is not None:
             yield match.start(1), match.end(), kind
+
+
+@lru_cache(maxsize=1024)
+def _key(heading: str) -> str:
+    """A heading as the lexicon spells it."""
+    return " ".join(Words(heading).words)

@@ -16,22 +16,27 @@ _OPEN = re.compile(r"(?:\b(?:no|dr|mr|mrs|ms|vs|e\.g|i\.e|approx|resp|fig|st)|^\
 _LIST_MARK = re.compile(r"\s*(?:\d{1,2}[.)](?!\d)|[-*\u2022])?\s*")
 
 
+_WORD = re.compile(r"[^\W_]")
+
+
 def split_sentences(text: str) -> Iterator[tuple[int, int]]:
     """Start and end of every sentence in `text`; blank ones and list marks are left out."""
     start = 0
-    for end in _END.finditer(text):
-        if text[end.start()] == "." and _OPEN.search(
-            text[max(start, end.start() - 8) : end.start()]
-        ):
+    for match in _END.finditer(text):
+        stop, end = match.span()
+        if text[stop] == "." and _OPEN.search(text[max(start, stop - 8) : stop]):
             continue
-        yield from _trimmed(text, start, end.end())
-        start = end.end()
-    yield from _trimmed(text, start, len(text))
+        first = _begin(text, start, end)
+        if first is not None:
+            yield first, end if text[end - 1] > " " else first + len(text[first:end].rstrip())
+        start = end
+    first = _begin(text, start, len(text))
+    if first is not None:
+        yield first, first + len(text[first:].rstrip())
 
 
-def _trimmed(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
+def _begin(text: str, start: int, end: int) -> int | None:
+    """Where the sentence's own words begin, behind white space and a list mark."""
     mark = _LIST_MARK.match(text, start, end)
     first = mark.end() if mark else start
-    body = text[first:end].rstrip()
-    if any(char.isalnum() for char in body):
-        yield first, first + len(body)
+    return first if _WORD.search(text, first, end) else None

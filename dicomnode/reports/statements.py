@@ -19,7 +19,7 @@ from dicomnode.reports.graph import GraphOpinion, GraphReader
 from dicomnode.reports.lexicon import Finding, Lexicon
 from dicomnode.reports.mentions import Found, FoundTerm, find
 from dicomnode.reports.skeleton import Skeleton, skeleton_of
-from dicomnode.reports.text import Words, words_of
+from dicomnode.reports.text import Words
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +49,7 @@ class WindowReading:
 
 def read_sentence(sentence: str, lexicon: Lexicon, *, ask_graph: bool) -> WindowReading:
     """Findings, cues and what the windows make of them."""
-    words = words_of(sentence)
+    words = Words(sentence)
     found = find(words, lexicon)
     readings = read_windows(words, found, lexicon) if found.terms else ()
     unsure = ask_graph and any(_may_change(reading) for reading in readings)
@@ -66,65 +66,52 @@ def _may_change(reading: Reading) -> bool:
     return not reading.sure and reading.circumstance is Circumstance.CURRENT
 
 
-def statements(
-    window: WindowReading, graph: GraphReader | None, lexicon: Lexicon
-) -> tuple[Statement, ...]:
-    """All that the sentence says, after both readers were heard."""
-    if not window.found.terms:
-        return ()
+def verdicts(window: WindowReading, graph: GraphReader | None) -> tuple[Verdict, ...]:
+    """One verdict per finding of the sentence, after both readers were heard."""
     opinions: Sequence[GraphOpinion | None] = (None,) * len(window.found.terms)
     if graph is not None and window.skeleton is not None:
         opinions = graph.opinions(window.skeleton)
+    return tuple(map(combined, window.found.terms, window.readings, opinions))
+
+
+def statements(
+    window: WindowReading, held: Sequence[Verdict], lexicon: Lexicon
+) -> tuple[Statement, ...]:
+    """All that the sentence says, with its places, triggers and attributes."""
+    if not held:
+        return ()
     described = attributes_of(window.sentence, window.words, window.found.terms, lexicon)
     return tuple(
-        _statement(window.words, term, reading, opinion, attributes)
-        for term, reading, opinion, attributes in zip(
-            window.found.terms, window.readings, opinions, described, strict=True
+        _statement(window.words, term, reading, verdict, attributes)
+        for term, reading, verdict, attributes in zip(
+            window.found.terms, window.readings, held, described, strict=True
         )
     )
 
 
 def _statement(
-    words: Words,
-    term: FoundTerm,
-    reading: Reading,
-    opinion: GraphOpinion | None,
-    attributes: Attributes,
+    words: Words, term: FoundTerm, reading: Reading, verdict: Verdict, attributes: Attributes
 ) -> Statement:
-    if term.meaning.absent:
-        method, opinion = Method.TERM, None
-    else:
-        method = Method.WINDOW if reading.trigger is not None else Method.PLAIN
-    verdict = combined(reading, opinion, method=method)
     return Statement(
         finding=term.meaning.finding,
         span=words.span(term.first, term.last),
         assertion=verdict.assertion,
         hedge=verdict.hedge,
         circumstance=reading.circumstance,
-        decision=_decision(words, term, reading, opinion, verdict),
+        decision=_decision(words, term, reading, verdict),
         attributes=attributes,
     )
 
 
-def _decision(
-    words: Words,
-    term: FoundTerm,
-    reading: Reading,
-    opinion: GraphOpinion | None,
-    verdict: Verdict,
-) -> Decision:
-    rule, trigger = "", None
-    if verdict.method is Method.GRAPH and opinion is not None:
-        rule = opinion.rule
-    elif verdict.method is Method.TERM:
-        rule, trigger = "absent-term", words.span(term.anchor, term.last)
-    elif reading.trigger is not None:
-        rule = reading.trigger.cue.id
+def _decision(words: Words, term: FoundTerm, reading: Reading, verdict: Verdict) -> Decision:
+    trigger: Span | None = None
+    if verdict.method is Method.TERM:
+        trigger = words.span(term.anchor, term.last)
+    elif verdict.method is not Method.GRAPH and reading.trigger is not None:
         trigger = words.span(reading.trigger.first, reading.trigger.last)
     return Decision(
         method=verdict.method,
-        rule=rule,
+        rule=verdict.rule,
         trigger=trigger,
         window=reading.assertion,
         graph=verdict.graph,

@@ -7,12 +7,11 @@ pleural (effusion|effusions)     one of several
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
 from itertools import product
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
-from dicomnode.reports.text import words_of
+from dicomnode.reports.text import Words
 
 # Brackets do not nest: a term that needs it is two terms.
 _PIECE = re.compile(r"\(([^()\[\]]*)\)|\[([^()\[\]]*)\]|@([a-z_]+)|([^\s()\[\]@]+)|(\s+)")
@@ -45,7 +44,7 @@ def expand(term: str, groups: Mapping[str, Sequence[str]]) -> tuple[Phrase, ...]
         elif word is not None:
             choices.append([word])
         position = piece.end()
-    phrases = {words_of(" ".join(words)).words for words in product(*choices)}
+    phrases = {tuple(Words(" ".join(words)).words) for words in product(*choices)}
     if not phrases or () in phrases:
         raise ValueError(f"{term!r} may stand for nothing")
     return tuple(sorted(phrases))
@@ -56,56 +55,61 @@ def expand_group(terms: Sequence[str], groups: Mapping[str, Sequence[str]]) -> t
     return tuple(" ".join(phrase) for term in terms for phrase in expand(term, groups))
 
 
-Entry = TypeVar("Entry")
+Value = TypeVar("Value")
 
 
-@dataclass(slots=True)
-class _Node(Generic[Entry]):
-    children: dict[str, "_Node[Entry]"] = field(default_factory=dict)
-    entries: tuple[Entry, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Hit(Generic[Entry]):
+class Hit(NamedTuple, Generic[Value]):
     """Words `first` up to, not including, `last`, and all that they may mean."""
 
     first: int
     last: int
-    entries: tuple[Entry, ...]
+    value: Value
 
 
-class TermIndex(Generic[Entry]):
-    """Finds the longest known phrase at each word; filled once, then only read."""
+class _Node(Generic[Value]):
+    __slots__ = ("children", "value")
 
     def __init__(self) -> None:
-        self._root: _Node[Entry] = _Node()
+        self.children: dict[str, _Node[Value]] = {}
+        self.value: Value | None = None
 
-    def add(self, phrase: Phrase, entry: Entry) -> None:
-        """Let `phrase` mean `entry` besides what it means already."""
+
+class TermIndex(Generic[Value]):
+    """Finds the longest known phrase at each word; filled once, then only read.
+
+    `merge` makes one value of two that the same phrase was given.
+    """
+
+    def __init__(self, merge: Callable[[Value, Value], Value]) -> None:
+        self._root: _Node[Value] = _Node()
+        self._merge = merge
+
+    def add(self, phrase: Phrase, value: Value) -> None:
+        """Let `phrase` mean `value` besides what it means already."""
         node = self._root
         for word in phrase:
             node = node.children.setdefault(word, _Node())
-        if entry not in node.entries:
-            node.entries = (*node.entries, entry)
+        node.value = value if node.value is None else self._merge(node.value, value)
 
     def begins(self, word: str) -> bool:
         """True if some phrase begins with `word`."""
         return word in self._root.children
 
-    def search(self, words: Sequence[str]) -> Iterator[Hit[Entry]]:
+    def search(self, words: Sequence[str]) -> list[Hit[Value]]:
         """Longest phrases from the left, none overlapping another."""
-        first, count = 0, len(words)
+        hits: list[Hit[Value]] = []
+        first, count, root = 0, len(words), self._root.children
         while first < count:
-            node = self._root.children.get(words[first])
-            found: tuple[Entry, ...] = ()
-            last, ahead = first, first + 1
-            while node is not None:
-                if node.entries:
-                    last, found = ahead, node.entries
-                node = node.children.get(words[ahead]) if ahead < count else None
+            node = root.get(words[first])
+            first += 1
+            if node is None:
+                continue
+            found, last, ahead = node.value, first, first
+            while ahead < count and (node := node.children.get(words[ahead])) is not None:
                 ahead += 1
-            if found:
-                yield Hit(first, last, found)
+                if node.value is not None:
+                    found, last = node.value, ahead
+            if found is not None:
+                hits.append(Hit(first - 1, last, found))
                 first = last
-            else:
-                first += 1
+        return hits

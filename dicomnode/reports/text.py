@@ -1,7 +1,7 @@
 """Words of a sentence, with their places in the untouched text."""
 
 import re
-from dataclasses import dataclass
+from functools import cached_property
 
 from dicomnode.domain.reports import Span
 
@@ -15,30 +15,28 @@ def folded(text: str) -> str:
 
     Some letters grow when lowered (U+0130); they stay as they are, so that places do not move.
     """
+    if text.isascii():
+        return text.lower()
     lower = text.translate(_LOOKALIKES).lower()
     if len(lower) == len(text):
         return lower
-    return "".join(low if len(low := char.lower()) == 1 else char for char in text)
+    return "".join(
+        low if len(low := char.lower()) == 1 else char for char in text.translate(_LOOKALIKES)
+    )
 
 
-@dataclass(frozen=True, slots=True)
 class Words:
-    """The words of one sentence in lower case; `starts` and `ends` are code points in it."""
+    """The words of one sentence in lower case, and where they stand in it."""
 
-    words: tuple[str, ...]
-    starts: tuple[int, ...]
-    ends: tuple[int, ...]
+    def __init__(self, sentence: str) -> None:
+        self._folded = folded(sentence)
+        self.words: list[str] = _TOKEN.findall(self._folded)
+
+    @cached_property
+    def _places(self) -> list[tuple[int, int]]:
+        """Most sentences are only read, never pointed into: places are worked out when asked."""
+        return [match.span() for match in _TOKEN.finditer(self._folded)]
 
     def span(self, first: int, last: int) -> Span:
-        """The place of words `first` up to, not including, `last`."""
-        return Span(start=self.starts[first], end=self.ends[last - 1])
-
-
-def words_of(sentence: str) -> Words:
-    """Split one sentence into words and punctuation."""
-    matches = list(_TOKEN.finditer(folded(sentence)))
-    return Words(
-        tuple([match.group() for match in matches]),
-        tuple([match.start() for match in matches]),
-        tuple([match.end() for match in matches]),
-    )
+        """The place of words `first` up to, not including, `last`, in code points."""
+        return Span(start=self._places[first][0], end=self._places[last - 1][1])

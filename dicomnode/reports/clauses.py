@@ -1,0 +1,54 @@
+"""Clauses of a sentence: how far a cue may reach."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from dicomnode.reports.lexicon import Lexicon
+from dicomnode.reports.mentions import FoundCue
+from dicomnode.reports.schema import Effect
+
+
+@dataclass(frozen=True, slots=True)
+class Clauses:
+    """`number[i]` is the clause of word `i`; `verbs` and `links` are places of such words."""
+
+    number: Sequence[int]
+    verbs: frozenset[int]
+    links: frozenset[int]
+
+    def together(self, one: int, other: int) -> bool:
+        """True if both words stand in one clause."""
+        return self.number[one] == self.number[other]
+
+
+def clauses_of(words: Sequence[str], cues: Sequence[FoundCue], lexicon: Lexicon) -> Clauses:
+    """Number the clauses: a stop begins one, and so does a comma or `and` between two verbs."""
+    verbs = frozenset(
+        place
+        for place, word in enumerate(words)
+        if word in lexicon.verbs and (place == 0 or words[place - 1] != "there")
+    )
+    links = frozenset(place for place, word in enumerate(words) if word in lexicon.links)
+    stops = sorted(cue.first for cue in cues if cue.cue.effect is Effect.STOP)
+    if not stops and len(verbs) < 2:
+        return Clauses((0,) * len(words), verbs, links)
+    return Clauses(_numbers(words, verbs, stops), verbs, links)
+
+
+def _numbers(words: Sequence[str], verbs: frozenset[int], stops: Sequence[int]) -> list[int]:
+    numbers: list[int] = []
+    clause, seen_verb = 0, False
+    for place, word in enumerate(words):
+        joins = seen_verb and word in {",", "and"} and _verb_follows(place, verbs, stops, words)
+        if place in stops or joins:
+            clause, seen_verb = clause + 1, False
+        seen_verb = seen_verb or place in verbs
+        numbers.append(clause)
+    return numbers
+
+
+def _verb_follows(
+    place: int, verbs: frozenset[int], stops: Sequence[int], words: Sequence[str]
+) -> bool:
+    end = next((stop for stop in stops if stop > place), len(words))
+    return any(place < verb < end for verb in verbs)
