@@ -1,0 +1,228 @@
+"""A node as a process of its own, with a test bundle, for acceptance tests."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Self, TypeVar
+
+import psutil
+
+from dicomnode.domain.errors import StudyError
+from dicomnode.settings import Settings, load_settings
+from dicomnode.store.database import Database
+from dicomnode.store.story import JobTold, Story, story
+from dicomnode.testing.bundles import BundleRecipe, write_bundle
+from dicomnode.testing.pacs import EmbeddedPacs
+
+T = TypeVar("T")
+
+AE_TITLE = "DICOMNODE"
+
+RULES = """\
+[[rule]]
+name = "air"
+algorithm = "{algorithm}"
+priority = "{priority}"
+[rule.series.image]
+Modality = "CT"
+"""
+
+SETTINGS = """\
+ae_title = "DICOMNODE"
+data_dir = "data"
+rules = "rules.toml"
+
+[receive]
+port = {port}
+reserve_mb = 10
+
+[assembly]
+quiet_s = {quiet_s}
+released_s = {released_s}
+hard_limit_s = 60.0
+
+[flow]
+devices = ["cpu"]
+retry_s = 0.5
+
+[algorithms]
+roots = ["bundles"]
+"""
+
+DESTINATION = """
+[[destinations]]
+name = "{name}"
+ae_title = "{ae_title}"
+host = "127.0.0.1"
+port = {port}
+confirm = "{confirm}"
+timeout_s = 5.0
+first_retry_s = 0.5
+longest_retry_s = 1.0
+commitment_wait_s = 1.0
+"""
+
+
+def free_port() -> int:
+    """A loopback port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def eventually(look: Callable[[], T | None], *, what: str, timeout_s: float = 60.0) -> T:
+    """The first truthy answer of `look`; fails the test if there is none in time."""
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        seen = look()
+        if seen:
+            return seen
+        time.sleep(0.05)
+    raise AssertionError(f"not in {timeout_s:.0f} s: {what}")
+
+
+@dataclass(kw_only=True)
+class NodeUnderTest:
+    """Settings, rules and bundles below `folder`; the process may be killed and started again."""
+
+    folder: Path
+    recipe: BundleRecipe = field(default_factory=lambda: BundleRecipe(time_limit_s=300.0))
+    quiet_s: float = 1.0
+    released_s: float = 0.3
+    priority: str = "routine"
+    port: int = field(default_factory=free_port)
+    process: "subprocess.Popen[bytes] | None" = None
+
+    def prepare(self, destinations: Sequence[str] = ()) -> Self:
+        """Write everything the node reads."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_bundle(self.folder / "bundles", self.recipe)
+        rules = RULES.format(algorithm=self.recipe.name, priority=self.priority)
+        (self.folder / "rules.toml").write_text(rules, encoding="utf-8")
+        text = SETTINGS.format(
+            port=self.port, quiet_s=self.quiet_s, released_s=self.released_s
+        ) + "".join(destinations)
+        self.settings_path.write_text(text, encoding="utf-8")
+        return self
+
+    @property
+    def settings_path(self) -> Path:
+        """Of the settings file."""
+        return self.folder / "dicomnode.toml"
+
+    @property
+    def settings(self) -> Settings:
+        """As the node reads them."""
+        return load_settings(self.settings_path, {})
+
+    @property
+    def database(self) -> Database:
+        """The node's index."""
+        return Database(self.settings.index_url, self.settings.data_dir)
+
+    @property
+    def log(self) -> str:
+        """What the node printed so far."""
+        return (self.folder / "node.log").read_text(encoding="utf-8")
+
+    def start(self) -> Self:
+        """Start the process and wait for its port."""
+        command = [sys.executable, "-m", "dicomnode", "serve", "-s", str(self.settings_path)]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        with (self.folder / "node.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                command, stdout=log, stderr=log, env=environment, start_new_session=True
+            )
+        eventually(self._listens, what=f"the node opens its port; {self.folder / 'node.log'}")
+        return self
+
+    def _listens(self) -> bool:
+        assert self.process is not None
+        assert self.process.poll() is None, self.log
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+
+    def kill(self) -> None:
+        """kill -9 of the node and everything it started, as a power failure would."""
+        assert self.process is not None
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+    def children(self) -> list[psutil.Process]:
+        """Processes the node has started."""
+        assert self.process is not None
+        return psutil.Process(self.process.pid).children(recursive=True)
+
+    def stop(self) -> None:
+        """SIGTERM, as a service manager does."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(timeout=40)
+            except subprocess.TimeoutExpired:
+                self.kill()
+                raise
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def story(self, study_uid: str) -> Story | None:
+        """What the node knows of a study, None if nothing."""
+        database = self.database
+        try:
+            return story(database, study_uid)
+        except StudyError:
+            return None
+        finally:
+            database.dispose()
+
+    def job_of(
+        self, study_uid: str, *states: str, timeout_s: float = 90.0, count: int = 1
+    ) -> JobTold:
+        """The study's last job, once there are `count` and it stands in one of `states`."""
+
+        def look() -> JobTold | None:
+            told = self.story(study_uid)
+            jobs = told.jobs if told else ()
+            done = len(jobs) >= count and jobs[-1].state in states
+            return jobs[-1] if done else None
+
+        return eventually(
+            look,
+            what=f"{count} jobs of {study_uid} in {states}: {self.story(study_uid)}",
+            timeout_s=timeout_s,
+        )
+
+    def delivered(
+        self, study_uid: str, state: str = "confirmed", *, timeout_s: float = 90.0, count: int = 1
+    ) -> JobTold:
+        """The study's last job, once all its objects stand in `state` at every destination."""
+
+        def look() -> JobTold | None:
+            told = self.story(study_uid)
+            jobs = told.jobs if told else ()
+            if len(jobs) < count or not jobs[-1].deliveries:
+                return None
+            return jobs[-1] if all(d.state == state for d in jobs[-1].deliveries) else None
+
+        return eventually(look, what=f"results of {study_uid} {state}", timeout_s=timeout_s)
+
+
+def destination(pacs: EmbeddedPacs, *, name: str = "archive", confirm: str = "read-back") -> str:
+    """Settings for a destination at `pacs`."""
+    return DESTINATION.format(name=name, ae_title=pacs.ae_title, port=pacs.port, confirm=confirm)
