@@ -79,9 +79,9 @@ class ResultUids:
         """DimensionOrganizationUID."""
         return self._uid("dimensions", kind.value)
 
-    def tracking(self, finding_name: str) -> str:
-        """Tracking Unique Identifier of one finding, the same in SEG and SR (PS3.16 TID 4108)."""
-        return self._uid("finding", finding_name)
+    def tracking(self, identifier: str) -> str:
+        """Tracking Unique Identifier, the same in SEG and SR (PS3.16 TID 4108)."""
+        return self._uid("tracking", identifier)
 
     def _uid(self, *role: str) -> str:
         return derived_uid(

@@ -1,8 +1,7 @@
 """Findings -> measurement groups (PS3.16 TID 1410, TID 1411) that viewers draw.
 
-All groups of one finding share one tracking UID, and each finding has at least one line or outline
-in the coordinates of an image: a viewer that draws nothing for one tracking UID may drop the whole
-report.
+Each tracking UID has one line or outline in image coordinates: a viewer that draws nothing for one
+of them may drop the whole report. Volumes share the tracking UID of the outline they belong to.
 """
 
 import math
@@ -39,6 +38,7 @@ from dicomnode.encode.concepts import (
 from dicomnode.encode.origin import Origin
 from dicomnode.encode.outlines import largest_slice, outline
 from dicomnode.encode.segments import Segment
+from dicomnode.encode.tracking import WHOLE_IMAGE, marks_of, tracking_identifiers
 
 Group = (
     templates.PlanarROIMeasurementsAndQualitativeEvaluations
@@ -55,31 +55,49 @@ class GroupMaker:
 
     def groups(self, finding: Finding) -> tuple[Group, ...]:
         """The groups of one finding; empty if it has no place on an image."""
-        marks = self._marks(finding)
+        marks = self._drawn(finding)
         if not marks:
             return ()
         shown = [mark.measurement for mark in marks if mark.measurement is not None]
         others = [m for m in numbers_of(finding) if m not in shown]
         segment = self._segment(finding)
         groups: list[Group] = []
-        for index, mark in enumerate(marks):
+        names = tracking_identifiers(finding)
+        for name, mark in zip(names, marks, strict=True):
             numbers = [mark.measurement] if mark.measurement else []
-            if index == 0 and segment is None:
+            if mark is marks[0] and segment is None:
                 numbers += others
-            groups.append(self._planar(finding, mark, numbers))
+            groups.append(self._planar(finding, name, mark, numbers))
         if segment is not None:
             groups.append(self._volumetric(finding, segment, others))
         return tuple(groups)
 
-    def _segment(self, finding: Finding) -> Segment | None:
-        wanted = finding.name[:64]
-        return next((segment for segment in self.segments if segment.label == wanted), None)
+    def whole_image(self) -> Group:
+        """A frame around the middle image, for reports that would draw nothing else.
 
-    def _marks(self, finding: Finding) -> tuple[Mark, ...]:
-        if isinstance(finding, CaptionFinding):
-            return ()
-        if isinstance(finding, LesionFinding | MeasurementFinding | ClassFinding) and finding.marks:
-            return finding.marks
+        Viewers fail on a report without a single line (OHIF shows black, older ones an error).
+        """
+        slices, rows, columns = self.origin.volume.grid.shape
+        left, top, right, bottom = 0.5, 0.5, columns - 0.5, rows - 0.5
+        # Eight corners and middles: viewers take a closed line of five points for an editable box.
+        across, down = columns / 2, rows / 2
+        ring = [(left, top), (across, top), (right, top), (right, down), (right, bottom)]
+        ring += [(across, bottom), (left, bottom), (left, down), (left, top)]
+        return templates.PlanarROIMeasurementsAndQualitativeEvaluations(
+            referenced_region=self._region(
+                WHOLE_IMAGE, Mark(slice_index=slices // 2, points=np.array(ring))
+            ),
+            tracking_identifier=self._tracking(WHOLE_IMAGE),
+            algorithm_id=algorithm_items(self.origin.identity),
+        )
+
+    def _segment(self, finding: Finding) -> Segment | None:
+        return next((segment for segment in self.segments if segment.name == finding.name), None)
+
+    def _drawn(self, finding: Finding) -> tuple[Mark, ...]:
+        """The finding's own lines, else the outline of its segment."""
+        if marks := marks_of(finding):
+            return marks
         segment = self._segment(finding)
         if segment is None:
             return ()
@@ -87,11 +105,11 @@ class GroupMaker:
         return (Mark(slice_index=index, points=outline(segment.mask[index])),)
 
     def _planar(
-        self, finding: Finding, mark: Mark, numbers: Sequence[Measurement]
+        self, finding: Finding, name: str, mark: Mark, numbers: Sequence[Measurement]
     ) -> templates.PlanarROIMeasurementsAndQualitativeEvaluations:
         return templates.PlanarROIMeasurementsAndQualitativeEvaluations(
-            referenced_region=self._region(finding, mark),
-            tracking_identifier=self._tracking(finding),
+            referenced_region=self._region(name, mark),
+            tracking_identifier=self._tracking(name),
             finding_type=concept(type_of(finding)),
             finding_sites=_sites(finding),
             algorithm_id=algorithm_items(self.origin.identity),
@@ -108,24 +126,22 @@ class GroupMaker:
                 segment_number=segment.number,
                 source_series=sr_content.SourceSeriesForSegmentation(self.origin.volume.series_uid),
             ),
-            tracking_identifier=self._tracking(finding),
+            tracking_identifier=self._tracking(finding.name),
             finding_type=concept(type_of(finding)),
             finding_sites=_sites(finding),
             algorithm_id=algorithm_items(self.origin.identity),
             measurements=[_measurement(finding, number) for number in numbers],
         )
 
-    def _tracking(self, finding: Finding) -> templates.TrackingIdentifier:
-        return templates.TrackingIdentifier(
-            uid=self.origin.uids.tracking(finding.name[:64]), identifier=finding.name
-        )
+    def _tracking(self, name: str) -> templates.TrackingIdentifier:
+        return templates.TrackingIdentifier(uid=self.origin.uids.tracking(name), identifier=name)
 
-    def _region(self, finding: Finding, mark: Mark) -> sr_content.ImageRegion:
+    def _region(self, name: str, mark: Mark) -> sr_content.ImageRegion:
         if not 0 <= mark.slice_index < len(self.origin.volume.frames):
-            raise EncodeError(f"a mark of {finding.name!r} lies on no slice of the series")
+            raise EncodeError(f"a mark of {name!r} lies on no slice of the series")
         points = np.asarray(mark.points, dtype=np.float64)
         if points.ndim != 2 or points.shape[1] != 2 or not np.isfinite(points).all():
-            raise EncodeError(f"a mark of {finding.name!r} has no points")
+            raise EncodeError(f"a mark of {name!r} has no points")
         frame = self.origin.volume.frames[mark.slice_index]
         return sr_content.ImageRegion(
             graphic_type=_graphic_type(points),

@@ -64,8 +64,7 @@ def build_report(
     root.ContentSequence.extend(_observer(origin.identity))
     root.ContentSequence.extend(_procedures(origin.source))
     placed = [group for of_finding in groups.values() for group in of_finding]
-    if placed:
-        root.ContentSequence.append(_measurements(placed))
+    root.ContentSequence.append(_measurements(placed or [maker.whole_image()]))
     unplaced = [finding for finding in findings if not groups[finding.name]]
     notes = _notes(origin, none_found=not findings)
     root.ContentSequence.append(_evaluations(notes, unplaced, origin.identity))

@@ -11,8 +11,9 @@ from pydicom.dataset import Dataset
 from scipy import ndimage
 
 from dicomnode.domain.errors import GeometryMismatch
-from dicomnode.domain.findings import CaptionFinding, Finding, LesionFinding, Mark, SegmentFinding
+from dicomnode.domain.findings import Finding, LesionFinding, Mark, SegmentFinding
 from dicomnode.domain.volumes import Volume
+from dicomnode.encode.tracking import WHOLE_IMAGE, marks_of, tracking_identifiers
 
 Mask = npt.NDArray[np.bool_]
 Points = npt.NDArray[np.float64]
@@ -53,12 +54,12 @@ def check_report(path: Path, findings: Sequence[Finding], volume: Volume) -> Non
         segments.setdefault(name, []).extend(_segment_numbers(group))
     numbers = _expected_numbers(findings)
     for finding in findings:
-        found = drawn.pop(finding.name, [])
+        found = [line for name in tracking_identifiers(finding) for line in drawn.pop(name, [])]
         _compare(finding, found)
         wanted = [numbers[finding.name]] if finding.name in numbers else []
         if segments.get(finding.name, []) != wanted:
             raise GeometryMismatch(f"{finding.name!r} refers to the wrong segment")
-    if drawn:
+    if drawn and set(drawn) != {WHOLE_IMAGE}:
         raise GeometryMismatch(f"the report draws unknown findings: {sorted(drawn)}")
 
 
@@ -120,10 +121,7 @@ def _mask_of(finding: Finding) -> Mask | None:
 
 
 def _compare(finding: Finding, drawn: Sequence[_Drawn]) -> None:
-    marks: tuple[Mark, ...] = ()
-    if not isinstance(finding, SegmentFinding | CaptionFinding):
-        marks = finding.marks
-    if marks:
+    if marks := marks_of(finding):
         _compare_marks(finding.name, marks, drawn)
         return
     mask = _mask_of(finding)

@@ -19,8 +19,8 @@ class Segment:
 
     number: int
     """SegmentNumber, 1, 2, ..."""
-    label: str
-    """SegmentLabel: the finding's name, up to 64 characters."""
+    name: str
+    """The finding's name."""
     category: Code
     type: Code
     laterality: Code | None
@@ -29,6 +29,11 @@ class Segment:
     color: tuple[int, int, int]
     mask: npt.NDArray[np.bool_]
     """On the volume's grid; at least one voxel."""
+
+    @property
+    def label(self) -> str:
+        """SegmentLabel; 64 characters at most (VR LO)."""
+        return self.name[:64]
 
 
 def segments_of(findings: Iterable[Finding], volume: Volume) -> tuple[Segment, ...]:
@@ -69,7 +74,7 @@ def _segment(number: int, finding: SegmentFinding | LesionFinding) -> Segment:
     is_organ = isinstance(finding, SegmentFinding)
     return Segment(
         number=number,
-        label=finding.name[:64],
+        name=finding.name,
         category=finding.category if isinstance(finding, SegmentFinding) else ABNORMAL_STRUCTURE,
         type=finding.type,
         laterality=finding.laterality,

@@ -156,9 +156,7 @@ def test_a_picture_without_a_finding_is_drawn(tmp_path: Path) -> None:
 
 def test_a_long_list_makes_a_taller_picture(tmp_path: Path) -> None:
     volume = ct(tmp_path)
-    part = segment(np.ones(volume.grid.shape, dtype=bool))
-    number = Measurement(name=DIAMETER, value=3.0, unit=MM)
-    many = [replace(part, name=f"part {n}", measurements=(number,)) for n in range(30)]
+    many = [CaptionFinding(name=f"caption {n}", text="In words.") for n in range(50)]
     with Image.open(draw_overlay(volume, many, tmp_path / "many.png")) as picture:
         assert picture.height > 1500
 

@@ -257,9 +257,11 @@ def test_a_cardiothoracic_ratio_is_two_lines_and_three_numbers(dx: Volume, tmp_p
     groups = [
         group
         for group in groups_of(dcmread(sr_object.path))
-        if values_of(group, "Tracking Identifier")[0].TextValue == "cardiothoracic ratio"
+        if "ratio" in values_of(group, "Tracking Identifier")[0].TextValue
     ]
     assert [values_of(group, "Image Region")[0].GraphicType for group in groups] == ["POLYLINE"] * 2
+    # A viewer draws one line a tracking UID.
+    assert len({values_of(group, "Tracking Unique Identifier")[0].UID for group in groups}) == 2
     numbers = {
         name_of(item): float(item.MeasuredValueSequence[0].NumericValue)
         for group in groups
@@ -322,6 +324,18 @@ def test_an_empty_list_makes_a_report_that_says_so(ct: Volume, tmp_path: Path) -
     sr = srread(sr_object.path)
     assert sr.SOPClassUID == Comprehensive3DSRStorage
     assert "The algorithm reports no finding on this series." in list(texts_of(sr))
+
+
+def test_a_report_always_draws_something_as_viewers_fail_on_one_that_does_not(
+    dx: Volume, tmp_path: Path
+) -> None:
+    for number, findings in enumerate(((), (CARDIOMEGALY,))):
+        (sr_object,) = encode(findings, dx, tmp_path / str(number))
+        (group,) = groups_of(dcmread(sr_object.path))
+        points = np.array(values_of(group, "Image Region")[0].GraphicData).reshape(-1, 2)
+        assert points.min(axis=0).tolist() == [0.5, 0.5]
+        assert points.max(axis=0).tolist() == [255.5, 319.5]
+        assert len(points) != 5
 
 
 def test_an_organ_that_was_not_found_is_told_and_has_no_segment(ct: Volume, tmp_path: Path) -> None:
