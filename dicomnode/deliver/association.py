@@ -13,9 +13,9 @@ from pynetdicom import AE, _config, evt
 from pynetdicom.association import Association
 from pynetdicom.pdu_primitives import A_ASSOCIATE
 from pynetdicom.presentation import PresentationContext
-from pynetdicom.transport import AssociationSocket
 
 from dicomnode import __version__
+from dicomnode.deliver.line import prepare
 from dicomnode.domain.delivery import ServiceRefused
 from dicomnode.domain.errors import AssociationRejected, DeliveryError, PeerUnavailable
 from dicomnode.domain.identifiers import derived_uid
@@ -109,12 +109,7 @@ def _request(
 
     def on_open(event: evt.Event) -> None:
         connected.append(True)
-        line = cast("AssociationSocket", event.assoc.dul.socket).socket
-        if line is None:
-            return
-        line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        # Without it a peer that stops reading blocks the sending thread, and its abort, for good.
-        line.settimeout(peer.timeout_s)
+        prepare(event, peer.timeout_s)
 
     began = time.monotonic()
     try:

@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pydicom.filereader import read_file_meta_info
-from pynetdicom import AE
+from pynetdicom import AE, evt
 from pynetdicom.association import Association
 from pynetdicom.presentation import build_context
+
+from dicomnode.deliver.line import prepare
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +45,13 @@ def send_study(
     ae = AE(ae_title=calling_ae)
     ae.connection_timeout = ae.acse_timeout = ae.dimse_timeout = timeout_s
     contexts = [build_context(sop_class, syntax) for sop_class, syntax in wanted]
-    assoc = ae.associate(host, port, contexts=contexts, ae_title=called_ae)
+    assoc = ae.associate(
+        host,
+        port,
+        contexts=contexts,
+        ae_title=called_ae,
+        evt_handlers=[(evt.EVT_CONN_OPEN, prepare, [timeout_s])],
+    )
     if not assoc.is_established:
         raise ConnectionError(f"no association with {called_ae} at {host}:{port}")
     answers: list[StoreAnswer] = []

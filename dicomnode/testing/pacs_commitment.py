@@ -5,9 +5,10 @@ from dataclasses import dataclass
 
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
-from pynetdicom import AE, build_role
+from pynetdicom import AE, build_role, evt
 from pynetdicom.association import Association
 
+from dicomnode.deliver.line import prepare
 from dicomnode.domain.sop_classes import STORAGE_COMMITMENT_PUSH, STORAGE_COMMITMENT_PUSH_INSTANCE
 
 _ALL_COMMITTED, _FAILURES_EXIST = 1, 2
@@ -75,7 +76,13 @@ def report_on_new(to: ReportTo, own_ae: str, result: CommitmentResult) -> None:
     ae.add_requested_context(STORAGE_COMMITMENT_PUSH)
     ae.connection_timeout = ae.acse_timeout = ae.dimse_timeout = 10.0
     role = build_role(UID(STORAGE_COMMITMENT_PUSH), scu_role=False, scp_role=True)
-    assoc = ae.associate(to.host, to.port, ae_title=to.ae_title, ext_neg=[role])
+    assoc = ae.associate(
+        to.host,
+        to.port,
+        ae_title=to.ae_title,
+        ext_neg=[role],
+        evt_handlers=[(evt.EVT_CONN_OPEN, prepare, [ae.dimse_timeout])],
+    )
     if assoc.is_established:
         report_on(assoc, result)
         assoc.release()
