@@ -23,10 +23,10 @@ class PixelLayout:
     signed: bool
     photometric: str
     transfer_syntax_uid: str
-    padding: int | None
-    """PixelPaddingValue as it is stored, before rescaling."""
+    encapsulated: bool
+    """In fragments, for a decoder; else one frame after the other as they are."""
     offset: int | None
-    """Where native pixels start in the file; None: they have to go through a decoder."""
+    """Where the value of Pixel Data starts in the file; None: only the whole data set tells."""
 
     @property
     def frame_bytes(self) -> int:

@@ -33,7 +33,6 @@ _COMMON = (
     "BitsStored",
     "HighBit",
     "PixelRepresentation",
-    "PixelPaddingValue",
     "RescaleSlope",
     "RescaleIntercept",
     "RescaleType",
@@ -72,6 +71,7 @@ RADIOGRAPH_KEYWORDS = (
     "PresentationIntentType",
     "PatientOrientation",
     "ViewPosition",
+    "PixelPaddingValue",
     "PixelPaddingRangeLimit",
 )
 _PHASE_KEYWORDS = (
@@ -84,7 +84,6 @@ _PHASE_KEYWORDS = (
 )
 _PIXEL_DATA = 0x7FE00010
 _LONG_VRS = (b"OB", b"OW", b"UN")
-_UNDEFINED_LENGTH = 0xFFFFFFFF
 _GRAY = ("MONOCHROME1", "MONOCHROME2")
 
 
@@ -100,7 +99,7 @@ def read_header(path: Path, keywords: Sequence[str]) -> tuple[Dataset, ImageFile
             warnings.simplefilter("ignore")
             ds = dcmread(file, stop_before_pixels=True, specific_tags=list(keywords))
             transfer_syntax = UID(ds.file_meta.get("TransferSyntaxUID", ""))
-            offset = _native_offset(file, transfer_syntax)
+            offset = _pixel_offset(file, transfer_syntax)
         return ds, _image_file(path, ds, transfer_syntax, offset)
     except UnsupportedImage:
         raise
@@ -111,8 +110,8 @@ def read_header(path: Path, keywords: Sequence[str]) -> tuple[Dataset, ImageFile
         ) from exc
 
 
-def _native_offset(file: BinaryIO, transfer_syntax: UID) -> int | None:
-    """Where native pixels start; `file` stands before the Pixel Data element."""
+def _pixel_offset(file: BinaryIO, transfer_syntax: UID) -> int | None:
+    """Where the value of Pixel Data starts; `file` stands before the element."""
     if transfer_syntax == DeflatedExplicitVRLittleEndian:
         return None
     order = ">" if transfer_syntax == ExplicitVRBigEndian else "<"
@@ -123,12 +122,8 @@ def _native_offset(file: BinaryIO, transfer_syntax: UID) -> int | None:
     if group << 16 | element != _PIXEL_DATA:
         raise UnsupportedImage("an image holds floating point pixels, which this node cannot read")
     if transfer_syntax.is_implicit_VR:
-        value, length = file.tell() - 4, struct.unpack("<L", start[4:8])[0]
-    elif start[4:6] in _LONG_VRS:
-        value, length = file.tell(), struct.unpack(order + "L", start[8:12])[0]
-    else:
-        return None
-    return None if transfer_syntax.is_compressed or length == _UNDEFINED_LENGTH else value
+        return file.tell() - 4
+    return file.tell() if start[4:6] in _LONG_VRS else None
 
 
 def _image_file(path: Path, ds: Dataset, transfer_syntax: UID, offset: int | None) -> ImageFile:
@@ -166,7 +161,7 @@ def _image_file(path: Path, ds: Dataset, transfer_syntax: UID, offset: int | Non
             signed=int(ds.get("PixelRepresentation", 0)) == 1,
             photometric=photometric,
             transfer_syntax_uid=str(transfer_syntax),
-            padding=_optional_int(ds, "PixelPaddingValue"),
+            encapsulated=transfer_syntax.is_encapsulated,
             offset=None if swapped else offset,
         ),
     )

@@ -2,14 +2,14 @@
 
 import warnings
 from collections.abc import Iterator, Sequence
-from pathlib import Path
+from contextlib import ExitStack
 
 import numpy as np
 import numpy.typing as npt
 from pydicom import dcmread
-from pydicom.dataset import Dataset
+from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.utils import iter_pixels
-from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian
+from pydicom.uid import UID, ExplicitVRBigEndian
 
 from dicomnode.domain.errors import UnsupportedImage
 from dicomnode.pipeline.frames import ImageFile, PixelLayout, Rescale
@@ -25,7 +25,7 @@ def read_stored(image: ImageFile, indices: Sequence[int]) -> Iterator[Stored]:
     Raises:
         UnsupportedImage: pixels are cut short or cannot be decoded.
     """
-    if image.layout.offset is not None:
+    if image.layout.offset is not None and not image.layout.encapsulated:
         yield from _native(image, image.layout.offset, indices)
     else:
         yield from _decoded(image, indices)
@@ -68,33 +68,51 @@ def _without_unused_bits(stored: Stored, layout: PixelLayout) -> Stored:
 
 
 def _decoded(image: ImageFile, indices: Sequence[int]) -> Iterator[Stored]:
-    decoder: Iterator[Stored] | None = None
     expected = (image.layout.rows, image.layout.columns)
-    for _ in indices:
-        try:
-            with warnings.catch_warnings():
-                # Values of the header may stand in pydicom's warnings, and nobody would see them.
-                warnings.simplefilter("ignore")
-                decoder = decoder or iter_pixels(_source(image), indices=indices, raw=True)
-                stored = next(decoder)
-        # Codecs raise whatever their C code was wrapped in; all of it means the same here.
-        except Exception as exc:
-            name = UID(image.layout.transfer_syntax_uid).name
-            raise UnsupportedImage(
-                f"{image.label}: the pixels cannot be decoded ({name}; {type(exc).__name__})"
-            ) from exc
-        if stored.shape != expected:
-            raise UnsupportedImage(
-                f"{image.label}: decoded to {stored.shape}, but the header says {expected}"
-            )
-        yield stored
+    with ExitStack() as stack:
+        decoder: Iterator[Stored] | None = None
+        for _ in indices:
+            try:
+                with warnings.catch_warnings():
+                    # Values of the header may stand in pydicom's warnings; nobody would see them.
+                    warnings.simplefilter("ignore")
+                    decoder = decoder or _decoder(image, indices, stack)
+                    stored = next(decoder)
+            # Codecs raise whatever their C code was wrapped in; all of it means the same here.
+            except Exception as exc:
+                name = UID(image.layout.transfer_syntax_uid).name
+                raise UnsupportedImage(
+                    f"{image.label}: the pixels cannot be decoded ({name}; {type(exc).__name__})"
+                ) from exc
+            if stored.shape != expected:
+                raise UnsupportedImage(
+                    f"{image.label}: decoded to {stored.shape}, but the header says {expected}"
+                )
+            yield stored
 
 
-def _source(image: ImageFile) -> Path | Dataset:
-    """What pydicom decodes from; given a path, it cannot find pixels in a deflated data set."""
-    if image.layout.transfer_syntax_uid == DeflatedExplicitVRLittleEndian:
-        return dcmread(image.path)
-    return image.path
+def _decoder(image: ImageFile, indices: Sequence[int], stack: ExitStack) -> Iterator[Stored]:
+    """Frames by pydicom's decoder, without reading the header once more where that can be."""
+    layout = image.layout
+    if layout.offset is None:
+        return iter_pixels(dcmread(image.path), indices=indices, raw=True)
+    file = stack.enter_context(image.path.open("rb"))
+    file.seek(layout.offset)
+    frames = get_decoder(layout.transfer_syntax_uid).iter_array(
+        file,
+        indices=indices,
+        raw=True,
+        rows=layout.rows,
+        columns=layout.columns,
+        number_of_frames=layout.frames,
+        samples_per_pixel=1,
+        photometric_interpretation=layout.photometric,
+        bits_allocated=layout.bits_allocated,
+        bits_stored=layout.bits_stored,
+        pixel_representation=int(layout.signed),
+        pixel_keyword="PixelData",
+    )
+    return (stored for stored, _ in frames)
 
 
 def rescale_into(target: npt.NDArray[np.float32], stored: Stored, rescale: Rescale) -> None:
