@@ -195,8 +195,9 @@ class Serving:
         self._loops.stop()
         self._receiver.stop()
         self.node.log(Event(name=EventName.NODE_STOPPED))
-        self._children.close()
+        # The engine first: a run that ends because its child is closed must not count as ended.
         self._engine.stop()
+        self._children.close()
         self._database.dispose()
         self._lock.close()
         log.info("node.stopped")
@@ -224,8 +225,8 @@ class Working:
 
     def stop(self) -> None:
         """Leave; what is in flight goes on when a worker of this name starts again."""
-        self._children.close()
         self._engine.stop()
+        self._children.close()
         self._database.dispose()
         self._lock.close()
 

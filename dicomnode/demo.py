@@ -33,6 +33,7 @@ SETTINGS = """\
 # The settings `dicomnode demo` ran with. See README.md for what else there is.
 ae_title = "{node_ae}"
 data_dir = "data"
+rules = "rules.toml"
 
 [receive]
 port = {port}
@@ -49,6 +50,27 @@ host = "127.0.0.1"
 port = {pacs_port}
 confirm = "commitment"
 commitment_wait_s = 5.0
+"""
+
+RULES = """\
+# The sample images do not say which body part they show; the shipped rules ask for it.
+[[rule]]
+name = "heart and lungs on radiographs"
+algorithm = "cxr_heart_lung"
+priority = "high"
+
+[rule.series.image]
+Modality = "DX"
+
+[[rule]]
+name = "lungs on CT"
+algorithm = "lung_ct"
+
+[rule.series.image]
+Modality = "CT"
+orientation = "axial"
+slices.at_least = 16
+prefer = ["thinnest", "most-slices"]
 """
 
 
@@ -106,6 +128,7 @@ def run_demo(
             SETTINGS.format(node_ae=NODE_AE, port=port, pacs_ae=PACS_AE, pacs_port=pacs_port),
             encoding="utf-8",
         )
+        (folder / "rules.toml").write_text(RULES, encoding="utf-8")
         settings = load_settings(settings_path, {})
         with _node(settings_path, folder / "node.log", port, timeout_s):
             say(f"the node listens on port {port}")

@@ -6,6 +6,7 @@ repeated. What DBOS stores is JSON only: unpickling is switched off (`_refuse_pi
 row somebody else can write must never become code.
 """
 
+import logging
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -38,6 +39,8 @@ VERSION = "1"
 INSTANCE = "node"
 # A workflow that took the process down this often is not started again.
 MAX_RECOVERIES = 3
+# At a stop; deliveries take less, a model that runs longer is run again.
+GRACE_S = 3
 
 ACTIVE = frozenset({"PENDING", "ENQUEUED", "DELAYED"})
 
@@ -178,8 +181,10 @@ class Engine:
         return len(ids)
 
     def stop(self) -> None:
-        """Stop taking work and leave; what is in flight is recovered at the next start."""
-        DBOS.destroy()
+        """Stop taking work, give short work a moment, leave; the rest goes on at the next start."""
+        # From here on it complains of every workflow that it will go on with next time.
+        logging.getLogger("dbos").setLevel(logging.CRITICAL + 1)
+        DBOS.destroy(workflow_completion_timeout_sec=GRACE_S)
 
 
 class EngineClient:

@@ -10,6 +10,7 @@ from rich.progress import Progress, TaskID
 from rich.table import Table
 
 from dicomnode.cli.common import SettingsPath, console, files_below, progress_bar, settings_from
+from dicomnode.domain.codes import number_in_words
 
 
 def register(app: typer.Typer) -> None:
@@ -63,7 +64,7 @@ def run(
     for series, made in outcomes:
         for finding in made.findings:
             numbers = ", ".join(
-                f"{one.name.meaning} {one.value:.4g} {one.unit.value}"
+                f"{one.name.meaning} {number_in_words(one.value, one.unit.value)}"
                 for one in finding.measurements
             )
             table.add_row(series.folder, series.description, finding.name, numbers)

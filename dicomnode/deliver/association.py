@@ -18,7 +18,7 @@ from dicomnode import __version__
 from dicomnode.deliver.line import prepare
 from dicomnode.domain.delivery import ServiceRefused
 from dicomnode.domain.errors import AssociationRejected, DeliveryError, PeerUnavailable
-from dicomnode.domain.identifiers import derived_uid
+from dicomnode.domain.identifiers import IMPLEMENTATION_CLASS_UID
 from dicomnode.settings import CountQuery, Destination
 
 # Files go out as they lie on disk, not decoded and encoded again.
@@ -100,7 +100,7 @@ def _request(
     handlers: Sequence[Handler],
 ) -> Association:
     ae = AE(ae_title=own_ae)
-    ae.implementation_class_uid = UID(derived_uid("dicomnode", "implementation class"))
+    ae.implementation_class_uid = UID(IMPLEMENTATION_CLASS_UID)
     ae.implementation_version_name = f"DICOMNODE_{__version__}"[:16]
     ae.connection_timeout = ae.acse_timeout = ae.dimse_timeout = peer.timeout_s
     # Every wait here has a limit of its own; the idle limit would also end a wait for a report.

@@ -21,6 +21,21 @@ PIXELS = Code("{pixels}", "UCUM", "pixels")
 PERCENT = Code("%", "UCUM", "percent")
 HOUNSFIELD = Code("[hnsf'U]", "UCUM", "Hounsfield unit")
 
+_SHORT_UNITS = {"1": "", "{pixels}": "px", "[hnsf'U]": "HU"}
+
+
+def number_in_words(value: float, unit: str) -> str:
+    """A value with its UCUM unit as people write it: `0.52`, `2,480 ml`, `-830.1 HU`."""
+    size = abs(value)
+    if unit == "1":
+        digits = 2
+    elif size >= 1000:
+        digits = 0
+    else:
+        digits = 1 if size >= 1 else 2
+    return f"{value:,.{digits}f} {_SHORT_UNITS.get(unit, unit)}".strip()
+
+
 VOLUME = Code("118565006", "SCT", "Volume")
 AREA = Code("42798000", "SCT", "Area")
 DIAMETER = Code("81827009", "SCT", "Diameter")

@@ -30,10 +30,13 @@ DicomNodeError
 │   ├── PeerUnavailable      (retry)
 │   ├── AssociationRejected  (retry)
 │   ├── InstanceRefused
-│   └── PeerBusy             (retry)
+│   ├── PeerBusy             (retry)
+│   ├── ObjectDamaged                 `domain.delivery`
+│   └── ServiceRefused                `domain.delivery`
 ├── StoreError
 │   └── StoreUnavailable     (retry)
-└── ReportError
+├── ReportError
+└── Interrupted                       the node stops; the work goes on at its next start
 
 Raise the most exact one; translate a library's error once, at its edge, with `raise ... from`.
 Whether to try again is a property of the error. Messages name what a person can do and never
@@ -209,6 +212,10 @@ class StoreUnavailable(StoreError):
     """The database could not be reached or was locked too long."""
 
     retryable = True
+
+
+class Interrupted(DicomNodeError):
+    """The node stops while a job runs; the job goes on at the next start."""
 
 
 class ReportError(DicomNodeError):

@@ -43,3 +43,7 @@ def derived_uid(*parts: str) -> str:
     number = (number & ~(0xF << 76)) | (0x8 << 76)
     number = (number & ~(0x3 << 62)) | (0x2 << 62)
     return f"2.25.{number}"
+
+
+IMPLEMENTATION_CLASS_UID = derived_uid("dicomnode", "implementation class")
+"""What this software calls itself in associations and files (PS3.7 D.3.3.2, PS3.10 7.1)."""

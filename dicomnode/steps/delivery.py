@@ -15,7 +15,7 @@ from dicomnode.domain.delivery import SendOutcome, ServiceRefused
 from dicomnode.domain.errors import DeliveryError
 from dicomnode.domain.identifiers import JobId
 from dicomnode.domain.jobs import Job
-from dicomnode.domain.results import ConfirmationMethod, DeliveryState
+from dicomnode.domain.results import ConfirmationMethod, DeliveryState, Receipt
 from dicomnode.settings import Confirm, Destination
 from dicomnode.steps.node import Node
 from dicomnode.store.deliveries import (
@@ -30,6 +30,8 @@ from dicomnode.store.deliveries import (
     record_unconfirmed,
 )
 from dicomnode.store.jobs import load_job
+
+DUPLICATE_SOP_INSTANCE = 0x0111
 
 # An archive may answer C-STORE before it indexes: 2, 4, 8 ... seconds, about 4 minutes in all.
 READ_BACK_TRIES = 7
@@ -72,7 +74,7 @@ def send_results(node: Node, job_id: JobId, destination_name: str) -> Next:
         for item, outcome in zip(waiting, outcomes, strict=True)
     ]
     again = [delay for delay in delays if delay is not None]
-    arrived = any(outcome.receipt is not None for outcome in outcomes)
+    arrived = bool(_unproven(node, job_id, destination_name))
     return Next(
         send_again_s=max(again, default=None),
         confirm_after_s=0.0 if arrived and destination.confirm is not Confirm.NONE else None,
@@ -95,16 +97,36 @@ def _record(
     node: Node, item: OutboxItem, outcome: SendOutcome, destination: Destination, job: Job
 ) -> float | None:
     """Store one answer; return the seconds until the next try if there is to be one."""
-    if outcome.receipt is not None:
-        record_receipt(node.database, item, outcome.receipt, job)
+    now = node.clock()
+    receipt = outcome.receipt or _already_there(item, outcome, destination, now)
+    if receipt is not None:
+        record_receipt(node.database, item, receipt, job)
         return None
     assert outcome.error is not None
-    now = node.clock()
     # Not for secrets: spreads the tries of many objects over time.
     delay = backoff(item.attempt + 1, destination, random.random())  # noqa: S311
     failed = _judge(outcome.error, item, destination, now, delay)
     record_failed_try(node.database, item, failed, job, now)
     return delay.total_seconds() if failed.state is DeliveryState.WAITING else None
+
+
+def _already_there(
+    item: OutboxItem, outcome: SendOutcome, destination: Destination, now: datetime
+) -> Receipt | None:
+    """An answer we may have lost by a crash: the peer says that it has this instance already.
+
+    Duplicate SOP Instance (0x0111, PS3.7 C.5.8) counts as sent; whether it is ours is then proven
+    like any other.
+    """
+    if outcome.error is None or outcome.error.status != DUPLICATE_SOP_INSTANCE:
+        return None
+    return Receipt(
+        sop_instance_uid=item.object.sop_instance_uid,
+        destination=destination.name,
+        status=DUPLICATE_SOP_INSTANCE,
+        comment="the destination has it already",
+        at=now,
+    )
 
 
 def _judge(

@@ -11,6 +11,7 @@ from dicomnode.domain.errors import (
     BundleInvalid,
     DicomNodeError,
     InputRefused,
+    Interrupted,
     StudyError,
     VolumeError,
 )
@@ -55,6 +56,9 @@ def run_job(node: Node, children: Children, job_id: JobId) -> Ran:
     """Run a job in a child process. May be repeated: equal inputs make equal files.
 
     Every way to fail ends in the job's row, with a reason; nothing is raised for it.
+
+    Raises:
+        Interrupted: the node is stopping.
     """
     job = load_job(node.database, job_id)
     try:
@@ -66,6 +70,8 @@ def run_job(node: Node, children: Children, job_id: JobId) -> Ran:
             return Ran(made=False, retry_s=None)
         running = children.submit(run_in_child, (known.source, _task(node, job)), timeout_s=limit_s)
         _wait(running, cancelled=lambda: _is_cancelled(node, job_id))
+    except Interrupted:
+        raise
     except DicomNodeError as exc:
         return _end_try(node, job, exc)
     return Ran(made=True, retry_s=None)
@@ -88,7 +94,10 @@ def _wait(running: Future[RunOutcome], *, cancelled: Callable[[], bool]) -> None
     try:
         running.result()
     except CancelledError:
-        raise StudyError("cancelled by a person") from None
+        if cancelled():
+            raise StudyError("cancelled by a person") from None
+        # The node is stopping. Ending the step as anything else would end the job.
+        raise Interrupted("the node was stopped during the run") from None
 
 
 def _is_cancelled(node: Node, job_id: JobId) -> bool:

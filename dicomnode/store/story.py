@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, func, select
 
+from dicomnode.domain.codes import number_in_words
 from dicomnode.domain.errors import StudyError
 from dicomnode.store.database import Database
 from dicomnode.store.tables import (
@@ -183,7 +184,7 @@ def _received(connection: Connection, study_uid: str) -> tuple[Received, ...]:
 
 
 def _series(connection: Connection, study_uid: str) -> tuple[SeriesTold, ...]:
-    query = select(SeriesRow).where(SeriesRow.study_uid == study_uid)
+    query = select(SeriesRow).where(SeriesRow.study_uid == study_uid).order_by(SeriesRow.series_uid)
     return tuple(
         SeriesTold(
             series_uid=row.series_uid,
@@ -247,14 +248,18 @@ def _findings(connection: Connection, job_id: str) -> tuple[FindingTold, ...]:
     for row in connection.execute(query).all():
         measured = select(MeasurementRow).where(MeasurementRow.finding_id == row.id)
         numbers = tuple(
-            f"{number.code_meaning} {number.value:.4g} {number.unit}"
-            for number in connection.execute(measured.order_by(MeasurementRow.id))
+            _number(number) for number in connection.execute(measured.order_by(MeasurementRow.id))
         )
         sides = [part for part in (row.laterality, row.code_meaning) if part]
         told.append(
             FindingTold(name=row.name, kind=row.kind, meaning=" ".join(sides), numbers=numbers)
         )
     return tuple(told)
+
+
+def _number(row: Row[Any]) -> str:
+    name = f"{row.code_meaning}, {row.derivation}" if row.derivation else row.code_meaning
+    return f"{name} {number_in_words(row.value, row.unit)}"
 
 
 def _deliveries(connection: Connection, job_id: str) -> tuple[DeliveryTold, ...]:
