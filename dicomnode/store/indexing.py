@@ -87,9 +87,9 @@ def index_instances(
         own = _our_results(connection, fresh)
         _mark_own(connection, own)
         new = [item for item in fresh if item.landed.sop_instance_uid not in own]
-        _insert_parents(connection, new)
         misplaced = _misplaced(connection, new)
         placed = [item for item in new if item.header.sop_instance_uid not in misplaced]
+        _insert_parents(connection, placed)
         _place(connection, placed)
         _count(connection, placed)
         faults = [item for item in unreadable if item.landed.sop_instance_uid in waiting]
@@ -135,7 +135,7 @@ def _study(item: Indexed) -> dict[str, object]:
         "study_date": _first(values, "StudyDate"),
         "accession_number": _first(values, "AccessionNumber"),
         "description": _first(values, "StudyDescription"),
-        "header": {keyword: list(texts) for keyword, texts in values.items()},
+        "header": _storable(values),
         "received_at": item.landed.received_at,
     }
 
@@ -145,20 +145,34 @@ def _series(item: Indexed) -> dict[str, object]:
     return {
         "series_uid": item.header.series_uid,
         "study_uid": item.header.study_uid,
-        "modality": item.header.modality[:16],
-        "header": {keyword: list(texts) for keyword, texts in values.items()},
+        "modality": _without_nulls(item.header.modality)[:16],
+        "header": _storable(values),
     }
 
 
 def _first(values: HeaderValues, keyword: str) -> str:
-    return next(iter(values.get(keyword, ())), "")
+    return _without_nulls(next(iter(values.get(keyword, ())), ""))
+
+
+def _storable(values: HeaderValues) -> dict[str, list[str]]:
+    return {keyword: [_without_nulls(text) for text in texts] for keyword, texts in values.items()}
+
+
+def _without_nulls(text: str) -> str:
+    """Modalities that write from fixed buffers leave nulls in text; PostgreSQL takes none."""
+    return text.replace("\0", "")
 
 
 def _misplaced(connection: Connection, items: Sequence[Indexed]) -> dict[str, Unreadable]:
-    """Instances whose series already belongs to another study (PS3.3 A.1.2: a series has one)."""
+    """Instances whose series already belongs to another study (PS3.3 A.1.2: a series has one).
+
+    Of several studies that claim a new series in one batch, the first has it.
+    """
     uids = {item.header.series_uid for item in items}
     query = select(SeriesRow.series_uid, SeriesRow.study_uid).where(SeriesRow.series_uid.in_(uids))
     owner = {row.series_uid: row.study_uid for row in connection.execute(query)}
+    for item in items:
+        owner.setdefault(item.header.series_uid, item.header.study_uid)
     reason = "its SeriesInstanceUID already belongs to another study"
     return {
         item.header.sop_instance_uid: Unreadable(

@@ -1,0 +1,109 @@
+"""A PostgreSQL server of one's own, where its programs are installed (Debian: `postgresql`)."""
+
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+from contextlib import ExitStack
+from itertools import count
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+from urllib.parse import quote
+
+import psycopg
+from psycopg import sql
+
+_DEBIAN_ROOT = Path("/usr/lib/postgresql")
+# initdb refuses to run as root; Debian's packages bring this account.
+_ACCOUNT = "postgres"
+# Nothing here has to outlive a power cut.
+_QUICK = "-c fsync=off -c synchronous_commit=off -c full_page_writes=off"
+
+
+def postgresql_programs() -> Path | None:
+    """The folder of `initdb` and `pg_ctl`, the newest version's; None if not installed."""
+    on_path = shutil.which("initdb")
+    if on_path is not None:
+        return Path(on_path).resolve().parent
+    versions = [
+        folder
+        for folder in _DEBIAN_ROOT.glob("*/bin")
+        if (folder / "initdb").exists() and folder.parent.name.isdigit()
+    ]
+    return max(versions, key=lambda folder: int(folder.parent.name), default=None)
+
+
+class RunningPostgresql:
+    """A fresh cluster in a temporary folder, reached by a Unix socket; a context manager.
+
+    No network port is opened. Everything is removed at the end.
+    """
+
+    def __init__(self) -> None:
+        self._numbers = count(1)
+
+    def __enter__(self) -> Self:
+        programs = postgresql_programs()
+        if programs is None:
+            raise FileNotFoundError(
+                "PostgreSQL is not installed (Debian: apt-get install postgresql)"
+            )
+        self._programs = programs
+        with ExitStack() as undo:
+            # Not pytest's folder: a socket's path has 107 characters at most.
+            self._folder = Path(
+                undo.enter_context(tempfile.TemporaryDirectory(prefix="pg-", dir="/tmp"))
+            )
+            if os.geteuid() == 0:
+                account = pwd.getpwnam(_ACCOUNT)
+                os.chown(self._folder, account.pw_uid, account.pw_gid)
+            data = self._folder / "data"
+            self._run(
+                "initdb",
+                *("-D", str(data), "-U", _ACCOUNT, "--auth=trust", "--no-sync"),
+                *("--encoding=UTF8", "--locale=C.UTF-8"),
+            )
+            options = f"-k {self._folder} -c listen_addresses='' {_QUICK}"
+            log = str(self._folder / "log")
+            self._run("pg_ctl", "start", "-w", "-D", str(data), "-l", log, "-o", options)
+            undo.callback(self._run, "pg_ctl", "stop", "-w", "-D", str(data), "-m", "immediate")
+            self._undo = undo.pop_all()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._undo.close()
+
+    def url(self, database: str = "postgres") -> str:
+        """SQLAlchemy URL of a database on this server."""
+        host = quote(str(self._folder), safe="")
+        return f"postgresql+psycopg://{_ACCOUNT}@/{database}?host={host}"
+
+    def new_database(self, *, like: str = "template1") -> str:
+        """Make a database, empty or as the database `like` is; return its SQLAlchemy URL.
+
+        Nobody may be connected to `like`.
+        """
+        name = f"test_{next(self._numbers)}"
+        with psycopg.connect(
+            host=str(self._folder), user=_ACCOUNT, dbname="postgres", autocommit=True
+        ) as connection:
+            made = sql.SQL("CREATE DATABASE {} TEMPLATE {}")
+            connection.execute(made.format(sql.Identifier(name), sql.Identifier(like)))
+        return self.url(name)
+
+    def _run(self, program: str, *arguments: str) -> None:
+        command = [str(self._programs / program), *arguments]
+        if os.geteuid() == 0:
+            command = ["runuser", "-u", _ACCOUNT, "--", *command]
+        # The server inherits these: with a pipe, reading it would wait for the server's end.
+        with (self._folder / "setup.log").open("ab") as log:
+            subprocess.run(  # noqa: S603 (found above, our own arguments)
+                command, check=True, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/"
+            )
