@@ -50,7 +50,7 @@ def record_match(
     """
     with database.writing() as connection:
         already = connection.execute(
-            select(RevisionRow.matched_at).where(RevisionRow.id == revision_id)
+            select(RevisionRow.matched_at).where(RevisionRow.id == revision_id).with_for_update()
         ).scalar_one()
         if already is not None:
             return
@@ -238,7 +238,10 @@ def retry_job(
     delay_s: float,
     now: datetime,
 ) -> None:
-    """Queue a job again after a passing fault. Repeating it for one attempt changes nothing."""
+    """Queue a job again after a passing fault, also one that came before it could start.
+
+    Repeating it for one attempt changes nothing.
+    """
     kind = type(error).__name__
     with database.writing() as connection:
         moved = connection.execute(
@@ -246,7 +249,7 @@ def retry_job(
             .where(
                 JobRow.id == job,
                 JobRow.attempt == failed_attempt,
-                JobRow.state == JobState.RUNNING.value,
+                JobRow.state.in_([state.value for state in UNFINISHED]),
             )
             .values(
                 state=JobState.QUEUED.value,

@@ -27,10 +27,7 @@ def record_outcome(database: Database, job: Job, outcome: RunOutcome, now: datet
     with database.writing() as connection:
         moved = connection.execute(
             update(JobRow)
-            .where(
-                JobRow.id == job.id,
-                JobRow.state.in_([JobState.RUNNING.value, JobState.SUCCEEDED.value]),
-            )
+            .where(JobRow.id == job.id, JobRow.state == JobState.RUNNING.value)
             .values(
                 state=JobState.SUCCEEDED.value,
                 finished_at=now,
@@ -44,11 +41,11 @@ def record_outcome(database: Database, job: Job, outcome: RunOutcome, now: datet
             )
         ).rowcount
         if not moved:
-            return False
+            state = connection.scalar(select(JobRow.state).where(JobRow.id == job.id))
+            return state == JobState.SUCCEEDED.value
         _replace_findings(connection, job.id, outcome.findings)
-        insert_new(
+        _keep_results(
             connection,
-            ResultRow,
             [_result_row(database, job.id, encoded, now) for encoded in outcome.objects],
         )
         insert_new(connection, DeliveryRow, _outbox(job, outcome.objects, now))
@@ -93,6 +90,17 @@ def _replace_findings(
                     unit=measured.unit.value,
                 )
             )
+
+
+def _keep_results(connection: Connection, rows: Sequence[dict[str, object]]) -> None:
+    """A rerun on a device that rounds differently writes other bytes under the same UID."""
+    insert_new(connection, ResultRow, rows)
+    for row in rows:
+        connection.execute(
+            update(ResultRow)
+            .where(ResultRow.sop_instance_uid == row["sop_instance_uid"])
+            .values(path=row["path"], sha256=row["sha256"])
+        )
 
 
 def _result_row(
