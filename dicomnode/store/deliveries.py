@@ -110,16 +110,22 @@ class FailedTry:
 def record_failed_try(
     database: Database, item: OutboxItem, failed: FailedTry, job: Job, now: datetime
 ) -> None:
-    """Keep why an object was not taken, and when it is tried again if it is."""
+    """Keep why an object was not taken, and when it is tried again if it is.
+
+    What was proven or dismissed while the try lasted stays so.
+    """
     names = {
         DeliveryState.WAITING: EventName.DELIVERY_RETRYING,
         DeliveryState.REFUSED: EventName.RESULT_REFUSED,
         DeliveryState.GIVEN_UP: EventName.DELIVERY_GIVEN_UP,
     }
     with database.writing() as connection:
-        connection.execute(
+        moved = connection.execute(
             update(DeliveryRow)
-            .where(DeliveryRow.id == item.delivery_id)
+            .where(
+                DeliveryRow.id == item.delivery_id,
+                DeliveryRow.state == DeliveryState.WAITING.value,
+            )
             .values(
                 state=failed.state.value,
                 attempt=item.attempt + 1,
@@ -127,7 +133,9 @@ def record_failed_try(
                 reason=failed.reason,
                 next_try_at=failed.next_try_at,
             )
-        )
+        ).rowcount
+        if not moved:
+            return
         facts = {
             "destination": failed.destination,
             "kind": item.object.kind.value,
@@ -250,7 +258,10 @@ def record_unconfirmed(
     with database.writing() as connection:
         connection.execute(
             update(DeliveryRow)
-            .where(DeliveryRow.id.in_([item.delivery_id for item in items]))
+            .where(
+                DeliveryRow.id.in_([item.delivery_id for item in items]),
+                DeliveryRow.state == DeliveryState.SENT_UNCONFIRMED.value,
+            )
             .values(reason=f"sent, unconfirmed: {reason}")
         )
         facts: dict[str, FactValue] = {"reason": reason, "objects": len(items)}
@@ -273,6 +284,7 @@ def resend(database: Database, job: Job, destination: str, now: datetime) -> int
                 created_at=now,
                 confirmed_at=None,
                 confirmed_by=None,
+                transaction_uid=None,
             )
         ).rowcount
         resent = Event(
