@@ -10,6 +10,7 @@ from dicomnode.domain.results import DeliveryState
 from dicomnode.store.database import Database
 from dicomnode.store.tables import (
     DeliveryRow,
+    EventRow,
     InstanceRow,
     JobRow,
     QuarantineRow,
@@ -19,6 +20,8 @@ from dicomnode.store.tables import (
 
 # What should take seconds is worth a look after this long.
 SLOW = timedelta(minutes=2)
+# A busy device may keep a job waiting; no worker at all must be noticed.
+LONG_QUEUE = timedelta(minutes=30)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +63,7 @@ def overview(database: Database, now: datetime, *, limit: int = 200) -> Overview
             trouble=(
                 *_ended_jobs(connection, limit),
                 *_late_jobs(connection, now, limit),
+                *_untaken_jobs(connection, now, limit),
                 *_deliveries(connection, limit),
                 *_quarantined(connection, limit),
                 *_waiting(connection, now, limit),
@@ -103,6 +107,30 @@ def _late_jobs(connection: Connection, now: datetime, limit: int) -> list[Troubl
             id=row.id,
             since=row.deadline_at,
             reason=f"{row.algorithm} is still running past its time limit",
+        )
+        for row in connection.execute(query)
+    ]
+
+
+def _untaken_jobs(connection: Connection, now: datetime, limit: int) -> list[Trouble]:
+    """Queued for long, counted from when they were queued last (matched, retried or rerun)."""
+    queued_at = (
+        select(func.max(EventRow.at))
+        .where(EventRow.study_uid == JobRow.study_uid, EventRow.job_id == JobRow.id)
+        .scalar_subquery()
+    )
+    query = (
+        select(JobRow.id, JobRow.algorithm, queued_at.label("since"))
+        .where(JobRow.state == JobState.QUEUED.value, queued_at < now - LONG_QUEUE)
+        .order_by(JobRow.created_at)
+        .limit(limit)
+    )
+    return [
+        Trouble(
+            what="job",
+            id=row.id,
+            since=row.since,
+            reason=f"{row.algorithm} waits for a worker; is one running?",
         )
         for row in connection.execute(query)
     ]

@@ -1,0 +1,216 @@
+"""What people are shown: the overview, the story of a study, the event log; on both databases."""
+
+import pytest
+
+from dicomnode.domain.delivery import CommitmentReport
+from dicomnode.domain.errors import MissingSlices, StudyError
+from dicomnode.domain.events import Event, EventName
+from dicomnode.domain.jobs import JobState
+from dicomnode.domain.results import DeliveryState, Receipt
+from dicomnode.store.database import Database
+from dicomnode.store.deliveries import (
+    FailedTry,
+    outbox,
+    record_commitment,
+    record_failed_try,
+    record_receipt,
+    record_request,
+    record_unconfirmed,
+)
+from dicomnode.store.events import log_event, log_events
+from dicomnode.store.jobs import dismiss_job, end_job_by_error
+from dicomnode.store.overview import SLOW, latest_studies, overview
+from dicomnode.store.story import Story, story
+from tests.contract.store_scenes import (
+    SERIES,
+    STUDY,
+    at,
+    finished_job,
+    land,
+    queued_job,
+    receive,
+    received_revision,
+    running_job,
+    uids,
+)
+
+pytest_plugins = ["tests.contract.postgresql", "tests.contract.databases"]
+
+LATER = at(86400)
+
+
+def troubles(database: Database) -> list[tuple[str, str]]:
+    return [(trouble.what, trouble.reason) for trouble in overview(database, LATER).trouble]
+
+
+def test_an_empty_node_has_no_trouble(database: Database) -> None:
+    shown = overview(database, LATER)
+    assert (shown.instances, shown.studies, shown.open_studies) == ({}, 0, 0)
+    assert (shown.jobs, shown.deliveries, shown.trouble) == ({}, {}, ())
+    assert latest_studies(database, 10) == ()
+
+
+def test_everything_is_counted_by_state(database: Database) -> None:
+    finished_job(database)
+    receive(database, ["1.2.2.1.1"], association="b", moment=at(60))
+    land(database, ["1.2.3.1.1"], association="c", moment=LATER)
+    shown = overview(database, LATER)
+    assert shown.instances == {"indexed": 4, "landed": 1}
+    assert (shown.studies, shown.open_studies) == (2, 1)
+    assert (shown.jobs, shown.deliveries) == ({"succeeded": 1}, {"waiting": 4})
+
+
+def test_a_failed_job_is_trouble_until_it_is_dismissed(database: Database) -> None:
+    job = running_job(database)
+    end_job_by_error(database, job.id, JobState.REFUSED, MissingSlices("gap after 40"), at(5))
+    assert troubles(database) == [("job", "lung_ct refused: MissingSlices: gap after 40")]
+    dismiss_job(database, job.id, at(6))
+    assert troubles(database) == []
+
+
+def test_a_job_past_its_deadline_is_trouble(database: Database) -> None:
+    running_job(database)
+    assert overview(database, at(599)).trouble == ()
+    assert troubles(database) == [("job", "lung_ct is still running past its time limit")]
+
+
+def test_what_does_not_move_on_is_trouble(database: Database) -> None:
+    received_revision(database)
+    land(database, ["1.2.2.1.1"], association="b")
+    assert overview(database, at(1) + SLOW / 2).trouble == ()
+    assert troubles(database) == [
+        ("instance", "received but not indexed yet"),
+        ("study", "closed but not matched yet"),
+    ]
+
+
+def test_a_job_that_no_worker_takes_is_trouble(database: Database) -> None:
+    queued_job(database)
+    assert overview(database, at(60)).trouble == ()
+    assert troubles(database) == [("job", "lung_ct waits for a worker; is one running?")]
+
+
+def test_a_conflict_is_trouble(database: Database) -> None:
+    receive(database, uids(SERIES, [1]))
+    land(database, uids(SERIES, [1]), association="x", digest="77")
+    ((what, reason),) = troubles(database)
+    assert what == "quarantine"
+    assert reason.startswith("conflict: another instance with this UID")
+    assert reason.endswith("(quarantine/x-1.dcm)")
+
+
+def test_deliveries_in_trouble_name_destination_and_reason(database: Database) -> None:
+    job = finished_job(database)
+    assert troubles(database) == [], "results on their first way are no trouble"
+    for item in outbox(database, job.id, "pacs"):
+        failed = FailedTry(
+            destination="pacs",
+            state=DeliveryState.WAITING,
+            reason="connection refused",
+            status=None,
+            next_try_at=at(70),
+        )
+        record_failed_try(database, item, failed, job, at(10))
+    words = "to pacs: waiting, try 1: connection refused"
+    assert troubles(database) == [("delivery", words)] * 2
+
+
+def test_sent_but_unproven_is_trouble_only_once_proof_was_given_up(database: Database) -> None:
+    job = finished_job(database)
+    for item in outbox(database, job.id, "pacs"):
+        uid = item.object.sop_instance_uid
+        receipt = Receipt(sop_instance_uid=uid, destination="pacs", status=0, comment="", at=at(10))
+        record_receipt(database, item, receipt, job)
+    assert troubles(database) == []
+    record_unconfirmed(database, outbox(database, job.id, "pacs"), job, "no C-FIND", at(20))
+    assert len(troubles(database)) == 2
+
+
+def test_latest_studies_come_newest_first(database: Database) -> None:
+    receive(database, ["1.2.1.1.1"], association="a", moment=at(0))
+    receive(database, ["1.2.2.1.1"], association="b", moment=at(60))
+    lines = latest_studies(database, 10)
+    assert [line.study_uid for line in lines] == ["1.2.2", "1.2.1"]
+    assert (lines[0].description, lines[0].instances, lines[0].is_open) == ("CT chest", 1, True)
+    assert len(latest_studies(database, 1)) == 1
+
+
+def told_of_a_delivered_study(database: Database) -> Story:
+    job = finished_job(database)
+    items = outbox(database, job.id, "pacs")
+    for item in items:
+        uid = item.object.sop_instance_uid
+        receipt = Receipt(sop_instance_uid=uid, destination="pacs", status=0, comment="", at=at(10))
+        record_receipt(database, item, receipt, job)
+    record_request(database, items, "2.25.7")
+    kept = tuple(item.object.sop_instance_uid for item in items)
+    report = CommitmentReport(transaction_uid="2.25.7", committed=kept, failed={})
+    record_commitment(database, report, at(20))
+    return story(database, STUDY)
+
+
+def test_a_story_is_complete(database: Database) -> None:
+    told = told_of_a_delivered_study(database)
+    assert (told.description, told.is_open, told.instances) == ("CT chest", False, 3)
+    (came,) = told.received
+    assert (came.calling_ae, came.instances, came.outcome) == ("CT1", 3, "released")
+    (series,) = told.series
+    assert (series.modality, series.description, series.instances) == ("CT", "Chest", 3)
+    (revision,) = told.revisions
+    assert (revision.number, revision.reason, revision.instances) == (1, "quiet", 3)
+    assert [verdict["rule"] for verdict in revision.verdicts] == [
+        "lungs on chest CT",
+        "heart on radiograph",
+    ]
+    (job,) = told.jobs
+    assert (job.state, job.version, job.seconds) == (
+        "succeeded",
+        "1.0.0",
+        {"read": 1.0, "infer": 2.5},
+    )
+    assert job.findings[0].numbers == ("Volume 2500 ml",)
+    assert job.findings[0].meaning == "Left Lung"
+    assert job.paths == tuple(f"results/{job.id[:2]}/{job.id}/{kind}.dcm" for kind in ("SEG", "SR"))
+    assert [(one.destination, one.kind, one.state) for one in job.deliveries] == [
+        ("archive", "SEG", "waiting"),
+        ("archive", "SR", "waiting"),
+        ("pacs", "SEG", "confirmed"),
+        ("pacs", "SR", "confirmed"),
+    ]
+    assert job.deliveries[2].confirmed_by == "storage-commitment"
+
+
+def test_the_events_of_a_story_are_in_order(database: Database) -> None:
+    names = [event.name for event in told_of_a_delivered_study(database).events]
+    assert names == [
+        "study.closed",
+        "study.matched",
+        "job.queued",
+        "job.started",
+        "result.encoded",
+        "result.encoded",
+        "job.succeeded",
+        "result.sent",
+        "result.sent",
+        "result.confirmed",
+        "result.confirmed",
+    ]
+
+
+def test_an_unknown_study_has_no_story(database: Database) -> None:
+    with pytest.raises(StudyError, match=r"no study 9\.9"):
+        story(database, "9.9")
+
+
+def test_events_keep_their_moment_and_facts(database: Database) -> None:
+    receive(database, uids(SERIES, [1]))
+    facts = {"count": 2, "why": None, "share": 0.5, "ok": True}
+    event = Event(name=EventName.CONTEXT_REFUSED, study_uid=STUDY, facts=facts)
+    log_event(database, event, at(1))
+    log_events(database, [(event, at(2)), (event, at(3))])
+    log_events(database, [])
+    told = story(database, STUDY).events
+    assert [each.at for each in told] == [at(1), at(2), at(3)]
+    assert {tuple(sorted(each.facts.items(), key=str)) for each in told} == {
+        tuple(sorted(facts.items(), key=str))
+    }
