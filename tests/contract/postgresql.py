@@ -1,4 +1,4 @@
-"""Tests on a real PostgreSQL: put `pytest_plugins = ["tests.contract.postgresql"]` in a test file."""
+"""Tests on a real PostgreSQL; `pytest_plugins = ["tests.contract.postgresql"]` brings it."""
 
 from collections.abc import Iterator
 
