@@ -37,7 +37,8 @@ _SERIES = (
     "LossyImageCompressionRatio",
     "LossyImageCompressionMethod",
 )
-_ORIENTATION_TOLERANCE = 1e-4
+_TOLERANCE = 0.002
+"""Of direction cosines, and of spacings in mm: rounding differs within a series by so much."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +96,7 @@ def read_source_series(volume: Volume) -> SourceSeries:
         images=tuple(build(volume, planes, _common(first, volume, planes))),
         frame_numbers=frame_numbers if is_multiframe else None,
         number=int(series_number) if series_number.isdigit() else None,
-        pixel_spacing=planes[0].spacing or numbers_of(first, "ImagerPixelSpacing", 2),
+        pixel_spacing=_spacing(first, planes[0]) if volume.grid.calibrated else None,
     )
 
 
@@ -174,6 +175,13 @@ def _common(first: Dataset, volume: Volume, planes: Sequence[_Plane]) -> Dataset
     return ds
 
 
+def _spacing(first: Dataset, plane: _Plane) -> tuple[str, ...] | None:
+    for stated in (plane.spacing, numbers_of(first, "ImagerPixelSpacing", 2)):
+        if stated and all(float(value) > 0 for value in stated):
+            return stated
+    return None
+
+
 def _check_planes(planes: Sequence[_Plane]) -> None:
     for index, plane in enumerate(planes):
         if not (plane.position and plane.orientation and plane.spacing):
@@ -188,7 +196,7 @@ def _check_planes(planes: Sequence[_Plane]) -> None:
 
 def _agree(one: Sequence[str] | None, other: Sequence[str] | None) -> bool:
     difference = np.asarray(one, dtype=float) - np.asarray(other, dtype=float)
-    return bool(np.abs(difference).max() <= _ORIENTATION_TOLERANCE)
+    return bool(np.abs(difference).max() <= _TOLERANCE)
 
 
 def _classic_images(volume: Volume, planes: Sequence[_Plane], common: Dataset) -> Iterable[Dataset]:

@@ -111,6 +111,19 @@ def assert_voxels_lie_where_the_masks_do(
         )
 
 
+def test_slices_a_little_uneven_pass(tmp_path: Path) -> None:
+    images = ct_series(StudyIdentity(seed="uneven"), SMALL)
+    for ds, lift in zip(images, (0.0, 0.1, -0.1, 0.05, 0.0), strict=True):
+        x, y, z = (float(value) for value in ds.ImagePositionPatient)
+        ds.ImagePositionPatient = [x, y, z + lift]
+    volume = written_volume(images, tmp_path)
+    written = dcmread(encode(random_segments(volume, seed=6), volume, tmp_path)[ResultKind.SEG])
+    positions = [g.PlanePositionSequence for g in written.PerFrameFunctionalGroupsSequence[:5]]
+    assert [p[0].ImagePositionPatient for p in positions] == [
+        ds.ImagePositionPatient for ds in images
+    ]
+
+
 def test_overlapping_segments_pass(tmp_path: Path) -> None:
     volume = ct_volume(tmp_path)
     first, second = random_segments(volume, seed=2)

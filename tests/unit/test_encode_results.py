@@ -289,6 +289,8 @@ def test_a_radiograph_segmentation_has_the_groups_viewers_need(dx: Volume, tmp_p
 def test_no_pixel_spacing_is_made_up_for_an_uncalibrated_radiograph(tmp_path: Path) -> None:
     image = radiograph(StudyIdentity(seed="film"), imager_spacing_mm=None)
     volume = written_volume([image], tmp_path)
+    image.ImagerPixelSpacing = [0, 0]
+    image.save_as(volume.frames[0].path)
     seg = dcmread(encode(heart_with_ratio(volume), volume, tmp_path / "out")[0].path)
     assert "PixelSpacing" not in seg.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
 
