@@ -61,7 +61,10 @@ def read_file_head(file: BinaryIO) -> FileMeta:
     if len(head) < _GROUP_LENGTH_END or not head.startswith(_PREAMBLE):
         raise InstanceUnreadable(f"{Path(file.name).name} has no File Meta Information")
     (length,) = struct.unpack("<I", head[-4:])
-    uids = _read_uids(file.read(length))
+    elements = file.read(length)
+    if len(elements) < length:
+        raise InstanceUnreadable(f"{Path(file.name).name} ends in its File Meta Information")
+    uids = _read_uids(elements)
     try:
         return FileMeta(
             sop_class_uid=checked_uid(uids[_MEDIA_SOP_CLASS_UID]),

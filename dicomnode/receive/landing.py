@@ -5,6 +5,8 @@ Whatever stands under `instances/` is therefore complete; only its row may be mi
 `sweep` repairs.
 """
 
+import threading
+from datetime import datetime
 from pathlib import Path
 
 from dicomnode.domain.instances import Association, Landing, ReceivedInstance
@@ -12,12 +14,13 @@ from dicomnode.domain.receiving import (
     INSTANCES,
     QUARANTINE,
     SPOOL,
+    AssociationOutcome,
     association_folder,
     quarantine_path,
 )
 from dicomnode.receive.commit import GroupCommit
 from dicomnode.receive.index import InstanceIndex
-from dicomnode.receive.spool import disk_error, flush_folder
+from dicomnode.receive.spool import Folder, disk_error, flush_folder
 
 
 class LandingSite:
@@ -27,6 +30,8 @@ class LandingSite:
         self.data_dir = data_dir
         self.index = index
         self._commit = GroupCommit(index.keep)
+        # A hundred associations that begin at once would else take as many database connections.
+        self._one_by_one = threading.Lock()
 
     def prepare(self) -> None:
         """Make the folders.
@@ -39,8 +44,10 @@ class LandingSite:
             (self.data_dir / name).mkdir(mode=0o750, exist_ok=True)
         flush_folder(self.data_dir)
 
-    def open_folder(self, association: Association) -> None:
+    def open_folder(self, association: Association) -> Folder:
         """Make the folder and the row of an association, before its first instance.
+
+        The caller closes the folder.
 
         Raises:
             StorageFull, DiskFault, StoreError: nothing may be received for it yet.
@@ -50,12 +57,23 @@ class LandingSite:
             folder.mkdir(mode=0o750, parents=True, exist_ok=True)
             flush_folder(folder.parent.parent)
             flush_folder(folder.parent)
+            with self._one_by_one:
+                self.index.open_association(association)
+            return Folder(folder)
         except OSError as exc:
             raise disk_error(exc) from exc
-        self.index.open_association(association)
 
-    def land(self, flushed: Path, instance: ReceivedInstance) -> Landing:
-        """Move a flushed spool file to `instance.path` and commit its row.
+    def close_association(self, id_: str, how: AssociationOutcome, *, at: datetime) -> None:
+        """Write down how an association ended.
+
+        Raises:
+            StoreError: it stays open in the index until the next start.
+        """
+        with self._one_by_one:
+            self.index.close_association(id_, how, at=at)
+
+    def land(self, flushed: Path, folder: Folder, instance: ReceivedInstance) -> Landing:
+        """Move a flushed spool file to `instance.path`, which is in `folder`; commit its row.
 
         On return the sender may be told success: the bytes are kept, here or already before.
 
@@ -65,7 +83,7 @@ class LandingSite:
         """
         try:
             flushed.rename(instance.path)
-            flush_folder(instance.path.parent)
+            folder.flush()
         except OSError as exc:
             instance.path.unlink(missing_ok=True)
             raise disk_error(exc) from exc

@@ -10,7 +10,7 @@ from dicomnode.receive.status import Status
 
 # PS3.8 E.2: message control header.
 _IS_COMMAND = 0x01
-_IS_LAST = 0x02
+IS_LAST = 0x02
 
 _LARGEST_COMMAND = 64 * 1024
 _LARGEST_OTHER = 16 * 1024 * 1024
@@ -96,7 +96,7 @@ class MessageStream:
         if len(self._command) + len(piece) > _LARGEST_COMMAND:
             raise ProtocolBroken("command set is too long")
         self._command += piece
-        if is_end and control & _IS_LAST:
+        if is_end and control & IS_LAST:
             command, self._command = bytes(self._command), bytearray()
             self._begin(context_id, command)
 
@@ -105,7 +105,7 @@ class MessageStream:
         request = read.store_request
         if request is None:
             self._other_context = context_id if read.has_data_set else None
-            self._handlers.forward(context_id, bytes([_IS_COMMAND | _IS_LAST]) + command)
+            self._handlers.forward(context_id, bytes([_IS_COMMAND | IS_LAST]) + command)
             return
         sink = self._handlers.begin_store(context_id, request)
         if request.has_data_set:
@@ -119,7 +119,7 @@ class MessageStream:
         if context_id != store.context_id:
             raise ProtocolBroken("data set fragment in another context than its command")
         store.sink.write(piece)
-        if is_end and control & _IS_LAST:
+        if is_end and control & IS_LAST:
             # Not before the answer is decided: until then an abort must find the sink.
             status = store.sink.finish()
             self._store = None
@@ -129,7 +129,7 @@ class MessageStream:
         if len(self._other) + len(piece) > _LARGEST_OTHER:
             raise ProtocolBroken("data set of a message other than C-STORE is too long")
         self._other += piece
-        if is_end and control & _IS_LAST:
+        if is_end and control & IS_LAST:
             data_set, self._other = bytes(self._other), bytearray()
             self._other_context = None
-            self._handlers.forward(context_id, bytes([_IS_LAST]) + data_set)
+            self._handlers.forward(context_id, bytes([IS_LAST]) + data_set)

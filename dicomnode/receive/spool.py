@@ -119,14 +119,26 @@ def disk_error(exc: OSError) -> DicomNodeError:
     return DiskFault(f"the disk failed ({errno.errorcode.get(exc.errno or 0, exc.errno)})")
 
 
-def flush_folder(folder: Path) -> None:
-    """Bring the names in `folder` to the disk, so that a rename survives a power cut.
+class Folder:
+    """An open folder whose names can be flushed, so that a rename survives a power cut."""
 
-    Raises:
-        OSError: as the system says.
-    """
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+
+    def flush(self) -> None:
+        """Return when its names are on the disk; raises OSError as the system says."""
+        os.fsync(self._fd)
+
+    def close(self) -> None:
+        """Let go of it."""
+        os.close(self._fd)
+
+
+def flush_folder(path: Path) -> None:
+    """`Folder.flush`, for once."""
+    folder = Folder(path)
     try:
-        os.fsync(fd)
+        folder.flush()
     finally:
-        os.close(fd)
+        folder.close()

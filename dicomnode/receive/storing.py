@@ -13,7 +13,7 @@ from dicomnode.receive.command import StoreRequest
 from dicomnode.receive.errors import DiskFault, SopClassMismatch
 from dicomnode.receive.file_meta import FileMeta, write_file_head
 from dicomnode.receive.landing import LandingSite
-from dicomnode.receive.spool import DiskReserve, SpoolFile, Write
+from dicomnode.receive.spool import DiskReserve, Folder, SpoolFile, Write
 from dicomnode.receive.status import SUCCESS, Status, status_of
 
 OnEvent = Callable[[Event], None]
@@ -48,7 +48,7 @@ class StoreSession:
         self._folder = association_folder(storing.site.data_dir, association)
         self._count = 0
         self._tally = {"kept": 0, "duplicates": 0, "conflicts": 0, "refused": 0}
-        self._is_open = False
+        self._open_folder: Folder | None = None
         self._reported: set[str] = set()
         self._unsettled: list[ReceivedInstance] = []
 
@@ -56,9 +56,8 @@ class StoreSession:
         """Take up a request. Never raises: a refused one is read to its end, then answered."""
         try:
             instance_meta = _checked(request, context)
-            if not self._is_open:
-                self.storing.site.open_folder(self.association)
-                self._is_open = True
+            if self._open_folder is None:
+                self._open_folder = self.storing.site.open_folder(self.association)
             self._count += 1
             return Transfer(self, self._spool(instance_meta), instance_meta, self._count)
         except DicomNodeError as exc:
@@ -70,6 +69,7 @@ class StoreSession:
         Raises:
             StorageFull, DiskFault, StoreError: it may not be acknowledged.
         """
+        assert self._open_folder is not None
         sha256 = spool.flush()
         instance = ReceivedInstance(
             sop_instance_uid=InstanceUid(meta.sop_instance_uid),
@@ -83,7 +83,7 @@ class StoreSession:
         )
         # Until `land` has returned, a file may stand in its place without a row.
         self._unsettled.append(instance)
-        landing = self.storing.site.land(spool.path, instance)
+        landing = self.storing.site.land(spool.path, self._open_folder, instance)
         self._unsettled.pop()
         self._report_landing(instance, landing)
         return SUCCESS
@@ -107,9 +107,11 @@ class StoreSession:
         What could not be settled stays open in the index and is repaired at the next start.
         """
         settled = self._settle_all()
-        if self._is_open and settled:
+        if self._open_folder is not None:
+            self._open_folder.close()
+        if self._open_folder is not None and settled:
             try:
-                self.storing.site.index.close_association(
+                self.storing.site.close_association(
                     self.association.id, how, at=self.storing.clock()
                 )
             except StoreError:
