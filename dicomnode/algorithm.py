@@ -20,7 +20,7 @@ class AlgorithmIdentity:
     manufacturer: str
     title: str
     model_digest: str
-    """SHA-256 over the digests of the listed model files, hex."""
+    """SHA-256 over the digests of the listed files and of the inference configuration, hex."""
     intended_use: str
     """One sentence; written into every SR, e.g. `Research use only. ...`."""
 

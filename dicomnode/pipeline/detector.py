@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from pydicom.dataset import Dataset
 
-from dicomnode.pipeline.headers import numbers
+from dicomnode.pipeline.elements import numbers, text
 
 _AT_DETECTOR = (
     "pixel spacing is that of the detector (ImagerPixelSpacing): "
@@ -34,7 +34,7 @@ def read_pixel_size(ds: Dataset) -> PixelSize:
     imager = _positive(ds, "ImagerPixelSpacing")
     if spacing is not None and (
         imager is None
-        or ds.get("PixelSpacingCalibrationType")
+        or text(ds, "PixelSpacingCalibrationType")
         or not np.allclose(spacing, imager, rtol=1e-4)
     ):
         warning = _calibration(ds, has_imager=imager is not None)
@@ -58,7 +58,7 @@ def _positive(ds: Dataset, keyword: str) -> tuple[float, float] | None:
 
 
 def _calibration(ds: Dataset, *, has_imager: bool) -> str:
-    kind = str(ds.get("PixelSpacingCalibrationType") or "")
+    kind = text(ds, "PixelSpacingCalibrationType")
     if kind in ("GEOMETRY", "FIDUCIAL"):
         return f"pixel spacing was calibrated ({kind}); it holds at one depth only"
     if has_imager:

@@ -7,8 +7,9 @@ import numpy as np
 import numpy.typing as npt
 from pydicom.dataset import Dataset
 
+from dicomnode.pipeline.elements import items, numbers, text
 from dicomnode.pipeline.frames import LookupTable
-from dicomnode.pipeline.headers import numbers, read_table
+from dicomnode.pipeline.headers import read_table
 
 Values = npt.NDArray[np.float32]
 
@@ -79,14 +80,14 @@ def read_voi(ds: Dataset, *, signed_values: bool) -> tuple[Voi | None, tuple[str
 
     A table goes before a window where both are given: it holds what the window only comes near to.
     """
-    tables = ds.get("VOILUTSequence")
+    tables = items(ds, "VOILUTSequence")
     if tables:
         return VoiTable(table=read_table(tables[0], signed_input=signed_values)), ()
     center, width = numbers(ds, "WindowCenter", 1), numbers(ds, "WindowWidth", 1)
     if center is None or width is None:
         return None, ()
     try:
-        shape = WindowShape(str(ds.get("VOILUTFunction") or "LINEAR"))
+        shape = WindowShape(text(ds, "VOILUTFunction") or "LINEAR")
     except ValueError:
         return None, ("VOILUTFunction is unknown, so the window was not used",)
     if width[0] < 1 if shape is WindowShape.LINEAR else width[0] <= 0:

@@ -1,5 +1,6 @@
 """Headers of image files as values: what is read of a DICOM file before any pixel is."""
 
+import os
 import struct
 import warnings
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian
 
 from dicomnode.domain.errors import InvalidUid, UnsupportedImage
 from dicomnode.domain.identifiers import InstanceUid, SeriesUid, StudyUid, checked_uid
+from dicomnode.pipeline.elements import integer, items, numbers, text, value_of
 from dicomnode.pipeline.frames import ImageFile, LookupTable, PixelLayout, Plane, Rescale
 
 _COMMON = (
@@ -97,10 +99,7 @@ def read_header(path: Path, keywords: Sequence[str]) -> tuple[Dataset, ImageFile
         with path.open("rb") as file, warnings.catch_warnings():
             # Values of the header may stand in pydicom's warnings, and nobody would see them.
             warnings.simplefilter("ignore")
-            ds = dcmread(file, stop_before_pixels=True, specific_tags=list(keywords))
-            transfer_syntax = UID(ds.file_meta.get("TransferSyntaxUID", ""))
-            offset = _pixel_offset(file, transfer_syntax)
-        return ds, _image_file(path, ds, transfer_syntax, offset)
+            return _read(path, file, keywords)
     except UnsupportedImage:
         raise
     # A damaged header makes pydicom raise almost anything: struct.error, EOFError, KeyError ...
@@ -108,6 +107,20 @@ def read_header(path: Path, keywords: Sequence[str]) -> tuple[Dataset, ImageFile
         raise UnsupportedImage(
             f"the header of one image cannot be read ({type(exc).__name__})"
         ) from exc
+
+
+def _read(path: Path, file: BinaryIO, keywords: Sequence[str]) -> tuple[Dataset, ImageFile]:
+    ds = dcmread(file, stop_before_pixels=True, specific_tags=list(keywords))
+    transfer_syntax = UID(ds.file_meta.get("TransferSyntaxUID", ""))
+    offset = _pixel_offset(file, transfer_syntax)
+    image = _image_file(path, ds, transfer_syntax, offset)
+    layout = image.layout
+    if layout.offset is not None and not layout.encapsulated:
+        end = layout.offset + layout.frames * layout.frame_bytes
+        # Before memory is taken for what the file cannot hold.
+        if end > os.fstat(file.fileno()).st_size:
+            raise UnsupportedImage(f"{image.label}: the pixel data is cut short")
+    return ds, image
 
 
 def _pixel_offset(file: BinaryIO, transfer_syntax: UID) -> int | None:
@@ -127,16 +140,17 @@ def _pixel_offset(file: BinaryIO, transfer_syntax: UID) -> int | None:
 
 
 def _image_file(path: Path, ds: Dataset, transfer_syntax: UID, offset: int | None) -> ImageFile:
-    if "Rows" not in ds or "Columns" not in ds:
+    rows, columns = integer(ds, "Rows"), integer(ds, "Columns")
+    bits = integer(ds, "BitsAllocated")
+    if rows is None or columns is None or bits is None:
         raise UnsupportedImage("an object without pixels is in the series")
-    number = _optional_int(ds, "InstanceNumber")
+    number = integer(ds, "InstanceNumber")
     label = "one image" if number is None else f"image {number}"
-    photometric = str(ds.get("PhotometricInterpretation", ""))
-    if photometric not in _GRAY or int(ds.get("SamplesPerPixel", 1)) != 1:
+    photometric = text(ds, "PhotometricInterpretation")
+    if photometric not in _GRAY or integer(ds, "SamplesPerPixel") not in (None, 1):
         raise UnsupportedImage(f"{label} is not gray but {photometric[:16]}")
-    bits = int(ds.BitsAllocated)
-    stored = int(ds.get("BitsStored", bits))
-    high_bit = int(ds.get("HighBit", stored - 1))
+    stored = integer(ds, "BitsStored") or bits
+    high_bit = integer(ds, "HighBit") or stored - 1
     if bits not in (8, 16, 32) or not 0 < stored <= high_bit + 1 <= bits:
         raise UnsupportedImage(
             f"{label}: {stored} bits stored (high bit {high_bit}) of {bits} cannot be read"
@@ -149,16 +163,16 @@ def _image_file(path: Path, ds: Dataset, transfer_syntax: UID, offset: int | Non
         series_uid=SeriesUid(_uid(ds, "SeriesInstanceUID")),
         sop_instance_uid=InstanceUid(_uid(ds, "SOPInstanceUID")),
         sop_class_uid=_uid(ds, "SOPClassUID"),
-        modality=str(ds.get("Modality", "")),
+        modality=text(ds, "Modality"),
         instance_number=number,
         layout=PixelLayout(
-            rows=int(ds.Rows),
-            columns=int(ds.Columns),
-            frames=int(ds.get("NumberOfFrames") or 1),
+            rows=rows,
+            columns=columns,
+            frames=integer(ds, "NumberOfFrames") or 1,
             bits_allocated=bits,
             bits_stored=stored,
             high_bit=high_bit,
-            signed=int(ds.get("PixelRepresentation", 0)) == 1,
+            signed=integer(ds, "PixelRepresentation") == 1,
             photometric=photometric,
             transfer_syntax_uid=str(transfer_syntax),
             encapsulated=transfer_syntax.is_encapsulated,
@@ -182,8 +196,8 @@ def read_plane(ds: Dataset, label: str) -> Plane:
         orientation=orientation,
         spacing=spacing,
         thickness=numbers(ds, "SpacingBetweenSlices", 1) or numbers(ds, "SliceThickness", 1),
-        localizer="LOCALIZER" in (ds.get("ImageType") or ()),
-        phase="/".join(str(ds.get(keyword, "")) for keyword in _PHASE_KEYWORDS),
+        localizer="LOCALIZER" in (value_of(ds, "ImageType") or ()),
+        phase="/".join(text(ds, keyword) for keyword in _PHASE_KEYWORDS),
     )
 
 
@@ -221,20 +235,19 @@ def plane_from(
 
 def read_rescale(ds: Dataset) -> Rescale:
     """The Modality LUT module (PS3.3 C.11.1), or a Pixel Value Transformation item."""
-    tables = ds.get("ModalityLUTSequence")
-    kind = str(ds.get("RescaleType") or "") or None
+    tables = items(ds, "ModalityLUTSequence")
     if tables:
         item = tables[0]
         return Rescale(
-            kind=str(item.get("ModalityLUTType") or "") or None,
+            kind=text(item, "ModalityLUTType") or None,
             stated=True,
-            table=read_table(item, signed_input=int(ds.get("PixelRepresentation", 0)) == 1),
+            table=read_table(item, signed_input=integer(ds, "PixelRepresentation") == 1),
         )
     slope, intercept = numbers(ds, "RescaleSlope", 1), numbers(ds, "RescaleIntercept", 1)
     return Rescale(
         slope=slope[0] if slope else 1.0,
         intercept=intercept[0] if intercept else 0.0,
-        kind=kind,
+        kind=text(ds, "RescaleType") or None,
         stated=slope is not None or intercept is not None,
     )
 
@@ -259,22 +272,8 @@ def read_table(item: Dataset, *, signed_input: bool) -> LookupTable:
     return LookupTable(first=first, values=values[:entries].astype(np.float32), bits=bits)
 
 
-def numbers(ds: Dataset, keyword: str, count: int) -> tuple[float, ...] | None:
-    """The first `count` values of an attribute; None if there are fewer or one is no number."""
-    raw = ds.get(keyword)
-    if raw is None or raw == "":
-        return None
-    values = tuple(float(value) for value in np.atleast_1d(raw).tolist())
-    return values[:count] if len(values) >= count and np.all(np.isfinite(values)) else None
-
-
-def _optional_int(ds: Dataset, keyword: str) -> int | None:
-    value = ds.get(keyword)
-    return None if value is None or value == "" else int(value)
-
-
 def _uid(ds: Dataset, keyword: str) -> str:
     try:
-        return checked_uid(str(ds.get(keyword, "")))
+        return checked_uid(text(ds, keyword))
     except InvalidUid as exc:
         raise UnsupportedImage(f"an image has no usable {keyword}") from exc

@@ -5,8 +5,9 @@ from collections.abc import Iterable, Iterator
 from pydicom.dataset import Dataset
 
 from dicomnode.domain.errors import UnsupportedImage
+from dicomnode.pipeline.elements import items, numbers, text, value_of
 from dicomnode.pipeline.frames import Frame, ImageFile, Rescale
-from dicomnode.pipeline.headers import numbers, plane_from, read_rescale
+from dicomnode.pipeline.headers import plane_from, read_rescale
 
 
 def frames_of(ds: Dataset, image: ImageFile) -> list[Frame]:
@@ -15,8 +16,8 @@ def frames_of(ds: Dataset, image: ImageFile) -> list[Frame]:
     Raises:
         UnsupportedImage: functional groups are missing or incomplete.
     """
-    shared = (ds.get("SharedFunctionalGroupsSequence") or [Dataset()])[0]
-    per_frame = ds.get("PerFrameFunctionalGroupsSequence") or ()
+    shared = (items(ds, "SharedFunctionalGroupsSequence") or [Dataset()])[0]
+    per_frame = items(ds, "PerFrameFunctionalGroupsSequence")
     if len(per_frame) != image.layout.frames:
         raise UnsupportedImage(
             f"a multi-frame image of {image.layout.frames} frames describes {len(per_frame)}"
@@ -27,8 +28,8 @@ def frames_of(ds: Dataset, image: ImageFile) -> list[Frame]:
 def _frames(
     ds: Dataset, image: ImageFile, shared: Dataset, per_frame: Iterable[Dataset]
 ) -> Iterator[Frame]:
-    frame_of_reference = str(ds.get("FrameOfReferenceUID") or "") or None
-    localizer = "LOCALIZER" in (ds.get("ImageType") or ())
+    frame_of_reference = text(ds, "FrameOfReferenceUID") or None
+    localizer = "LOCALIZER" in (value_of(ds, "ImageType") or ())
     for index, own in enumerate(per_frame):
         measures = _group("PixelMeasuresSequence", own, shared)
         content = _group("FrameContentSequence", own, shared)
@@ -49,7 +50,7 @@ def _frames(
                 or numbers(measures, "SliceThickness", 1),
                 localizer=localizer,
                 phase="/".join(
-                    str(content.get(keyword, ""))
+                    text(content, keyword)
                     for keyword in ("StackID", "TemporalPositionIndex", "FrameAcquisitionNumber")
                 ),
             ),
@@ -66,8 +67,7 @@ def _rescale(ds: Dataset, own: Dataset, shared: Dataset) -> Rescale:
 def _group(keyword: str, own: Dataset, shared: Dataset) -> Dataset:
     """A functional group's one item: the frame's own goes before the shared one."""
     for place in (own, shared):
-        items = place.get(keyword)
-        if items:
-            item: Dataset = items[0]
-            return item
+        found = items(place, keyword)
+        if found:
+            return found[0]
     return Dataset()

@@ -14,8 +14,9 @@ from dicomnode.domain.errors import UnsupportedImage
 from dicomnode.domain.volumes import Grid, Volume
 from dicomnode.pipeline.detector import PixelSize, read_pixel_size
 from dicomnode.pipeline.display import Stretch, Values, read_voi
+from dicomnode.pipeline.elements import text, value_of
 from dicomnode.pipeline.frames import ImageFile
-from dicomnode.pipeline.headers import RADIOGRAPH_KEYWORDS, numbers, read_header, read_rescale
+from dicomnode.pipeline.headers import RADIOGRAPH_KEYWORDS, read_header, read_rescale
 from dicomnode.pipeline.pixels import Stored, read_stored, rescale_into
 
 _CROSS_SECTIONAL = ("CT", "MR", "PT", "NM")
@@ -58,7 +59,7 @@ def read_radiograph_among(paths: Sequence[Path]) -> Volume:
     headers = [read_header(path, RADIOGRAPH_KEYWORDS) for path in paths]
     if len(headers) == 1:
         return _volume(*headers[0], ())
-    frontal = [header for header in headers if header[0].get("ViewPosition") in _FRONTAL]
+    frontal = [header for header in headers if text(header[0], "ViewPosition") in _FRONTAL]
     if len(frontal) != 1:
         raise UnsupportedImage(
             f"{len(headers)} radiographs in one series, {len(frontal)} of them frontal by "
@@ -113,7 +114,7 @@ def _brightness(ds: Dataset, image: ImageFile) -> tuple[Values, tuple[str, ...]]
         brightness = voi.apply(values)
     if layout.photometric == "MONOCHROME1":
         brightness = 1 - brightness
-    if ds.get("PresentationIntentType") == "FOR PROCESSING":
+    if text(ds, "PresentationIntentType") == "FOR PROCESSING":
         warnings = (*warnings, "the image is meant for processing, not for presentation")
     array = np.ascontiguousarray(brightness[np.newaxis], dtype=np.float32)
     array.flags.writeable = False
@@ -122,19 +123,24 @@ def _brightness(ds: Dataset, image: ImageFile) -> tuple[Values, tuple[str, ...]]
 
 def _stretch(values: Values, stored: Stored, ds: Dataset) -> Stretch:
     """Over all values but the padding (PS3.3 C.7.5.1.1.2)."""
-    padding = numbers(ds, "PixelPaddingValue", 1)
+    # US or SS: pydicom tells them apart by the data set, so not by `value_of`.
+    padding = ds.get("PixelPaddingValue")
     inside = np.ones(stored.shape, dtype=np.bool_)
     if padding is not None:
-        limit = numbers(ds, "PixelPaddingRangeLimit", 1) or padding
-        inside = (stored < min(padding + limit)) | (stored > max(padding + limit))
+        ends = sorted((int(padding), int(ds.get("PixelPaddingRangeLimit", padding))))
+        inside = (stored < ends[0]) | (stored > ends[1])
     shown = values[inside] if inside.any() else values
     return Stretch(lowest=float(shown.min()), highest=float(shown.max()))
 
 
 def _orientation_warnings(ds: Dataset) -> tuple[str, ...]:
     """A frontal radiograph is shown with the patient's left at the viewer's right (L, F)."""
-    orientation = tuple(str(part) for part in ds.get("PatientOrientation") or ())
-    if ds.get("ViewPosition") not in _FRONTAL or len(orientation) != 2 or orientation == ("L", "F"):
+    orientation = tuple(str(part) for part in value_of(ds, "PatientOrientation") or ())
+    if (
+        text(ds, "ViewPosition") not in _FRONTAL
+        or len(orientation) != 2
+        or orientation == ("L", "F")
+    ):
         return ()
     shown = "\\".join(part[:4] for part in orientation)
     return (

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from dicomnode.domain.errors import DuplicateSlices, UnsupportedImage, VolumeError
 from dicomnode.domain.volumes import Grid, Volume
+from dicomnode.pipeline.elements import text
 from dicomnode.pipeline.frames import Frame
 from dicomnode.pipeline.geometry import Arrangement, arrange
 from dicomnode.pipeline.headers import SLICE_KEYWORDS, read_header, read_plane, read_rescale
@@ -99,7 +100,7 @@ def _frames_in(path: Path) -> list[Frame]:
             f"{image.label} has {image.layout.frames} frames that do not say where they lie"
         )
     plane = read_plane(ds, image.label)
-    frame_of_reference = str(ds.get("FrameOfReferenceUID") or "") or None
+    frame_of_reference = text(ds, "FrameOfReferenceUID") or None
     return [
         Frame(
             image=image,

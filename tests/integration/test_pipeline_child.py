@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from dicomnode.algorithm import RunContext
 from dicomnode.domain.errors import (
     AlgorithmError,
     ChildDied,
@@ -22,8 +23,12 @@ from dicomnode.domain.errors import (
     OutOfMemory,
     TimedOut,
 )
+from dicomnode.pipeline.bundle import load_bundle
 from dicomnode.pipeline.child import InferenceChildren, probe_cuda_devices
 from dicomnode.pipeline.devices import ComputeDevice
+from dicomnode.pipeline.volume import read_series
+from dicomnode.testing.bundles import Behaviour, BundleRecipe, write_bundle
+from dicomnode.testing.studies import SeriesGeometry, StudyIdentity, ct_series
 
 CPU = ComputeDevice(name="cpu", torch_name="cpu", environment={"OMP_NUM_THREADS": "1"})
 LONG_S = 60.0
@@ -253,6 +258,28 @@ def test_each_device_has_a_child_of_its_own(listener: Listener) -> None:
         with connection:
             assert children.submit(pid_of, (), timeout_s=LONG_S).result(LONG_S) != pid
             assert not hanging.done()
+
+
+def run_bundle(device: str, root: Path, image: Path) -> int:
+    context = RunContext(device=device, scratch=root)
+    return len(load_bundle(root).run({"image": read_series([image])}, context))
+
+
+def test_bundles_that_hang_or_die_cost_one_job_each(
+    tmp_path: Path, children: InferenceChildren
+) -> None:
+    image = tmp_path / "image.dcm"
+    geometry = SeriesGeometry(rows=4, columns=4, slices=1)
+    ct_series(StudyIdentity(seed="child"), geometry)[0].save_as(image, enforce_file_format=True)
+    hangs, dies = (
+        write_bundle(tmp_path, BundleRecipe(name=behaviour.value, behaviour=behaviour))
+        for behaviour in (Behaviour.HANGS, Behaviour.DIES)
+    )
+    with pytest.raises(TimedOut):
+        children.submit(run_bundle, (hangs, image), timeout_s=1.0).result(LONG_S)
+    with pytest.raises(ChildDied, match="signal 9"):
+        children.submit(run_bundle, (dies, image), timeout_s=LONG_S).result(LONG_S)
+    assert children.submit(pid_of, (), timeout_s=LONG_S).result(LONG_S)
 
 
 def test_without_a_driver_no_child_is_started_to_ask_for_cuda_devices() -> None:
