@@ -47,8 +47,8 @@ def draw_overlay(
 ) -> Path:
     """Draw `findings` on `volume` into a PNG and return its path.
 
-    A radiograph is shown whole. Of a volume the slice with the largest findings is shown, and the
-    two cuts across it through their middle, with the patient's left on the right of the picture.
+    A radiograph is shown whole. A volume is cut axial, coronal and sagittal where the findings are
+    largest (or through the first line or lesion), with the patient's left on the picture's right.
     """
     is_projection = volume.grid.frame_of_reference_uid is None
     pictures = _radiograph(volume, findings) if is_projection else _cuts(volume, findings)
@@ -188,12 +188,8 @@ def _focus(scene: _Scene) -> npt.NDArray[np.float64]:
             union |= finding.mask
     if not union.any():
         return np.array([(length - 1) / 2 for length in shape])
-    middle = [_mean_index(np.asarray(union.any(axis=axes))) for axes in ((1, 2), (0, 2), (0, 1))]
-    return np.array([union.sum(axis=(1, 2)).argmax(), *middle[1:]], dtype=np.float64)
-
-
-def _mean_index(marked: npt.NDArray[np.bool_]) -> float:
-    return float(np.flatnonzero(marked).mean())
+    largest = [union.sum(axis=across).argmax() for across in ((1, 2), (0, 2), (0, 1))]
+    return np.array(largest, dtype=np.float64)
 
 
 def _masked(findings: Sequence[Finding]) -> list[SegmentFinding | LesionFinding]:
