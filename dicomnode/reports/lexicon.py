@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from dicomnode.domain.reports import Code, SectionKind
+from dicomnode.reports.graph_rules import nodes_of
 from dicomnode.reports.schema import (
     AttributeTable,
     CueTable,
@@ -83,6 +84,8 @@ class Lexicon:
     tests: tuple[TestTable, ...]
     verbs: frozenset[str]
     links: frozenset[str]
+    overruling: tuple[tuple[frozenset[str], ...], ...]
+    """For each rule of the graph that can overrule a negation: one word of each set it needs."""
 
     def knows(self, word: str) -> bool:
         """True if some phrase begins with `word`, or it is a verb or a link."""
@@ -117,6 +120,12 @@ def compile_lexicon(files: Sequence[LexiconTable], digest: str) -> Lexicon:
         tests=tuple(test for file in files for test in file.test),
         verbs=_single_words(files, Effect.VERB),
         links=_single_words(files, Effect.LINK),
+        overruling=tuple(
+            nodes_of(rule)
+            for file in files
+            for rule in file.rule
+            if rule.effect in {Effect.NOT_EXCLUDED, Effect.NEUTRAL}
+        ),
     )
 
 

@@ -52,7 +52,7 @@ def read_sentence(sentence: str, lexicon: Lexicon, *, ask_graph: bool) -> Window
     words = Words(sentence)
     found = find(words, lexicon)
     readings = read_windows(words, found, lexicon) if found.terms else ()
-    unsure = ask_graph and any(_may_change(reading) for reading in readings)
+    unsure = ask_graph and any(_may_change(reading, words, lexicon) for reading in readings)
     return WindowReading(
         sentence=sentence,
         words=words,
@@ -62,8 +62,16 @@ def read_sentence(sentence: str, lexicon: Lexicon, *, ask_graph: bool) -> Window
     )
 
 
-def _may_change(reading: Reading) -> bool:
-    return not reading.sure and reading.circumstance is Circumstance.CURRENT
+def _may_change(reading: Reading, words: Words, lexicon: Lexicon) -> bool:
+    """True if `combined` might follow the graph rather than this reading."""
+    if reading.sure or reading.circumstance is not Circumstance.CURRENT:
+        return False
+    if reading.assertion is Assertion.PRESENT:
+        return reading.trigger is None
+    if reading.assertion is Assertion.UNCERTAIN:
+        return False
+    here = frozenset(words.words)
+    return any(all(node & here for node in nodes) for nodes in lexicon.overruling)
 
 
 def verdicts(window: WindowReading, graph: GraphReader | None) -> tuple[Verdict, ...]:

@@ -34,13 +34,11 @@ def expand(term: str, groups: Mapping[str, Sequence[str]]) -> tuple[Phrase, ...]
             raise ValueError(f"cannot read {term!r} from {term[position:]!r} on")
         either, optional, group, word, _ = piece.groups()
         if either is not None:
-            choices.append(either.split("|"))
+            choices.append(_members(either.split("|"), groups))
         elif optional is not None:
-            choices.append(["", *optional.split("|")])
+            choices.append(["", *_members(optional.split("|"), groups)])
         elif group is not None:
-            if group not in groups:
-                raise ValueError(f"no group @{group}")
-            choices.append(groups[group])
+            choices.append(_members([f"@{group}"], groups))
         elif word is not None:
             choices.append([word])
         position = piece.end()
@@ -48,6 +46,19 @@ def expand(term: str, groups: Mapping[str, Sequence[str]]) -> tuple[Phrase, ...]
     if not phrases or () in phrases:
         raise ValueError(f"{term!r} may stand for nothing")
     return tuple(sorted(phrases))
+
+
+def _members(items: Sequence[str], groups: Mapping[str, Sequence[str]]) -> list[str]:
+    """The items, with every `@name` among them replaced by the words of that group."""
+    members: list[str] = []
+    for item in items:
+        if not item.startswith("@"):
+            members.append(item)
+        elif item[1:] in groups:
+            members.extend(groups[item[1:]])
+        else:
+            raise ValueError(f"no group {item}")
+    return members
 
 
 def expand_group(terms: Sequence[str], groups: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
