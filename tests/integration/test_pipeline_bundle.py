@@ -1,11 +1,17 @@
 """Real MONAI bundles run on real files, on the CPU."""
 
+import hashlib
+import json
+from collections.abc import Callable
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pytest
+import torch
+from torch import nn
 
 from dicomnode.algorithm import RunContext
 from dicomnode.domain.errors import (
@@ -218,3 +224,65 @@ def test_input_that_does_not_fit_is_refused(tmp_path: Path, bundles: Path) -> No
         algorithm.run({"image": replace(volume, modality="MR")}, context(tmp_path))
     with pytest.raises(InputRefused, match="input 'image' is missing"):
         algorithm.run({}, context(tmp_path))
+
+
+def with_weights(folder: Path, name: str, content: bytes) -> Path:
+    """A sound bundle whose only model file is `name`."""
+    root = write_bundle(folder)
+    (root / "models" / "model.safetensors").unlink()
+    (root / "models" / name).write_bytes(content)
+    config = json.loads((root / "configs" / "dicom.json").read_text())
+    config["files"] = {f"models/{name}": hashlib.sha256(content).hexdigest()}
+    (root / "configs" / "dicom.json").write_text(json.dumps(config))
+    return root
+
+
+def identity_network() -> nn.Module:
+    network = nn.Conv3d(1, 1, 1)
+    nn.init.ones_(network.weight)
+    assert network.bias is not None
+    nn.init.zeros_(network.bias)
+    return network
+
+
+@pytest.mark.parametrize("form", ["plain", "wrapped", "script"])
+def test_weights_of_the_model_zoo_s_forms_are_loaded(tmp_path: Path, form: str) -> None:
+    buffer = BytesIO()
+    network = identity_network()
+    if form == "script":
+        torch.jit.save(torch.jit.script(network), buffer)
+    else:
+        state = network.state_dict()
+        torch.save({"model": state} if form == "wrapped" else state, buffer)
+    name = "model.ts" if form == "script" else "model.pt"
+    root = with_weights(tmp_path, name, buffer.getvalue())
+    volume = ct_volume(tmp_path / "ct", SeriesGeometry(rows=6, columns=5, slices=4))
+    np.testing.assert_array_equal(air_in(root, volume, tmp_path), volume.array < -500)
+
+
+class Poison:
+    def __init__(self, trace: Path) -> None:
+        self.trace = trace
+
+    def __reduce__(self) -> tuple[Callable[[Path], None], tuple[Path]]:
+        return Path.touch, (self.trace,)
+
+
+def test_pickled_code_among_the_weights_is_not_run(tmp_path: Path) -> None:
+    trace = tmp_path / "was-run"
+    buffer = BytesIO()
+    torch.save({"weight": Poison(trace)}, buffer)
+    root = with_weights(tmp_path, "model.pt", buffer.getvalue())
+    volume = ct_volume(tmp_path / "ct", SeriesGeometry(rows=6, columns=5, slices=4))
+    with pytest.raises(BundleInvalid, match="cannot be loaded: UnpicklingError"):
+        air_in(root, volume, tmp_path)
+    assert not trace.exists()
+
+
+def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
+    buffer = BytesIO()
+    torch.save(nn.Conv3d(1, 2, 3).state_dict(), buffer)
+    root = with_weights(tmp_path, "model.pt", buffer.getvalue())
+    volume = ct_volume(tmp_path / "ct", SeriesGeometry(rows=6, columns=5, slices=4))
+    with pytest.raises(BundleInvalid, match="size mismatch"):
+        air_in(root, volume, tmp_path)
