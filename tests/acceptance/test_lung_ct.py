@@ -5,6 +5,7 @@ import json
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -28,7 +29,7 @@ Labels = npt.NDArray[np.uint8]
 
 def read(name: str) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float64]]:
     """Return `(x, y, z)` and its RAS affine."""
-    image = sitk.ReadImage(str(CT / name))
+    image: Any = sitk.ReadImage(str(CT / name))
     lps = np.eye(4)
     direction = np.array(image.GetDirection()).reshape(3, 3)
     lps[:3, :3] = direction @ np.diag(image.GetSpacing())

@@ -112,10 +112,11 @@ def evaluate(
     data_root: str,
     cases: Sequence[str],
     output: str,
+    ablate: Sequence[str] = (),
     weights: str | None = None,
     threads: int = 2,
 ) -> dict[str, Any]:
-    """Write and return the scores of the named cases."""
+    """Write and return the scores of the named cases; of `ablate`, also those of every output."""
     torch.set_num_threads(threads)
     bundle = Bundle(Path(bundle_root), Path(weights) if weights else None)
     report: dict[str, Any] = {}
@@ -132,7 +133,8 @@ def evaluate(
             "slice_bootstrap_95": slice_bootstrap(found, case.labels),
             "baseline": scores(baseline_labels(case), case.labels),
             "outputs": [
-                scores(bundle.segment(case.hu, case.affine, s), case.labels) for s in range(stages)
+                scores(bundle.segment(case.hu, case.affine, stage), case.labels)
+                for stage in range(stages if name in ablate else 0)
             ],
             "ml_found": {n: float((found == v).sum()) * voxel for n, v in SIDES.items()},
             "ml_truth": {n: float((case.labels == v).sum()) * voxel for n, v in SIDES.items()},

@@ -1,4 +1,4 @@
-"""Training slabs: real or parametric anatomy, deformed, made ill, re-scanned. Deterministic by seed.
+"""Training slabs: anatomy deformed, made ill and scanned again. Deterministic by seed.
 
 One sample is what the network sees: slices at `OFFSETS_MM` around a central slice, on a 2 mm grid,
 and the soft label of the central slice (the fraction of the pixel that is lung, so that p = 0.5
@@ -238,7 +238,7 @@ def disease(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return HU and both lungs after none, one or several random changes."""
     airy = ((-500 - hu) / 50).sigmoid() * (right + left)
-    gain = random.uniform(0.6, 2.2) if random.chance(0.5) else random.uniform(0.85, 1.2)
+    gain = 0.3 * 7.0 ** random.uniform(0, 1) if random.chance(0.6) else random.uniform(0.85, 1.2)
     hu = blend(hu, airy, ((hu + 1000) * gain - 1000).clamp(max=-350))
     both = right + left
     if random.chance(0.25):

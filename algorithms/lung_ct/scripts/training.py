@@ -9,16 +9,16 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import matplotlib
+import matplotlib as mpl
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from scripts.data import load_anatomies, sample_loader
-from scripts.synthesis import HU_HIGH, HU_LOW, Anatomy, make_sample
+from scripts.synthesis import HU_HIGH, HU_LOW, SIZE, Anatomy, make_sample
 
-matplotlib.use("Agg")
-from matplotlib import pyplot as plt  # noqa: E402
+mpl.use("Agg")
+from matplotlib import pyplot as plt
 
 log = logging.getLogger("lung_ct.training")
 
@@ -52,10 +52,11 @@ def mirror(batch: dict[str, Tensor]) -> dict[str, Tensor]:
     }
 
 
-def crop(batch: dict[str, Tensor], place: int) -> dict[str, Tensor]:
-    """Return a 144 x 144 part: patients that do not fit the field of view, and a faster step."""
-    top, left = divmod(place % 2_401, 49)
-    return {key: value[..., top : top + 144, left : left + 144] for key, value in batch.items()}
+def crop(batch: dict[str, Tensor], size: int, place: int) -> dict[str, Tensor]:
+    """Return a square part: patients that do not fit the field of view, and a faster step."""
+    free = SIZE - size + 1
+    top, left = divmod(place % free**2, free)
+    return {key: value[..., top : top + size, left : left + size] for key, value in batch.items()}
 
 
 def binary_dice(predicted: Tensor, truth: Tensor, known: Tensor) -> list[float]:
@@ -70,8 +71,8 @@ def binary_dice(predicted: Tensor, truth: Tensor, known: Tensor) -> list[float]:
 class Training:
     """The whole of training; `run` is what `configs/train.json` calls.
 
-    Every loaded batch is used twice, as it is and mirrored with the sides exchanged. Weights are
-    averaged exponentially; the average is validated and kept.
+    Every loaded batch is used three times, each time another part of it, once mirrored with the
+    sides exchanged. Weights are averaged exponentially; the average is validated and kept.
     """
 
     def __init__(
@@ -141,11 +142,13 @@ class Training:
                 losses = []
 
     def _batches(self) -> Iterator[dict[str, Tensor]]:
-        start = self.step // 2 * self.batch_size
+        start = self.step // 3 * self.batch_size
         loader = sample_loader(self.anatomies, self.seed, self.batch_size, self.workers, start)
         for index, batch in enumerate(loader):
-            yield batch
-            yield crop(mirror(batch), (self.seed + start + index * 7_919) % 2_401)
+            place = self.seed + start + index * 7_919
+            yield crop(batch, 160, place)
+            yield crop(mirror(batch), 144, 31 * place)
+            yield crop(batch, 144, 17 * place)
 
     def _rate(self) -> float:
         warm = min(1.0, (self.step + 1) / 200)
