@@ -34,8 +34,7 @@ def _stretched(image: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.clip(np.pad(np.asarray(wide), ((125, 125), (102, 103))), 0, 1)
 
 
-CONDITIONS: dict[str, Callable[[NDArray[np.float32]], NDArray[np.float32]]] = {
-    "as stored": lambda image: image,
+CHANGES: dict[str, Callable[[NDArray[np.float32]], NDArray[np.float32]]] = {
     "gamma 0.5": lambda image: image**0.5,
     "gamma 2": lambda image: image**2,
     "narrow window": lambda image: np.clip((image - 0.15) / 0.7, 0, 1),
@@ -120,9 +119,11 @@ class Evaluator:
         self.output_dir, self.output = Path(output_dir), Path(output)
 
     def run(self) -> None:
-        """Score every image, as stored and under every change."""
-        rows = {name: self._rows(change) for name, change in CONDITIONS.items()}
-        plain = rows["as stored"]
+        """Score every image as stored, and every fourth under each change."""
+        plain = [self._row(item, lambda image: image) for item in self.items]
+        some = self.items[::4]
+        changed = {name: [self._row(i, change) for i in some] for name, change in CHANGES.items()}
+        changed["as stored"] = plain[::4]
         self.output_dir.mkdir(parents=True, exist_ok=True)
         with (self.output_dir / "images.csv").open("w", newline="") as stream:
             writer = csv.DictWriter(stream, fieldnames=list(plain[0]))
@@ -133,13 +134,10 @@ class Evaluator:
             "all": summarise(plain),
             **{s: summarise([r for r in plain if r["source"] == s]) for s in ("jsrt", "wingspan")},
             "worst": worst(plain),
-            "changed images": {name: summarise(r) for name, r in rows.items() if r is not plain},
+            "every fourth image": {name: summarise(rows) for name, rows in changed.items()},
         }
         self.output.write_text(json.dumps(summary, indent=1) + "\n")
         log.info("%s", json.dumps(summary["all"]))
-
-    def _rows(self, change: Callable[[NDArray[np.float32]], NDArray[np.float32]]) -> list[Row]:
-        return [self._row(item, change) for item in self.items]
 
     def _row(
         self,
