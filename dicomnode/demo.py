@@ -120,7 +120,7 @@ def run_demo(
     shutil.rmtree(out, ignore_errors=True)
     folder = out / "node"
     folder.mkdir(parents=True)
-    port = _free_port()
+    port = free_port()
     with _pacs(out / "pacs", port, with_orthanc=with_orthanc) as pacs_port:
         say(f"{'Orthanc' if with_orthanc else 'the embedded PACS'} listens on port {pacs_port}")
         settings_path = folder / "dicomnode.toml"
@@ -130,7 +130,7 @@ def run_demo(
         )
         (folder / "rules.toml").write_text(RULES, encoding="utf-8")
         settings = load_settings(settings_path, {})
-        with _node(settings_path, folder / "node.log", port, timeout_s):
+        with node_process(settings_path, folder / "node.log", port, timeout_s):
             say(f"the node listens on port {port}")
             return _send_and_wait(settings, out, port, timeout_s, say)
 
@@ -211,7 +211,9 @@ def _pacs(folder: Path, node_port: int, *, with_orthanc: bool) -> Iterator[int]:
 
 
 @contextmanager
-def _node(settings_path: Path, log_path: Path, port: int, timeout_s: float) -> Iterator[None]:
+def node_process(
+    settings_path: Path, log_path: Path, port: int, timeout_s: float
+) -> Iterator[None]:
     """The node as a process of its own, as a site runs it."""
     command = [sys.executable, "-m", "dicomnode", "serve", "--settings", str(settings_path)]
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
@@ -245,7 +247,8 @@ def _wait_for_port(
     raise DemoFailed(f"the node did not open its port; see {log_path}")
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A loopback port that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

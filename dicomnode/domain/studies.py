@@ -18,7 +18,10 @@ class SeriesFacts:
     modality: str
     instance_count: int
     values: HeaderValues
-    """As the first indexed instance of the series has them, study-level attributes included."""
+    """As the first indexed instance of the series has them, study-level attributes included.
+
+    Of ViewPosition every value that occurs in the series.
+    """
 
 
 class ClosingReason(Enum):

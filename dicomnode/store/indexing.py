@@ -23,6 +23,8 @@ from dicomnode.store.tables import (
 )
 from dicomnode.store.upsert import insert_new
 
+VIEW = "ViewPosition"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LandedInstance:
@@ -91,6 +93,7 @@ def index_instances(
         placed = [item for item in new if item.header.sop_instance_uid not in misplaced]
         _insert_parents(connection, placed)
         _place(connection, placed)
+        _keep_views(connection, placed)
         _count(connection, placed)
         faults = [item for item in unreadable if item.landed.sop_instance_uid in waiting]
         _quarantine(connection, [*faults, *misplaced.values()], now)
@@ -201,6 +204,28 @@ def _place(connection: Connection, items: Sequence[Indexed]) -> None:
         StudyAssociationRow,
         [{"study_uid": study, "association_id": association} for study, association in pairs],
     )
+
+
+def _keep_views(connection: Connection, items: Sequence[Indexed]) -> None:
+    """Add the views of a batch to those of its series.
+
+    Of every other attribute the first instance's value stands for the series. A frontal and a
+    lateral radiograph often come as one series, and rules must not depend on which came first.
+    """
+    views: dict[SeriesUid, list[str]] = defaultdict(list)
+    for item in items:
+        views[item.header.series_uid] += item.header.series_values.get(VIEW, ())
+    for series_uid, found in views.items():
+        row = select(SeriesRow.header).where(SeriesRow.series_uid == series_uid)
+        header = connection.execute(row).scalar_one()
+        known = header.get(VIEW, [])
+        every = list(dict.fromkeys([*known, *found]))
+        if every != known:
+            connection.execute(
+                update(SeriesRow)
+                .where(SeriesRow.series_uid == series_uid)
+                .values(header={**header, VIEW: every})
+            )
 
 
 def _count(connection: Connection, items: Sequence[Indexed]) -> None:
