@@ -248,11 +248,13 @@ def format_row(line: Mapping[str, object]) -> str:
 def serve(port: int, folder: Path, database_url: str) -> None:
     """The node's receiver as `dicomnode serve` runs it: its own process, SQL index."""
     from dicomnode.receive.receiver import start_receiver
+    from dicomnode.receive.tuning.process import tune_process
     from dicomnode.settings import ReceiveSettings
     from dicomnode.store.database import Database
     from dicomnode.store.landing import SqlInstanceIndex
     from dicomnode.store.tables import Base
 
+    tune_process()
     database = Database(database_url or f"sqlite:///{folder}/index.sqlite", folder)
     if database_url:
         Base.metadata.drop_all(database.engine)
@@ -307,9 +309,7 @@ def benchmark(scratch: Path, *, quick: bool, repeats: int) -> list[dict[str, obj
     ]
     if not quick:
         frames = write_multi_frame(scratch / "frames")
-        loads.append(
-            (Load(name="one of 210 MB", folders=(frames,), images=1), available(PEERS))
-        )
+        loads.append((Load(name="one of 210 MB", folders=(frames,), images=1), available(PEERS)))
     print(HEADER)
     return measure(loads, 2 if quick else repeats, scratch)
 

@@ -1,0 +1,57 @@
+"""A receiver in a process of its own, to be killed: `python receiver_process.py FOLDER`.
+
+Prints its port. With a name in KILL_AT, it kills itself there: `renamed` (file in its place, no
+row) or `committed` (row written, sender not answered).
+"""
+
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from dicomnode.domain.instances import Landing, ReceivedInstance
+from dicomnode.receive.receiver import start_receiver
+from dicomnode.settings import ReceiveSettings
+from dicomnode.store.database import Database
+from dicomnode.store.landing import SqlInstanceIndex
+from dicomnode.store.tables import Base
+
+
+class MortalIndex(SqlInstanceIndex):
+    """Ends the process by SIGKILL at a chosen moment of the `after`-th batch."""
+
+    kill_at = os.environ.get("KILL_AT", "")
+    after = int(os.environ.get("KILL_AFTER", "3"))
+    batches = 0
+
+    def keep(self, batch: Sequence[ReceivedInstance]) -> Sequence[Landing]:
+        self.batches += 1
+        if self.kill_at == "renamed" and self.batches == self.after:
+            os.kill(os.getpid(), signal.SIGKILL)
+        landings = super().keep(batch)
+        if self.kill_at == "committed" and self.batches == self.after:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return landings
+
+
+def main(folder: Path) -> None:
+    database = Database(f"sqlite:///{folder}/index.sqlite", folder)
+    Base.metadata.create_all(database.engine)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    with start_receiver(
+        ReceiveSettings(reserve_mb=0),
+        ae_title="DICOMNODE",
+        data_dir=folder,
+        index=MortalIndex(database, receiver="NODE@here"),
+        clock=lambda: datetime.now(UTC),
+        on_event=lambda _event: None,
+        port=0,
+    ) as receiver:
+        print(receiver.port, flush=True)  # noqa: T201 (the parent reads it)
+        signal.sigwait({signal.SIGTERM})
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
