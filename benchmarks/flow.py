@@ -1,9 +1,9 @@
 """From closed to delivered: what the node adds to a model's own forward time.
 
-Sends a synthetic CT to a running node (SQLite) whose results go to an embedded PACS, several times, and
-reports for each run the seconds from `study.closed` to the last `result.sent`, the seconds of the
-model's run, and the difference. The first run pays for loading torch and the model and is shown
-apart.
+Sends a synthetic CT several times to a running node (SQLite) whose results go to an embedded PACS,
+and reports for each run the seconds from `study.closed` to the last `result.sent`, the seconds of
+the model's run, and the difference. The first run pays for loading torch and the model and is
+shown apart.
 
     python benchmarks/flow.py [--slices 300] [--size 512] [--runs 3] [--json FILE]
 """

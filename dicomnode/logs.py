@@ -2,6 +2,7 @@
 
 import logging
 import sys
+import warnings
 
 import structlog
 
@@ -24,6 +25,12 @@ def configure_logging(level: str) -> None:
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
-    # Data sets are printed by these when they complain; a patient's name must not get into a log.
+    silence_readers()
+
+
+def silence_readers() -> None:
+    """Keep libraries that read data sets from logging: they quote values, such as names."""
     for name in ("pydicom", "pynetdicom", "highdicom"):
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+    # pydicom says the same through the warnings module.
+    warnings.filterwarnings("ignore", module=r"(pydicom|pynetdicom|highdicom)\..*")

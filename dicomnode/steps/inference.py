@@ -19,6 +19,7 @@ from dicomnode.domain.outcomes import RunOutcome, record_of
 from dicomnode.encode.derivation import Derivation
 from dicomnode.encode.preview import draw_overlay
 from dicomnode.encode.results import encode_results
+from dicomnode.logs import silence_readers
 from dicomnode.pipeline.discovery import AlgorithmSource, load_algorithm
 from dicomnode.pipeline.volume import read_series
 from dicomnode.settings import OutputSettings
@@ -46,6 +47,7 @@ class RunTask:
 
 def run_in_child(device: str, source: AlgorithmSource, task: RunTask) -> RunOutcome:
     """`run_task` for a child process, which keeps the algorithm loaded between calls."""
+    silence_readers()
     return run_task(load_algorithm(source), task, device, lambda _fraction, _stage: None)
 
 
