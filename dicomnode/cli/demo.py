@@ -42,21 +42,20 @@ def demo(
             out.resolve(), with_orthanc=pacs == "orthanc", timeout_s=timeout, say=say
         )
     table = Table(title="\nFrom C-STORE to results confirmed by the PACS", title_justify="left")
-    for column in ("study", "finding", "numbers", "objects", "seconds"):
+    for column in ("study", "finding", "numbers"):
         table.add_column(column, overflow="fold")
     for result in results:
         print_story(result.told)
         for job in result.told.jobs:
             objects = ", ".join(f"{one.kind} {one.state}" for one in job.deliveries)
-            for number, finding in enumerate(job.findings):
-                first = number == 0
-                table.add_row(
-                    f"{result.study.name}\n({job.algorithm})" if first else "",
-                    finding.name,
-                    "\n".join(finding.numbers),
-                    objects if first else "",
-                    f"{result.seconds:.0f}" if first else "",
-                )
+            about = f"{result.study.name}, {result.seconds:.0f} s\n{job.algorithm}\n{objects}"
+            names = "\n".join(
+                name
+                for finding in job.findings
+                for name in (finding.name, *[""] * (len(finding.numbers) - 1))
+            )
+            numbers = "\n".join(number for one in job.findings for number in one.numbers)
+            table.add_row(about, names, numbers, end_section=True)
     console.print(table)
     console.print("\nLook at the overlays:")
     for result in results:

@@ -5,7 +5,7 @@ import sys
 import typer
 from rich.console import Console
 
-from dicomnode.cli import admin, demo, jobs, offline, rules, serving, stories
+from dicomnode.cli import admin, demo, jobs, offline, reports, rules, serving, stories
 from dicomnode.domain.errors import ConfigError, DicomNodeError, RuleError, StudyError
 
 EPILOG = """
@@ -22,7 +22,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for group in (serving, offline, stories, jobs, admin, demo):
+for group in (serving, offline, reports, stories, jobs, admin, demo):
     group.register(app)
 app.add_typer(rules.app, name="rules")
 app.add_typer(admin.database, name="db")
