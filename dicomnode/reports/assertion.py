@@ -26,6 +26,7 @@ CIRCUMSTANCES = {
     Effect.FAMILY: Circumstance.FAMILY,
     Effect.HYPOTHETICAL: Circumstance.HYPOTHETICAL,
 }
+_ALTERNATIVES = frozenset({"or", "/"})
 LONGEST_ALTERNATIVE = 4
 """Words from one finding to the next in `left basilar atelectasis or mild scarring`."""
 DECIDING = frozenset({Effect.ABSENT, Effect.PRESENT, *HEDGES})
@@ -55,7 +56,7 @@ _PLAIN = Reading(
 
 def read_windows(words: Words, found: Found, lexicon: Lexicon) -> tuple[Reading, ...]:
     """One reading per term of `found`, in the same order."""
-    plain = not found.cues and "or" not in words.words
+    plain = not found.cues and _ALTERNATIVES.isdisjoint(words.words)
     if plain and not any(term.meaning.absent for term in found.terms):
         return (_PLAIN,) * len(found.terms)
     clauses = clauses_of(words.words, found.cues, lexicon)
@@ -63,7 +64,7 @@ def read_windows(words: Words, found: Found, lexicon: Lexicon) -> tuple[Reading,
 
 
 def _read(words: Words, found: Found, clauses: Clauses, term: FoundTerm) -> Reading:
-    ahead = [cue for cue in found.cues if _governs_ahead(cue, term, clauses)]
+    ahead = [cue for cue in found.cues if _governs_ahead(cue, term, found, words, clauses)]
     behind = [cue for cue in found.cues if _governs_behind(cue, term, clauses)]
     trigger = _deciding(_weighty(ahead), _weighty(behind), found) or _versus(ahead + behind)
     assertion, hedge = _meaning_of(trigger, term)
@@ -98,12 +99,27 @@ def _circumstance(
     return Circumstance.CURRENT
 
 
-def _governs_ahead(cue: FoundCue, term: FoundTerm, clauses: Clauses) -> bool:
+def _governs_ahead(
+    cue: FoundCue, term: FoundTerm, found: Found, words: Words, clauses: Clauses
+) -> bool:
     return (
         cue.cue.before
         and cue.last <= term.anchor
         and term.anchor - cue.last <= cue.cue.reach
         and clauses.together(cue.last - 1, term.anchor)
+        and not _accompanies(cue, term, found, words)
+    )
+
+
+def _accompanies(cue: FoundCue, term: FoundTerm, found: Found, words: Words) -> bool:
+    """True for B in `no A with B`, where A and B are labels: what is denied is A."""
+    if cue.cue.effect is not Effect.ABSENT or term.meaning.finding.label is None:
+        return False
+    companions = [place for place in range(cue.last, term.first) if words.words[place] == "with"]
+    return any(
+        cue.last <= other.anchor < companions[-1]
+        for other in found.terms
+        if companions and other.meaning.finding.label is not None
     )
 
 
@@ -180,11 +196,11 @@ def _meaning_of(trigger: FoundCue | None, term: FoundTerm) -> tuple[Assertion, H
 
 
 def _is_alternative(words: Words, found: Found, term: FoundTerm) -> bool:
-    """True for `atelectasis or scarring`: one of the two is there, not said which."""
+    """True for `atelectasis or scarring`, `nodule/mass`: not said which of the two is there."""
     for other in found.terms:
         near, far = sorted((term, other), key=lambda side: side.first)
         between = words.words[near.last : far.anchor]
-        joined = "or" in between and not {"and", ","} & {*between}
+        joined = not _ALTERNATIVES.isdisjoint(between) and not {"and", ","} & {*between}
         if joined and len(between) <= LONGEST_ALTERNATIVE:
             apart = other.meaning.finding is not term.meaning.finding
             return apart and not _interrupted(found, near.last, far.anchor)

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from dicomnode.domain.reports import Code, SectionKind
-from dicomnode.reports.graph_rules import nodes_of
+from dicomnode.reports.graph_rules import nodes_of, pattern_of
 from dicomnode.reports.schema import (
     AttributeTable,
     CueTable,
@@ -96,7 +96,7 @@ def compile_lexicon(files: Sequence[LexiconTable], digest: str) -> Lexicon:
     """Build the index from all files together; a group of one file may be used in any other.
 
     Raises:
-        ValueError: a term cannot be read, or an id is defined twice.
+        ValueError: a term or path cannot be read, or an id is defined twice.
     """
     groups = _groups(files)
     findings = _findings(files)
@@ -116,7 +116,7 @@ def compile_lexicon(files: Sequence[LexiconTable], digest: str) -> Lexicon:
             for phrase in expand(term, groups)
         },
         attributes=_attributes(files, groups),
-        rules=tuple(rule for file in files for rule in file.rule),
+        rules=_rules(files),
         tests=tuple(test for file in files for test in file.test),
         verbs=_single_words(files, Effect.VERB),
         links=_single_words(files, Effect.LINK),
@@ -191,6 +191,16 @@ def _merged(one: Meanings, other: Meanings) -> Meanings:
         slots=tuple(dict.fromkeys((*one.slots, *other.slots))),
         subject=one.subject or other.subject,
     )
+
+
+def _rules(files: Sequence[LexiconTable]) -> tuple[RuleTable, ...]:
+    rules: dict[str, RuleTable] = {}
+    for rule in (rule for file in files for rule in file.rule):
+        if rule.id in rules:
+            raise ValueError(f"rule {rule.id!r} is defined twice")
+        pattern_of(rule)
+        rules[rule.id] = rule
+    return tuple(rules.values())
 
 
 def _attributes(

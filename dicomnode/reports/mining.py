@@ -142,7 +142,7 @@ class Miner:
             against_normal = against_normal or self.policy.speaks_against_normal(
                 finding, verdict.assertion, verdict.hedge
             )
-        words = window.words.words
+        words = [word for word in window.words.words if word.isalpha()]
         known = sum(map(self.lexicon.knows, words))
         return _Said(window, held, tuple(votes), against_normal, len(words), known)
 
