@@ -1,0 +1,39 @@
+"""Every table, as typed mappings. Migrations live in `sql/migrations`; a test compares the two."""
+
+from dicomnode.store.tables.base import Base
+from dicomnode.store.tables.received import (
+    AssociationRow,
+    InstanceRow,
+    QuarantineRow,
+    SeriesRow,
+    StudyAssociationRow,
+    StudyRow,
+)
+from dicomnode.store.tables.work import (
+    DeliveryRow,
+    EventRow,
+    FindingRow,
+    JobRow,
+    MeasurementRow,
+    ResultRow,
+    RevisionRow,
+    RuleSetRow,
+)
+
+__all__ = [
+    "AssociationRow",
+    "Base",
+    "DeliveryRow",
+    "EventRow",
+    "FindingRow",
+    "InstanceRow",
+    "JobRow",
+    "MeasurementRow",
+    "QuarantineRow",
+    "ResultRow",
+    "RevisionRow",
+    "RuleSetRow",
+    "SeriesRow",
+    "StudyAssociationRow",
+    "StudyRow",
+]

@@ -1,0 +1,195 @@
+"""Tables of what was received: associations, studies, series, instances."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import BigInteger, ForeignKey, Index, String, Text, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column
+
+from dicomnode.store.tables.base import Base, RowId, Uid
+
+
+class AssociationRow(Base):
+    """One association a sender made."""
+
+    __tablename__ = "association"
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    """Random, ours; names the folder its instances lie in."""
+    calling_ae: Mapped[str] = mapped_column(String(16))
+    """AE title of the sender."""
+    called_ae: Mapped[str] = mapped_column(String(16))
+    """AE title it called."""
+    address: Mapped[str] = mapped_column(String(64))
+    """IP address it came from."""
+    receiver: Mapped[str] = mapped_column(String(80), default="")
+    """Which receiver process took it; its next start closes what a crash left open."""
+    opened_at: Mapped[datetime]
+    """When it was accepted."""
+    closed_at: Mapped[datetime | None]
+    """When it ended; null while open."""
+    outcome: Mapped[str | None] = mapped_column(String(16))
+    """released, aborted or lost."""
+
+    __table_args__ = (Index("ix_association_open", "closed_at", "id"),)
+
+
+class StudyRow(Base):
+    """One study as it stands."""
+
+    __tablename__ = "study"
+
+    study_uid: Mapped[str] = mapped_column(Uid, primary_key=True)
+    """StudyInstanceUID (0020,000D)."""
+    patient_id: Mapped[str] = mapped_column(Text, default="")
+    """PatientID (0010,0020)."""
+    patient_name: Mapped[str] = mapped_column(Text, default="")
+    """PatientName (0010,0010)."""
+    patient_birth_date: Mapped[str] = mapped_column(Text, default="")
+    """PatientBirthDate (0010,0030) as sent."""
+    patient_sex: Mapped[str] = mapped_column(Text, default="")
+    """PatientSex (0010,0040)."""
+    study_date: Mapped[str] = mapped_column(Text, default="")
+    """StudyDate (0008,0020) as sent."""
+    accession_number: Mapped[str] = mapped_column(Text, default="")
+    """AccessionNumber (0008,0050)."""
+    description: Mapped[str] = mapped_column(Text, default="")
+    """StudyDescription (0008,1030)."""
+    header: Mapped[dict[str, Any]]
+    """Study-level keyword -> list of values."""
+    instance_count: Mapped[int] = mapped_column(default=0)
+    """Indexed instances."""
+    revision: Mapped[int] = mapped_column(default=0)
+    """Number of its last revision; 0: none yet."""
+    new_instances: Mapped[int] = mapped_column(default=0)
+    """Indexed since the last revision; more than 0 means the study is open."""
+    first_new_at: Mapped[datetime | None]
+    """When the first of the new instances was received."""
+    last_new_at: Mapped[datetime | None]
+    """When the last of the new instances was received."""
+    expected_instances: Mapped[int | None]
+    """The sender's own count, where it is asked."""
+    expected_asked_at: Mapped[datetime | None]
+    """When the sender was asked last."""
+    received_at: Mapped[datetime]
+    """When its first instance came."""
+
+    __table_args__ = (
+        Index("ix_study_open", "new_instances"),
+        Index("ix_study_patient", "patient_id"),
+        Index("ix_study_accession", "accession_number"),
+        Index("ix_study_received", "received_at"),
+    )
+
+
+class SeriesRow(Base):
+    """One series as it stands."""
+
+    __tablename__ = "series"
+
+    series_uid: Mapped[str] = mapped_column(Uid, primary_key=True)
+    """SeriesInstanceUID (0020,000E)."""
+    study_uid: Mapped[str] = mapped_column(ForeignKey("study.study_uid"), index=True)
+    """The study it belongs to."""
+    modality: Mapped[str] = mapped_column(String(16))
+    """Modality (0008,0060)."""
+    header: Mapped[dict[str, Any]]
+    """Keyword -> list of values, as the first indexed instance has them."""
+    instance_count: Mapped[int] = mapped_column(default=0)
+    """Indexed instances."""
+    revision: Mapped[int] = mapped_column(default=0)
+    """Number of its last revision of its own; 0: none yet."""
+    new_instances: Mapped[int] = mapped_column(default=0)
+    """Indexed since the last revision of its own."""
+    first_new_at: Mapped[datetime | None]
+    """When the first of the new instances was received."""
+    last_new_at: Mapped[datetime | None]
+    """When the last of the new instances was received."""
+
+    __table_args__ = (Index("ix_series_open", "new_instances"),)
+
+
+class InstanceRow(Base):
+    """One SOP instance on disk. `landed` rows await indexing."""
+
+    __tablename__ = "instance"
+
+    sop_instance_uid: Mapped[str] = mapped_column(Uid, primary_key=True)
+    """SOPInstanceUID (0008,0018)."""
+    sop_class_uid: Mapped[str] = mapped_column(Uid)
+    """SOPClassUID (0008,0016)."""
+    transfer_syntax_uid: Mapped[str] = mapped_column(Uid)
+    """TransferSyntaxUID (0002,0010)."""
+    path: Mapped[str] = mapped_column(Text)
+    """Relative to the data folder, with forward slashes."""
+    size_bytes: Mapped[int] = mapped_column(BigInteger)
+    """Of the data set."""
+    sha256: Mapped[str] = mapped_column(String(64))
+    """Of the data set, hex."""
+    association_id: Mapped[str] = mapped_column(ForeignKey("association.id"), index=True)
+    """Who brought it."""
+    received_at: Mapped[datetime]
+    """When its last byte was flushed."""
+    state: Mapped[str] = mapped_column(String(12), default="landed")
+    """landed, indexed, quarantined, or own (a result of ours that came back)."""
+    study_uid: Mapped[str | None] = mapped_column(ForeignKey("study.study_uid"))
+    """Null until it is indexed."""
+    series_uid: Mapped[str | None] = mapped_column(ForeignKey("series.series_uid"), index=True)
+    """Null until it is indexed."""
+    frames: Mapped[int | None]
+    """NumberOfFrames (0028,0008), 1 for single-frame images."""
+    study_revision: Mapped[int | None]
+    """The revision of its study that first holds it; null while that is open."""
+    series_revision: Mapped[int | None]
+    """The same for the revisions of its series alone."""
+
+    __table_args__ = (
+        Index("ix_instance_state", "state", "received_at"),
+        Index("ix_instance_study", "study_uid", "study_revision"),
+    )
+
+
+class QuarantineRow(Base):
+    """An object that is on disk but in no study, and why."""
+
+    __tablename__ = "quarantine"
+
+    id: Mapped[int] = mapped_column(RowId, primary_key=True)
+    """Number to name it by."""
+    kind: Mapped[str] = mapped_column(String(16))
+    """conflict, unreadable or misplaced."""
+    reason: Mapped[str] = mapped_column(Text)
+    """Why, in words."""
+    sop_instance_uid: Mapped[str] = mapped_column(Uid, index=True)
+    """SOPInstanceUID it was announced under."""
+    sop_class_uid: Mapped[str] = mapped_column(Uid)
+    """SOPClassUID it was announced under."""
+    transfer_syntax_uid: Mapped[str] = mapped_column(Uid)
+    """TransferSyntaxUID of its file."""
+    path: Mapped[str] = mapped_column(Text)
+    """Relative to the data folder, with forward slashes."""
+    size_bytes: Mapped[int] = mapped_column(BigInteger)
+    """Of the data set."""
+    sha256: Mapped[str] = mapped_column(String(64))
+    """Of the data set, hex."""
+    association_id: Mapped[str] = mapped_column(ForeignKey("association.id"))
+    """Who brought it."""
+    at: Mapped[datetime]
+    """When it was put here."""
+    dismissed_at: Mapped[datetime | None]
+    """When a person took it off the list."""
+
+    __table_args__ = (UniqueConstraint("sop_instance_uid", "sha256", "kind"),)
+
+
+class StudyAssociationRow(Base):
+    """Which associations brought instances of a study."""
+
+    __tablename__ = "study_association"
+
+    study_uid: Mapped[str] = mapped_column(ForeignKey("study.study_uid"), primary_key=True)
+    """The study."""
+    association_id: Mapped[str] = mapped_column(
+        ForeignKey("association.id"), primary_key=True, index=True
+    )
+    """The association."""
