@@ -26,6 +26,7 @@ INPUT_AFFINE = "input_affine"
 INPUT_SHAPE = "input_shape"
 """Where `ToWorkingGridd` notes, in the image's meta data, the grid that the CT came on."""
 
+_FILE = "filename_or_obj"
 _SLAB = 16
 """Slices that are mapped back at a time: bounds the memory that a fine, long CT takes."""
 
@@ -35,6 +36,12 @@ def _affine_of(image: Tensor) -> Tensor:
         raise TypeError("the image must be a MetaTensor: its affine says where the patient is")
     affine = torch.as_tensor(image.affine, dtype=torch.float64, device="cpu")
     return affine.reshape(-1, 4, 4)[0]
+
+
+def _name_of(image: Tensor) -> dict[str, object]:
+    """Return the meta data that says which file this was, if it was one: `SaveImaged` asks."""
+    name = image.meta.get(_FILE) if isinstance(image, MetaTensor) else None
+    return {} if name is None else {_FILE: name}
 
 
 def _block_means(volume: Tensor, factors: Sequence[int], fill: float) -> Tensor:
@@ -193,7 +200,7 @@ class ToWorkingGridd(MapTransform):
             to_index[axis, 3] -= (factor - 1) / 2
             to_index[axis] /= factor
         read = _sample(blocks, _sampling(to_index, blocks.shape[2:]), 0, size)[0] + self.fill
-        meta = {INPUT_AFFINE: affine.clone(), INPUT_SHAPE: torch.tensor(shape)}
+        meta = {INPUT_AFFINE: affine.clone(), INPUT_SHAPE: torch.tensor(shape), **_name_of(image)}
         return MetaTensor(read, affine=upright, meta=meta)
 
 
@@ -356,7 +363,7 @@ class OntoImageGridd(MapTransform):
         for key in self.key_iterator(result):
             p = result[key].detach().cpu().float().as_subclass(Tensor)
             labels = self.labels(p, torch.linalg.inv(_affine_of(image)) @ affine, shape, ct)
-            result[key] = MetaTensor(labels, affine=affine)
+            result[key] = MetaTensor(labels, affine=affine, meta=_name_of(image))
         return result
 
     def labels(

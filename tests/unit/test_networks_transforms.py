@@ -190,3 +190,29 @@ def test_the_mirrored_reading_exchanges_the_sides_back() -> None:
     both = SlabInferer(offsets=(0,), mirrored=(0, 2, 1))(volume, RightHalf())
 
     torch.testing.assert_close(both, plain)
+
+
+def test_the_border_is_laid_where_the_ct_crosses_the_density_and_dense_lung_inside_stays() -> None:
+    affine = torch.diag(torch.tensor([1.0, 1.0, 1.0, 1.0]))
+    hu = torch.full((1, 40, 24, 24), 40.0)
+    hu[:, 12:] = -850.0
+    hu[:, 24:32] = 40.0
+    data = ToWorkingGridd("image", spacing=(2.0, 2.0, 2.0), keep_as="ct")(
+        {"image": MetaTensor(hu, affine=affine, meta={"filename_or_obj": "a.nii.gz"})}
+    )
+    lung = torch.zeros(data["image"].shape[1:])
+    lung[6:] = 1.0
+    lung[5] = 0.4
+    pred = torch.stack((1 - lung, lung))
+
+    plain = OntoImageGridd("pred")({**data, "pred": pred})["pred"]
+    snapped = OntoImageGridd("pred", edge_hu=-430.0)({**data, "pred": pred})["pred"]
+
+    def first(labels: Tensor) -> int:
+        return int(torch.nonzero(labels[0, :, 12, 12])[0])
+
+    assert first(plain) == 11
+    assert first(snapped) == 12
+    assert snapped[0, 24:32, 12, 12].all()
+    assert isinstance(snapped, MetaTensor)
+    assert snapped.meta["filename_or_obj"] == "a.nii.gz"

@@ -88,8 +88,9 @@ def slice_bootstrap(found: Labels, true: Labels, draws: int = 2000) -> tuple[flo
 
     It says how even the slices of one patient are, nothing about other patients.
     """
-    both = ((found > 0) & (true > 0)).sum(axis=(0, 1))
-    total = (found > 0).sum(axis=(0, 1)) + (true > 0).sum(axis=(0, 1))
+    is_lung, is_found = np.isin(true, (RIGHT, LEFT)), (found > 0) & (true <= LEFT)
+    both = (is_lung & is_found).sum(axis=(0, 1))
+    total = is_lung.sum(axis=(0, 1)) + is_found.sum(axis=(0, 1))
     random = np.random.default_rng(0)
     index = random.integers(0, len(both), (draws, len(both)))
     values = 2 * both[index].sum(1) / total[index].sum(1)
