@@ -10,6 +10,7 @@ from pathlib import Path
 from dicomnode.domain.instances import Association
 
 SPOOL = "spool"
+"""Files on their way: `<association id>-<n>.part`."""
 INSTANCES = "instances"
 QUARANTINE = "quarantine"
 
@@ -31,11 +32,6 @@ def association_folder(data_dir: Path, association: Association) -> Path:
     Instances are `<n>.dcm`, counted from 1 in the order they were sent.
     """
     return data_dir / INSTANCES / f"{association.opened_at:%Y%m%d}" / association.id
-
-
-def spool_path(data_dir: Path, association: Association, number: int) -> Path:
-    """Where the `number`-th instance of an association is written while it arrives."""
-    return data_dir / SPOOL / f"{association.id}-{number}.part"
 
 
 def quarantine_path(data_dir: Path, kept_at: Path) -> Path:

@@ -9,7 +9,7 @@ from dicomnode.receive.errors import ProtocolBroken
 from dicomnode.receive.status import Status
 
 # PS3.8 E.2: message control header.
-_IS_COMMAND = 0x01
+IS_COMMAND = 0x01
 IS_LAST = 0x02
 
 _LARGEST_COMMAND = 64 * 1024
@@ -75,7 +75,7 @@ class MessageStream:
         Raises:
             ProtocolBroken: commands and data sets do not follow one another as they must.
         """
-        if control & _IS_COMMAND:
+        if control & IS_COMMAND:
             self._feed_command(context_id, control, piece, is_end)
         elif self._store is not None:
             self._feed_store(self._store, context_id, control, piece, is_end)
@@ -105,7 +105,7 @@ class MessageStream:
         request = read.store_request
         if request is None:
             self._other_context = context_id if read.has_data_set else None
-            self._handlers.forward(context_id, bytes([_IS_COMMAND | IS_LAST]) + command)
+            self._handlers.forward(context_id, bytes([IS_COMMAND | IS_LAST]) + command)
             return
         sink = self._handlers.begin_store(context_id, request)
         if request.has_data_set:

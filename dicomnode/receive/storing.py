@@ -8,7 +8,7 @@ from dicomnode.domain.errors import DicomNodeError, InstanceUnreadable, StoreErr
 from dicomnode.domain.events import Event, EventName
 from dicomnode.domain.identifiers import InstanceUid, checked_uid
 from dicomnode.domain.instances import Association, Landing, ReceivedInstance
-from dicomnode.domain.receiving import AssociationOutcome, association_folder, spool_path
+from dicomnode.domain.receiving import SPOOL, AssociationOutcome, association_folder
 from dicomnode.receive.command import StoreRequest
 from dicomnode.receive.errors import DiskFault, SopClassMismatch
 from dicomnode.receive.file_meta import FileMeta, write_file_head
@@ -46,6 +46,7 @@ class StoreSession:
         self.storing = storing
         self.association = association
         self._folder = association_folder(storing.site.data_dir, association)
+        self._spool_folder = storing.site.data_dir / SPOOL
         self._count = 0
         self._tally = {"kept": 0, "duplicates": 0, "conflicts": 0, "refused": 0}
         self._open_folder: Folder | None = None
@@ -123,7 +124,7 @@ class StoreSession:
 
     def _spool(self, meta: FileMeta) -> SpoolFile:
         return SpoolFile(
-            spool_path(self.storing.site.data_dir, self.association, self._count),
+            self._spool_folder / f"{self.association.id}-{self._count}.part",
             head=write_file_head(meta, sender_ae=self.association.calling_ae),
             reserve=self.storing.reserve,
             write=self.storing.write,

@@ -12,7 +12,13 @@ from pynetdicom.pdu_primitives import P_DATA
 
 from dicomnode.receive.command import StoreRequest, write_store_response
 from dicomnode.receive.errors import ConnectionLost, PeerSilent, ProtocolBroken
-from dicomnode.receive.messages import IS_LAST, DataSetSink, MessageHandlers, MessageStream
+from dicomnode.receive.messages import (
+    IS_COMMAND,
+    IS_LAST,
+    DataSetSink,
+    MessageHandlers,
+    MessageStream,
+)
 from dicomnode.receive.status import Status
 from dicomnode.receive.tuning.connection import ReceiverSocket
 from dicomnode.receive.tuning.wakeups import LONGEST_NAP_S, Doorbell, RingingQueue
@@ -44,7 +50,9 @@ class ReceiverDUL(DULServiceProvider):
         self.to_provider_queue = RingingQueue(self.doorbell.ring)
         self.to_user_queue = RingingQueue(wake_association)
         self.was_lost = False
-        self._pdv = (0, 0)
+        self._kind = (0, 0)
+        """Context id, and whether command, of the PDVs that are gathered."""
+        self._control = 0
         self.is_draining = False
         self._is_busy = False
         self._messages = MessageStream(
@@ -142,11 +150,13 @@ class ReceiverDUL(DULServiceProvider):
         )
 
     def _read_pdu(self) -> None:
-        self._make_room_for(_PDU_HEADER)
-        kind, length = self.connection.peek(_PDU_HEADER)
+        connection = self.connection
+        if not connection.holds(_PDU_HEADER):
+            self._feed_gathered(is_end=False)
+        kind, length = connection.peek(_PDU_HEADER)
         if kind == _P_DATA_TF and self.state_machine.current_state == "Sta6":
-            self.connection.take_header(_PDU_HEADER)
-            self._stream(self.connection, length)
+            connection.take_header(_PDU_HEADER)
+            self._stream(connection, length)
             return
         if length > _LARGEST_PDU_IN_MEMORY:
             raise ProtocolBroken("PDU is too long")
@@ -157,13 +167,15 @@ class ReceiverDUL(DULServiceProvider):
         while length:
             if length < _PDV_HEADER.size:
                 raise ProtocolBroken("PDU ends in the middle of a PDV header")
-            self._make_room_for(_PDV_HEADER)
+            if not connection.holds(_PDV_HEADER):
+                self._feed_gathered(is_end=False)
             size, context_id, control = connection.take_header(_PDV_HEADER)
             if size < 2 or size + 4 > length:
                 raise ProtocolBroken("PDV does not fit its PDU")
-            if (context_id, control) != self._pdv:
+            if (context_id, control & IS_COMMAND) != self._kind:
                 self._feed_gathered(is_end=False)
-                self._pdv = (context_id, control)
+                self._kind = (context_id, control & IS_COMMAND)
+            self._control = control
             length -= size + 4
             left = size - 2
             while left:
@@ -175,15 +187,11 @@ class ReceiverDUL(DULServiceProvider):
             if control & IS_LAST:
                 self._feed_gathered(is_end=True)
 
-    def _make_room_for(self, header: struct.Struct) -> None:
-        """Pass on what is gathered if reading `header` will need the buffer."""
-        if not self.connection.holds(header):
-            self._feed_gathered(is_end=False)
-
     def _feed_gathered(self, *, is_end: bool) -> None:
+        """Pass on what is gathered: at the end of a message, and before the buffer is needed."""
         run = self.connection.take_run()
         if run or is_end:
-            self._messages.feed(*self._pdv, run, is_end=is_end)
+            self._messages.feed(self._kind[0], self._control, run, is_end=is_end)
 
     def _answer_store(self, context_id: int, request: StoreRequest, status: Status) -> None:
         """Send a C-STORE-RSP as one P-DATA-TF PDU (PS3.8 9.3.5, E.2)."""
