@@ -6,9 +6,13 @@ import socket
 import struct
 import subprocess
 from collections.abc import Iterator
+from hashlib import sha256
+from itertools import cycle, islice
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from pydicom.uid import CTImageStorage
 
 from dicomnode.domain.events import EventName
@@ -207,3 +211,50 @@ def test_with_less_free_than_the_reserve_the_answer_is_a700(tmp_path: Path) -> N
         assert sender.store("1.2.3", b"data", sop_class=CT) == 0xA700
         assert sender.release()
         assert_nothing_is_left(node)
+
+
+SIZES = st.lists(st.sampled_from([1, 2, 5, 6, 7, 11, 12, 13, 500, 70_000, 262_144]), min_size=1)
+
+
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(pdv_sizes=SIZES, cuts=SIZES, pdvs_in_pdu=st.integers(1, 4))
+def test_the_bytes_are_whole_however_sender_and_network_cut_them(
+    node: Node, pdv_sizes: list[int], cuts: list[int], pdvs_in_pdu: int
+) -> None:
+    data = os.urandom(sum(pdv_sizes))
+    uid = f"1.2.{int.from_bytes(os.urandom(8), 'big')}"
+    stream = p_data(1, 0x03, store_command(uid, CT)) + in_pdus(data, pdv_sizes, pdvs_in_pdu)
+    with associated(node.port, CT) as sender:
+        sender.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for start, end in pieces(len(stream), cuts):
+            sender.send(stream[start:end])
+        assert sender.receive_status() == 0
+        assert sender.release()
+    kept = node.index.instances[uid]
+    assert kept.sha256 == sha256(data).hexdigest()
+    assert kept.path.read_bytes().endswith(data)
+
+
+def in_pdus(data: bytes, pdv_sizes: list[int], pdvs_in_pdu: int) -> bytes:
+    """The data set as PDVs of these sizes, several in one P-DATA-TF PDU."""
+    pdvs, at = [], 0
+    for number, size in enumerate(pdv_sizes, start=1):
+        control = 0x02 if number == len(pdv_sizes) else 0x00
+        pdvs.append(struct.pack(">IBB", size + 2, 1, control) + data[at : at + size])
+        at += size
+    groups = [b"".join(pdvs[i : i + pdvs_in_pdu]) for i in range(0, len(pdvs), pdvs_in_pdu)]
+    return b"".join(struct.pack(">BxI", 4, len(group)) + group for group in groups)
+
+
+def pieces(length: int, cuts: list[int]) -> Iterator[tuple[int, int]]:
+    """Slices of the given sizes, over and over, but at most 200: the last takes the rest."""
+    at = 0
+    for size in islice(cycle(cuts), 199):
+        if at >= length:
+            return
+        yield at, min(length, at + size)
+        at += size
+    if at < length:
+        yield at, length
