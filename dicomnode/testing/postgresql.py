@@ -85,17 +85,13 @@ class RunningPostgresql:
         host = quote(str(self._folder), safe="")
         return f"postgresql+psycopg://{_ACCOUNT}@/{database}?host={host}"
 
-    def new_database(self, *, like: str = "template1") -> str:
-        """Make a database, empty or as the database `like` is; return its SQLAlchemy URL.
-
-        Nobody may be connected to `like`.
-        """
+    def new_database(self) -> str:
+        """Make an empty database; return its SQLAlchemy URL."""
         name = f"test_{next(self._numbers)}"
         with psycopg.connect(
             host=str(self._folder), user=_ACCOUNT, dbname="postgres", autocommit=True
         ) as connection:
-            made = sql.SQL("CREATE DATABASE {} TEMPLATE {}")
-            connection.execute(made.format(sql.Identifier(name), sql.Identifier(like)))
+            connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
         return self.url(name)
 
     def _run(self, program: str, *arguments: str) -> None:

@@ -1,4 +1,4 @@
-"""The store's tests run on both databases: fixture `database`, migrated and empty.
+"""The store's tests run on both databases: fixture `database`, migrated, without a row.
 
 Use by `pytest_plugins = ["tests.contract.postgresql", "tests.contract.databases"]`.
 """
@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import make_url
+from sqlalchemy import text
 
 from dicomnode.store.database import Database
 from dicomnode.store.schema import upgrade
+from dicomnode.store.tables import Base
 from dicomnode.testing.postgresql import RunningPostgresql
 
 
@@ -29,24 +30,30 @@ def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def migrated_postgresql(
     postgresql_server: RunningPostgresql, tmp_path_factory: pytest.TempPathFactory
 ) -> str:
-    """The name of a migrated database to copy."""
+    """URL of a migrated database that tests use one after the other."""
     url = postgresql_server.new_database()
     database = Database(url, tmp_path_factory.mktemp("migrated"))
     upgrade(database)
     database.dispose()
-    return str(make_url(url).database)
+    return url
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
-    """A migrated index of the test's own."""
-    if request.param == "postgresql":
-        server: RunningPostgresql = request.getfixturevalue("postgresql_server")
-        url = server.new_database(like=request.getfixturevalue("migrated_postgresql"))
-    else:
+    """A migrated index without a row."""
+    if request.param == "sqlite":
         file = tmp_path / "index.sqlite"
         shutil.copy(request.getfixturevalue("migrated_sqlite"), file)
-        url = f"sqlite:///{file}"
-    opened = Database(url, tmp_path)
+        opened = Database(f"sqlite:///{file}", tmp_path)
+    else:
+        opened = Database(request.getfixturevalue("migrated_postgresql"), tmp_path)
+        _empty(opened)
     yield opened
     opened.dispose()
+
+
+def _empty(database: Database) -> None:
+    """Much quicker than a database for each test."""
+    names = ", ".join(f'"{table.name}"' for table in Base.metadata.sorted_tables)
+    with database.writing() as connection:
+        connection.execute(text(f"TRUNCATE {names} RESTART IDENTITY CASCADE"))

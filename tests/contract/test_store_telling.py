@@ -168,7 +168,7 @@ def test_a_story_is_complete(database: Database) -> None:
         "1.0.0",
         {"read": 1.0, "infer": 2.5},
     )
-    assert job.findings[0].numbers == ("Volume 2500 ml",)
+    assert job.findings[0].numbers == ("Volume 2,500 ml",)
     assert job.findings[0].meaning == "Left Lung"
     assert job.paths == tuple(f"results/{job.id[:2]}/{job.id}/{kind}.dcm" for kind in ("SEG", "SR"))
     assert [(one.destination, one.kind, one.state) for one in job.deliveries] == [
