@@ -6,10 +6,11 @@ URLs may be given by `DICOMNODE_DATABASE_URL` and `DICOMNODE_FLOW_DATABASE_URL` 
 
 import tomllib
 from collections.abc import Mapping
+from difflib import get_close_matches
 from enum import Enum
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Self, get_args
 
 from pydantic import (
     AfterValidator,
@@ -17,18 +18,21 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
+    field_validator,
     model_validator,
 )
+from pydantic_core import ErrorDetails
 
 from dicomnode.domain.errors import ConfigError, InvalidUid
 from dicomnode.domain.identifiers import checked_uid
 
 
 def _ae_title(text: str) -> str:
-    """PS3.5 6.2, VR AE: 16 characters, no backslash, no control characters, not only spaces."""
+    """PS3.5 6.2, VR AE: 16 characters of ISO IR 6, no backslash, no controls, not only spaces."""
     title = text.strip()
-    if not title or len(title) > 16 or "\\" in title or not title.isprintable():
-        raise ValueError("an AE title has 1 to 16 printable characters and no backslash")
+    is_plain = title.isascii() and title.isprintable() and "\\" not in title
+    if not is_plain or not 1 <= len(title) <= 16:
+        raise ValueError("an AE title has 1 to 16 printable ASCII characters and no backslash")
     return title
 
 
@@ -206,12 +210,14 @@ class Settings(_Section):
     output: OutputSettings = OutputSettings()
     destinations: tuple[Destination, ...] = ()
 
-    @model_validator(mode="after")
-    def _names_are_unique(self) -> Self:
-        names = [destination.name for destination in self.destinations]
-        for name in sorted({name for name in names if names.count(name) > 1}):
-            raise ValueError(f"destination {name!r} is defined twice")
-        return self
+    @field_validator("destinations")
+    @classmethod
+    def _names_are_unique(cls, known: tuple[Destination, ...]) -> tuple[Destination, ...]:
+        names = [destination.name for destination in known]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"defined more than once: {', '.join(twice)}")
+        return known
 
     def destination(self, name: str) -> Destination | None:
         """The destination called `name`, or None."""
@@ -241,21 +247,21 @@ def load_settings(path: Path | None, environ: Mapping[str, str]) -> Settings:
     if path is not None:
         try:
             raw = tomllib.loads(path.read_text(encoding="utf-8"))
-        except (OSError, tomllib.TOMLDecodeError) as exc:
+        # ValueError: no TOML, or no UTF-8.
+        except (OSError, ValueError) as exc:
             raise ConfigError([f"{path}: {exc}"]) from exc
         base = path.resolve().parent
     for key, variable in (
         ("database_url", "DICOMNODE_DATABASE_URL"),
         ("flow_database_url", "DICOMNODE_FLOW_DATABASE_URL"),
     ):
-        if variable in environ:
+        if environ.get(variable):
             raw[key] = environ[variable]
     try:
         settings = Settings.model_validate(raw)
     except ValidationError as exc:
-        raise ConfigError(
-            [f"{path}: {_place(fault['loc'])}: {fault['msg']}" for fault in exc.errors()]
-        ) from exc
+        # `from None`: pydantic quotes the input, and a database URL may hold a password.
+        raise ConfigError([f"{path or 'settings'}: {_words(f)}" for f in exc.errors()]) from None
     return settings.model_copy(
         update={
             "data_dir": base / settings.data_dir,
@@ -267,5 +273,29 @@ def load_settings(path: Path | None, environ: Mapping[str, str]) -> Settings:
     )
 
 
-def _place(loc: tuple[int | str, ...]) -> str:
-    return ".".join(str(part) for part in loc) or "settings"
+def _words(fault: ErrorDetails) -> str:
+    """One fault for people: where it stands, what is wrong, what may have been meant."""
+    place = ".".join(str(part) for part in fault["loc"]) or "settings"
+    if fault["type"] != "extra_forbidden":
+        return f"{place}: {fault['msg'].removeprefix('Value error, ')}"
+    near = get_close_matches(str(fault["loc"][-1]), _keys_at(fault["loc"][:-1]), n=1)
+    meant = f"; did you mean {near[0]!r}?" if near else ""
+    return f"{place}: there is no such setting{meant}"
+
+
+def _keys_at(loc: tuple[int | str, ...]) -> list[str]:
+    """The settings there are in the section at `loc`."""
+    section: type[BaseModel] = Settings
+    for part in loc:
+        if isinstance(part, str):
+            section = _section_type(section.model_fields[part].annotation)
+    return list(section.model_fields)
+
+
+def _section_type(annotation: object) -> type[BaseModel]:
+    """`X` of a field that holds one section `X` or a tuple of them."""
+    inner = get_args(annotation)
+    found = inner[0] if inner else annotation
+    assert isinstance(found, type)
+    assert issubclass(found, BaseModel)
+    return found
