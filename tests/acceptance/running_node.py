@@ -98,6 +98,8 @@ class NodeUnderTest:
     released_s: float = 0.3
     priority: str = "routine"
     port: int = field(default_factory=free_port)
+    environment: dict[str, str] = field(default_factory=dict)
+    serve_options: tuple[str, ...] = ()
     process: "subprocess.Popen[bytes] | None" = None
 
     def prepare(self, destinations: Sequence[str] = ()) -> Self:
@@ -120,7 +122,7 @@ class NodeUnderTest:
     @property
     def settings(self) -> Settings:
         """As the node reads them."""
-        return load_settings(self.settings_path, {})
+        return load_settings(self.settings_path, self.environment)
 
     @property
     def database(self) -> Database:
@@ -134,14 +136,22 @@ class NodeUnderTest:
 
     def start(self) -> Self:
         """Start the process and wait for its port."""
-        command = [sys.executable, "-m", "dicomnode", "serve", "-s", str(self.settings_path)]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        with (self.folder / "node.log").open("ab") as log:
-            self.process = subprocess.Popen(
-                command, stdout=log, stderr=log, env=environment, start_new_session=True
-            )
+        self.process = self.run("serve", *self.serve_options)
         eventually(self._listens, what=f"the node opens its port; {self.folder / 'node.log'}")
         return self
+
+    def run(self, command: str, *options: str) -> "subprocess.Popen[bytes]":
+        """Start a command with the node's settings and environment, in a group of its own."""
+        arguments = [sys.executable, "-m", "dicomnode", *command.split(), *options]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", **self.environment}
+        with (self.folder / "node.log").open("ab") as log:
+            return subprocess.Popen(
+                [*arguments, "-s", str(self.settings_path)],
+                stdout=log,
+                stderr=log,
+                env=environment,
+                start_new_session=True,
+            )
 
     def _listens(self) -> bool:
         assert self.process is not None

@@ -9,8 +9,9 @@ from pydicom import dcmread
 
 from dicomnode.testing.pacs import EmbeddedPacs
 from dicomnode.testing.pacs_commitment import ReportTo
+from dicomnode.testing.studies import StudyIdentity, ct_series
 from tests.acceptance.running_node import AE_TITLE, NodeUnderTest, destination, eventually
-from tests.acceptance.studies_on_disk import ct_study, send
+from tests.acceptance.studies_on_disk import GEOMETRY, ct_study, send, write
 
 pytestmark = pytest.mark.timeout(400)
 
@@ -189,3 +190,25 @@ def test_an_unreadable_file_is_kept_and_listed_and_the_rest_goes_on(
     job = site.node.job_of(identity.study_uid, "refused", "succeeded")
     assert job.state == "refused"
     assert "MissingSlices" in job.error
+
+
+def test_a_rule_that_needs_one_series_only_runs_on_each_as_it_closes(
+    site: Site, tmp_path: Path
+) -> None:
+    rules = site.node.folder / "rules.toml"
+    good = rules.read_text(encoding="utf-8")
+    by_series = good.replace('name = "air"', 'name = "by series"\nscope = "series"')
+    try:
+        rules.write_text(by_series, encoding="utf-8")
+        identity = StudyIdentity(seed="by-series")
+        for series in ("1", "2"):
+            slices = ct_series(identity, GEOMETRY, series=series, description=f"Part {series}")
+            send(site.node, write(slices, tmp_path / series))
+        site.node.delivered(identity.study_uid, count=2)
+    finally:
+        rules.write_text(good, encoding="utf-8")
+    told = site.node.story(identity.study_uid)
+    assert told is not None
+    assert len(told.jobs) == 2
+    closed_alone = {revision.series_uid for revision in told.revisions} - {""}
+    assert closed_alone == {series.series_uid for series in told.series}
