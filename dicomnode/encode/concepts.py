@@ -14,6 +14,7 @@ PRIVATE_SCHEME = "99DICOMNODE"
 
 ARTIFICIAL_INTELLIGENCE = Code("123110", "DCM", "Artificial Intelligence")
 ABNORMAL_STRUCTURE = Code("49755003", "SCT", "Morphologically Altered Structure")
+PROCESSING_EQUIPMENT = Code("109102", "DCM", "Processing Equipment")
 IMAGING_PROCEDURE = Code("363679005", "SCT", "Imaging procedure")
 PROCEDURES = {
     "CT": Code("25045-6", "LN", "CT unspecified body region"),

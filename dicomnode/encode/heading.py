@@ -8,9 +8,13 @@ from pydicom.uid import UID
 
 from dicomnode import __version__
 from dicomnode.domain.results import ResultKind
+from dicomnode.encode.concepts import PROCESSING_EQUIPMENT, concept
 from dicomnode.encode.derivation import IMPLEMENTATION_CLASS_UID
 from dicomnode.encode.origin import Origin
 from dicomnode.encode.sources import SourceSeries
+
+MAKER = "dicomnode"
+"""Manufacturer of the contributing equipment by which the node's own results are known again."""
 
 _NUMBER_IN_REVISION = {ResultKind.SEG: 1, ResultKind.SR: 2}
 
@@ -75,7 +79,20 @@ def finish(ds: Dataset, patient: Dataset, heading: Heading) -> None:
     ds.SeriesDescription = heading.series_description
     if heading.institution:
         ds.InstitutionName = heading.institution
-    for item in ds.get("ContributingEquipmentSequence", []):
+    contributors = [*ds.get("ContributingEquipmentSequence", []), _node_equipment()]
+    ds.ContributingEquipmentSequence = contributors
+    for item in contributors:
         item.ContributionDateTime = heading.made_at.strftime("%Y%m%d%H%M%S%z")
     ds.file_meta.ImplementationClassUID = UID(IMPLEMENTATION_CLASS_UID)
     ds.file_meta.ImplementationVersionName = f"DICOMNODE_{__version__}"[:16]
+
+
+def _node_equipment() -> Dataset:
+    """The node itself, whoever made the algorithm (PS3.3 C.12.1.1.5, CID 7005)."""
+    item = Dataset()
+    item.PurposeOfReferenceCodeSequence = [concept(PROCESSING_EQUIPMENT)]
+    item.Manufacturer = MAKER
+    item.ManufacturerModelName = MAKER
+    item.SoftwareVersions = __version__
+    item.ContributionDescription = "Ran the algorithm and wrote this object"
+    return item

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from PIL import Image, ImageDraw
 
+from dicomnode.domain.codes import number_in_words
 from dicomnode.domain.findings import (
     CaptionFinding,
     ClassFinding,
@@ -17,22 +18,8 @@ from dicomnode.encode.canvas import MUTED, PANEL, TEXT, WARNING, Color, font, wr
 
 WIDTH = 400
 _MARGIN = 26
-_UNITS = {"1": "", "{pixels}": "px", "[hnsf'U]": "HU"}
 LINE_COLORS: tuple[Color, ...] = ((255, 214, 10), (94, 214, 255), (255, 128, 191), (160, 230, 120))
 """For lines, which have no colour of their own."""
-
-
-def value_text(number: Measurement) -> str:
-    """E.g. `0.52`, `143.2 mm`, `2,480 ml`."""
-    unit = _UNITS.get(number.unit.value, number.unit.value)
-    size = abs(number.value)
-    if number.unit.value == "1":
-        digits = 2
-    elif size >= 1000:
-        digits = 0
-    else:
-        digits = 1 if size >= 1 else 2
-    return f"{number.value:,.{digits}f} {unit}".strip()
 
 
 def draw_legend(
@@ -90,12 +77,12 @@ def _numbers(
     others = [number for number in finding.measurements if number not in lines]
     for number in others:
         if number.name.meaning.lower() == finding.name.lower():
-            drawn.text(value_text(number), 44, TEXT)
+            drawn.text(number_in_words(number.value, number.unit.value), 44, TEXT)
     for number, color in lines.items():
-        drawn.row(number.name.meaning, value_text(number), color)
+        drawn.row(number.name.meaning, number_in_words(number.value, number.unit.value), color)
     for number in others:
         if number.name.meaning.lower() != finding.name.lower():
-            drawn.row(_name_of(number), value_text(number), None)
+            drawn.row(_name_of(number), number_in_words(number.value, number.unit.value), None)
 
 
 def _line_numbers(

@@ -11,11 +11,13 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw
 
+from dicomnode.domain.codes import number_in_words
 from dicomnode.domain.findings import (
     CaptionFinding,
     Finding,
     LesionFinding,
     Mark,
+    Measurement,
     SegmentFinding,
 )
 from dicomnode.domain.volumes import Volume
@@ -30,7 +32,7 @@ from dicomnode.encode.canvas import (
     grey_picture,
     paint_mask,
 )
-from dicomnode.encode.legend import draw_legend, line_colors, value_text
+from dicomnode.encode.legend import draw_legend, line_colors
 from dicomnode.encode.planes import PLANES, Plane, Turn
 
 HEIGHT = 1000
@@ -203,9 +205,14 @@ def _lines(findings: Sequence[Finding]) -> list[_Line]:
             continue
         for mark, color in zip(finding.marks, line_colors(finding), strict=True):
             number = mark.measurement
-            text = f"{number.name.meaning} {value_text(number)}" if number else finding.name
-            lines.append(_Line(mark=mark, color=color, text=text))
+            lines.append(_Line(mark=mark, color=color, text=_caption(number) or finding.name))
     return lines
+
+
+def _caption(number: Measurement | None) -> str:
+    if number is None:
+        return ""
+    return f"{number.name.meaning} {number_in_words(number.value, number.unit.value)}"
 
 
 def _draw_mark(picture: Image.Image, line: _Line, points: npt.NDArray[np.float64]) -> None:

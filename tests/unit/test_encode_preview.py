@@ -7,17 +7,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dicomnode.domain.codes import ANATOMICAL_STRUCTURE, DIAMETER, LEFT, LUNG, MM, RATIO, Code
+from dicomnode.domain.codes import ANATOMICAL_STRUCTURE, LEFT, LUNG, Code
 from dicomnode.domain.findings import (
     CaptionFinding,
     ClassFinding,
     LesionFinding,
     Mark,
-    Measurement,
     SegmentFinding,
 )
 from dicomnode.domain.volumes import Volume
-from dicomnode.encode.legend import value_text
 from dicomnode.encode.planes import AXIAL, Turn
 from dicomnode.encode.preview import draw_overlay
 from dicomnode.testing.findings import heart_with_ratio, lungs
@@ -166,11 +164,3 @@ def test_the_same_findings_make_the_same_picture(tmp_path: Path) -> None:
     volume = written_volume(images, tmp_path)
     first = draw_overlay(volume, lungs(volume), tmp_path / "first.png").read_bytes()
     assert first == draw_overlay(volume, lungs(volume), tmp_path / "second.png").read_bytes()
-
-
-@pytest.mark.parametrize(
-    ("value", "unit", "text"),
-    [(0.5234, RATIO, "0.52"), (143.21, MM, "143.2 mm"), (2480.4, MM, "2,480 mm")],
-)
-def test_numbers_are_written_as_people_read_them(value: float, unit: Code, text: str) -> None:
-    assert value_text(Measurement(name=DIAMETER, value=value, unit=unit)) == text

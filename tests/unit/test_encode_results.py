@@ -109,6 +109,26 @@ def test_a_rerun_gives_byte_identical_files(ct: Volume, tmp_path: Path) -> None:
     assert [each.path.read_bytes() for each in first] == [each.path.read_bytes() for each in second]
 
 
+def test_every_result_names_the_node_whoever_made_the_algorithm(ct: Volume, tmp_path: Path) -> None:
+    made = encode_results(
+        lungs(ct),
+        ct,
+        identity=replace(PHANTOM_ALGORITHM, manufacturer="Some Company"),
+        derivation=DERIVATION,
+        out=tmp_path,
+        settings=OutputSettings(),
+    )
+    assert [each.kind for each in made] == [ResultKind.SEG, ResultKind.SR]
+    for each in made:
+        ds = dcmread(each.path)
+        assert ds.Manufacturer == "Some Company"
+        (own,) = (
+            item for item in ds.ContributingEquipmentSequence if item.Manufacturer == "dicomnode"
+        )
+        assert own.PurposeOfReferenceCodeSequence[0].CodeValue == "109102"
+        assert own.ContributionDateTime == "20240131233005+0100"
+
+
 def test_another_revision_or_model_gets_other_uids(ct: Volume, tmp_path: Path) -> None:
     first = encode(lungs(ct), ct, tmp_path)
     revised = encode(lungs(ct), ct, tmp_path, replace(DERIVATION, revision=2))
