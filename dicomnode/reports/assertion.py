@@ -113,14 +113,11 @@ def _governs_ahead(
 
 def _accompanies(cue: FoundCue, term: FoundTerm, found: Found, words: Words) -> bool:
     """True for B in `no A with B`, where A and B are labels: what is denied is A."""
-    if cue.cue.effect is not Effect.ABSENT or term.meaning.finding.label is None:
+    if cue.cue.effect is not Effect.ABSENT or "with" not in words.words[cue.last : term.first]:
         return False
-    companions = [place for place in range(cue.last, term.first) if words.words[place] == "with"]
-    return any(
-        cue.last <= other.anchor < companions[-1]
-        for other in found.terms
-        if companions and other.meaning.finding.label is not None
-    )
+    companion = term.first - 1 - words.words[cue.last : term.first][::-1].index("with")
+    labelled = [other for other in found.terms if other.meaning.finding.label is not None]
+    return term in labelled and any(cue.last <= other.anchor < companion for other in labelled)
 
 
 def _governs_behind(cue: FoundCue, term: FoundTerm, clauses: Clauses) -> bool:
@@ -209,8 +206,9 @@ def _is_alternative(words: Words, found: Found, term: FoundTerm) -> bool:
 
 def _interrupted(found: Found, first: int, last: int) -> bool:
     """True if a finding or a cue stands among words `first` to `last`."""
-    named = (*found.terms, *found.cues)
-    return any(first <= each.first and each.last <= last for each in named)
+    return any(first <= term.first and term.last <= last for term in found.terms) or any(
+        first <= cue.first and cue.last <= last for cue in found.cues
+    )
 
 
 def _is_sure(found: Found, clauses: Clauses, term: FoundTerm, trigger: FoundCue | None) -> bool:

@@ -32,7 +32,9 @@ def combined(term: FoundTerm, window: Reading, opinion: GraphOpinion | None) -> 
     words that deny       any                            the words themselves
     any                   no opinion                     windows
     the same              the same                       both
-    present, no trigger   absent or uncertain            graph: no window reached so far
+    present, no trigger   absent or uncertain            graph: no window reached so far; but not
+                                                         if it only inherits from a list, which
+                                                         parsers carry on too far
     absent                not excluded                   graph: `not` belongs to `excluded`
     absent                neutral (`no change in`)       graph: the finding is there
     any other             any other                      windows
@@ -48,9 +50,9 @@ def combined(term: FoundTerm, window: Reading, opinion: GraphOpinion | None) -> 
     if graph is window.assertion:
         agreed = Method.BOTH if window.trigger is not None else method
         return Verdict(graph, window.hedge, agreed, rule, graph)
-    plain = window.assertion is Assertion.PRESENT and window.trigger is None
+    unreached = window.assertion is Assertion.PRESENT and window.trigger is None
     overruled = window.assertion is Assertion.ABSENT and opinion.effect in _OVERRULING
-    if plain or overruled:
+    if (unreached and not opinion.inherited) or overruled:
         hedge = HEDGES.get(opinion.effect, Hedge.NONE)
         return Verdict(graph, hedge, Method.GRAPH, opinion.rule, graph)
     return Verdict(window.assertion, window.hedge, method, rule, graph)

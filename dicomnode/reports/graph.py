@@ -1,7 +1,7 @@
 """The dependency graph as a second opinion. spaCy is loaded here alone, on first use."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -31,6 +31,8 @@ class GraphOpinion:
     effect: Effect
     trigger: int
     """Word of the skeleton that ends the rule's path."""
+    inherited: bool = False
+    """True if the rule matched another finding of the list this one stands in."""
 
 
 class GraphReader:
@@ -58,6 +60,14 @@ class GraphReader:
         if skeleton not in self._known:
             self.read([skeleton])
         return self._known[skeleton]
+
+    def load(self) -> None:
+        """Load the language model now rather than at the first question.
+
+        Raises:
+            ReportError: it is not installed.
+        """
+        self.opinions(Skeleton(("no", "disease"), (1,)))
 
     def parse(self, skeleton: Skeleton) -> "Doc":
         """The parsed skeleton, for drawing."""
@@ -116,9 +126,10 @@ class GraphReader:
 
     def _inherited(self, token: "Token", direct: Mapping[int, GraphOpinion]) -> GraphOpinion | None:
         """The finding's own opinion, else that of the list it stands in."""
+        asked = token.i
         while token.i not in direct:
             begins_anew = any(child.lower_ in _OWN_ARTICLES for child in token.children)
             if token.dep_ not in _LIST_EDGES or begins_anew:
                 return None
             token = token.head
-        return direct[token.i]
+        return replace(direct[token.i], inherited=token.i != asked)

@@ -84,12 +84,13 @@ class Lexicon:
     tests: tuple[TestTable, ...]
     verbs: frozenset[str]
     links: frozenset[str]
-    overruling: tuple[tuple[frozenset[str], ...], ...]
-    """For each rule of the graph that can overrule a negation: one word of each set it needs."""
+    denying: tuple[tuple[frozenset[str], ...], ...]
+    """For each rule of the graph that can deny or doubt: one word of each set it needs."""
+    undoing: tuple[tuple[frozenset[str], ...], ...]
+    """The same for rules that can undo a negation."""
 
-    def knows(self, word: str) -> bool:
-        """True if some phrase begins with `word`, or it is a verb or a link."""
-        return self.index.begins(word) or word in self.verbs or word in self.links
+    vocabulary: frozenset[str]
+    """Words that begin a phrase, and verbs and links: what tells English reports from others."""
 
 
 def compile_lexicon(files: Sequence[LexiconTable], digest: str) -> Lexicon:
@@ -101,6 +102,7 @@ def compile_lexicon(files: Sequence[LexiconTable], digest: str) -> Lexicon:
     groups = _groups(files)
     findings = _findings(files)
     index, pairs = _index(files, groups, findings)
+    verbs, links = _single_words(files, Effect.VERB), _single_words(files, Effect.LINK)
     return Lexicon(
         digest=digest,
         index=index,
@@ -118,14 +120,11 @@ def compile_lexicon(files: Sequence[LexiconTable], digest: str) -> Lexicon:
         attributes=_attributes(files, groups),
         rules=_rules(files),
         tests=tuple(test for file in files for test in file.test),
-        verbs=_single_words(files, Effect.VERB),
-        links=_single_words(files, Effect.LINK),
-        overruling=tuple(
-            nodes_of(rule)
-            for file in files
-            for rule in file.rule
-            if rule.effect in {Effect.NOT_EXCLUDED, Effect.NEUTRAL}
-        ),
+        verbs=verbs,
+        links=links,
+        vocabulary=index.first_words() | verbs | links,
+        denying=_needs(files, frozenset(Effect) - {Effect.NEUTRAL, Effect.PRESENT}),
+        undoing=_needs(files, frozenset({Effect.NEUTRAL, Effect.NOT_EXCLUDED})),
     )
 
 
@@ -201,6 +200,13 @@ def _rules(files: Sequence[LexiconTable]) -> tuple[RuleTable, ...]:
         pattern_of(rule)
         rules[rule.id] = rule
     return tuple(rules.values())
+
+
+def _needs(
+    files: Sequence[LexiconTable], effects: frozenset[Effect]
+) -> tuple[tuple[frozenset[str], ...], ...]:
+    needs = (nodes_of(rule) for file in files for rule in file.rule if rule.effect in effects)
+    return tuple(dict.fromkeys(needs))
 
 
 def _attributes(

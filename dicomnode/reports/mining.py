@@ -143,8 +143,8 @@ class Miner:
                 finding, verdict.assertion, verdict.hedge
             )
         words = [word for word in window.words.words if word.isalpha()]
-        known = sum(map(self.lexicon.knows, words))
-        return _Said(window, held, tuple(votes), against_normal, len(words), known)
+        known = [word for word in words if word in self.lexicon.vocabulary]
+        return _Said(window, held, tuple(votes), against_normal, len(words), len(known))
 
     def _checked(
         self, sentences: list[_Sentence], flags: tuple[Reason, ...]

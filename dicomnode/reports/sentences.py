@@ -1,7 +1,7 @@
 """Sentences of a section, as places in its text."""
 
 import re
-from collections.abc import Iterator
+from functools import lru_cache
 
 # A sentence ends at . ? or ! before white space or before a capital letter that follows a small
 # one ("apex.There"), at a blank line, and at a line break before a list mark or a capital letter.
@@ -19,8 +19,13 @@ _LIST_MARK = re.compile(r"\s*(?:\d{1,2}[.)](?!\d)|[-*\u2022])?\s*")
 _WORD = re.compile(r"[^\W_]")
 
 
-def split_sentences(text: str) -> Iterator[tuple[int, int]]:
-    """Start and end of every sentence in `text`; blank ones and list marks are left out."""
+@lru_cache(maxsize=4096)
+def split_sentences(text: str) -> tuple[tuple[int, int], ...]:
+    """Start and end of every sentence in `text`; blank ones and list marks are left out.
+
+    Remembers the last few thousand texts: many impressions are word for word the same.
+    """
+    found: list[tuple[int, int]] = []
     start = 0
     for match in _END.finditer(text):
         stop, end = match.span()
@@ -28,11 +33,16 @@ def split_sentences(text: str) -> Iterator[tuple[int, int]]:
             continue
         first = _begin(text, start, end)
         if first is not None:
-            yield first, end if text[end - 1] > " " else first + len(text[first:end].rstrip())
+            found.append((first, end if text[end - 1] > " " else _close(text, first, end)))
         start = end
     first = _begin(text, start, len(text))
     if first is not None:
-        yield first, first + len(text[first:].rstrip())
+        found.append((first, _close(text, first, len(text))))
+    return tuple(found)
+
+
+def _close(text: str, first: int, end: int) -> int:
+    return first + len(text[first:end].rstrip())
 
 
 def _begin(text: str, start: int, end: int) -> int | None:

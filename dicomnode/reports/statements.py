@@ -66,12 +66,14 @@ def _may_change(reading: Reading, words: Words, lexicon: Lexicon) -> bool:
     """True if `combined` might follow the graph rather than this reading."""
     if reading.sure or reading.circumstance is not Circumstance.CURRENT:
         return False
-    if reading.assertion is Assertion.PRESENT:
-        return reading.trigger is None
-    if reading.assertion is Assertion.UNCERTAIN:
+    if reading.assertion is Assertion.ABSENT:
+        rules = lexicon.undoing
+    elif reading.assertion is Assertion.PRESENT and reading.trigger is None:
+        rules = lexicon.denying
+    else:
         return False
     here = frozenset(words.words)
-    return any(all(node & here for node in nodes) for nodes in lexicon.overruling)
+    return any(all(node & here for node in nodes) for nodes in rules)
 
 
 def verdicts(window: WindowReading, graph: GraphReader | None) -> tuple[Verdict, ...]:

@@ -102,9 +102,9 @@ class TermIndex(Generic[Value]):
             node = node.children.setdefault(word, _Node())
         node.value = value if node.value is None else self._merge(node.value, value)
 
-    def begins(self, word: str) -> bool:
-        """True if some phrase begins with `word`."""
-        return word in self._root.children
+    def first_words(self) -> frozenset[str]:
+        """The words that phrases begin with."""
+        return frozenset(self._root.children)
 
     def search(self, words: Sequence[str]) -> list[Hit[Value]]:
         """Longest phrases from the left, none overlapping another."""
