@@ -27,6 +27,7 @@ from dicomnode.domain.errors import ConfigError, DicomNodeError, RuleError
 from dicomnode.pipeline.bundle import load_bundle
 from dicomnode.pipeline.discovery import AlgorithmDescription, BrokenAlgorithm
 from dicomnode.rules.loading import default_rules
+from dicomnode.rules.watching import WatchedRules
 from dicomnode.settings import Settings
 from dicomnode.store.database import Database
 from dicomnode.store.schema import current_and_head
@@ -60,6 +61,9 @@ def check_settings(settings: Settings) -> list[Finding]:
         )
         for known in settings.destinations
     ]
+    roots = [
+        _try(f"algorithm root {root}", partial(_root, root)) for root in settings.algorithms.roots
+    ]
     found = algorithms_of(settings)
     return [
         _try("database", lambda: _database(settings)),
@@ -67,6 +71,7 @@ def check_settings(settings: Settings) -> list[Finding]:
         _try("receiving port", lambda: _port(settings)),
         _try("rules", lambda: _rules(settings)),
         _try("devices", lambda: ", ".join(device.name for device in devices_of(settings))),
+        *roots,
         *(_try(f"algorithm {name}", partial(_model, one)) for name, one in found.items()),
         *peers,
     ]
@@ -147,11 +152,18 @@ def _echo_self(settings: Settings) -> str:
 
 
 def _rules(settings: Settings) -> str:
-    algorithms = algorithms_of(settings)
     path = settings.rules or settings.data_dir / "rules.toml"
-    text = path.read_text(encoding="utf-8") if path.exists() else default_rules()
-    rules = rules_loader(settings, algorithms, str(path))(text)
+    load = rules_loader(settings, algorithms_of(settings), str(path))
+    # The shipped rules are only copied into the data folder at the first start.
+    is_to_come = settings.rules is None and not path.exists()
+    rules = load(default_rules()) if is_to_come else WatchedRules(path, load).refresh()
     return f"{len(rules.rules)} rules, {sum(rule.enabled for rule in rules.rules)} enabled"
+
+
+def _root(folder: Path) -> str:
+    if not folder.is_dir():
+        raise ConfigError(["there is no such folder"])
+    return f"{len(list(folder.glob('*/configs/dicom.json')))} bundles"
 
 
 def _model(known: AlgorithmDescription | BrokenAlgorithm) -> str:

@@ -117,7 +117,7 @@ def run_demo(
     Raises:
         DemoFailed: something ended otherwise than it should, or not in time.
     """
-    shutil.rmtree(out, ignore_errors=True)
+    _empty(out)
     folder = out / "node"
     folder.mkdir(parents=True)
     port = free_port()
@@ -133,6 +133,15 @@ def run_demo(
         with node_process(settings_path, folder / "node.log", port, timeout_s):
             say(f"the node listens on port {port}")
             return _send_and_wait(settings, out, port, timeout_s, say)
+
+
+def _empty(out: Path) -> None:
+    """Remove what an earlier demonstration left, and nothing else."""
+    if not out.exists():
+        return
+    if any(out.iterdir()) and not (out / "node" / "dicomnode.toml").exists():
+        raise DemoFailed(f"{out} holds something else than a demonstration; name another folder")
+    shutil.rmtree(out)
 
 
 def _send_and_wait(

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from dicomnode import __version__
 from dicomnode.app import algorithms_of
 from dicomnode.assembly.headers import read_header
@@ -130,9 +132,15 @@ def destination_named(settings: Settings, name: str) -> Destination:
     host, _, port = address.rpartition(":")
     if not (ae_title and host and port.isdigit()):
         raise ConfigError([f"{name!r} is no configured destination and not AE@host:port"])
-    return Destination(
-        name="named", ae_title=ae_title, host=host, port=int(port), confirm=Confirm.NONE
-    )
+    try:
+        return Destination(
+            name="named", ae_title=ae_title, host=host, port=int(port), confirm=Confirm.NONE
+        )
+    except ValidationError as exc:
+        faults = [
+            f"{name!r}: {fault['msg'].removeprefix('Value error, ')}" for fault in exc.errors()
+        ]
+        raise ConfigError(faults) from exc
 
 
 def objects_in(

@@ -4,10 +4,12 @@ from typing import TYPE_CHECKING
 
 import typer
 from rich.table import Table
+from rich.text import Text
+
+from dicomnode.cli.common import SettingsPath, console, settings_from
 
 if TYPE_CHECKING:
     from dicomnode.checks import Finding
-from dicomnode.cli.common import SettingsPath, console, settings_from
 
 database = typer.Typer(help="The index database.", no_args_is_help=True)
 
@@ -73,7 +75,7 @@ def _report(findings: "list[Finding]") -> None:
     for column in ("", "what", "result"):
         table.add_column(column, overflow="fold")
     for one in findings:
-        mark = "[green]ok[/]" if one.is_good else "[red]FAULT[/]"
+        mark = Text("ok", "green") if one.is_good else Text("FAULT", "red")
         table.add_row(mark, one.what, one.words)
     console.print(table)
     faults = sum(not one.is_good for one in findings)

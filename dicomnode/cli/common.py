@@ -12,7 +12,8 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 
 from dicomnode.settings import Settings, load_settings
 
-console = Console(highlight=False)
+# What peers and files say is printed as it is: brackets in a series description are no markup.
+console = Console(highlight=False, markup=False, emoji=False)
 
 SETTINGS_FILE = "dicomnode.toml"
 
@@ -40,10 +41,10 @@ def progress_bar() -> Iterator[Progress]:
     """A bar on standard error, gone when done."""
     with Progress(
         SpinnerColumn(),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         TimeElapsedColumn(),
-        console=Console(stderr=True),
+        console=Console(stderr=True, markup=False, emoji=False),
         transient=True,
     ) as bar:
         yield bar

@@ -16,9 +16,9 @@ def register(app: typer.Typer) -> None:
 
 
 def demo(
-    out: Annotated[Path, typer.Option(help="Folder to write to; emptied first.")] = Path(
-        "demo_out"
-    ),
+    out: Annotated[
+        Path, typer.Option(help="Folder to write to; an earlier demonstration in it is removed.")
+    ] = Path("demo_out"),
     pacs: Annotated[str, typer.Option(help="`embedded`, or `orthanc` if it is installed.")] = (
         "embedded"
     ),

@@ -22,6 +22,7 @@ def rerun(job: JobArgument, settings: SettingsPath = None) -> None:
     """Run a job that has ended once more. The node takes it up within seconds.
 
     Equal inputs and models make the same objects again, so nothing is doubled in the PACS.
+    Example: dicomnode rerun 219034871
     """
     from dicomnode.app import open_database
     from dicomnode.store.jobs import rerun_job
@@ -31,7 +32,10 @@ def rerun(job: JobArgument, settings: SettingsPath = None) -> None:
 
 
 def cancel(job: JobArgument, settings: SettingsPath = None) -> None:
-    """Take back a job that waits or runs; a running model is stopped."""
+    """Take back a job that waits or runs; a running model is stopped.
+
+    Example: dicomnode cancel 219034871
+    """
     from dicomnode.app import open_database
     from dicomnode.store.jobs import cancel_job
 
@@ -40,7 +44,10 @@ def cancel(job: JobArgument, settings: SettingsPath = None) -> None:
 
 
 def dismiss(job: JobArgument, settings: SettingsPath = None) -> None:
-    """Take a job that failed or was refused off the list of trouble."""
+    """Take a job that failed or was refused off the list of trouble.
+
+    Example: dicomnode dismiss 219034871
+    """
     from dicomnode.app import open_database
     from dicomnode.store.jobs import dismiss_job
 
@@ -53,7 +60,10 @@ def resend(
     destination: Annotated[str, typer.Argument(help="Name of the destination.")],
     settings: SettingsPath = None,
 ) -> None:
-    """Send a job's results to a destination once more."""
+    """Send a job's results to a destination once more.
+
+    Example: dicomnode resend 219034871 pacs
+    """
     from dicomnode.app import open_database
     from dicomnode.store.deliveries import resend as put_back
     from dicomnode.store.jobs import load_job
@@ -64,4 +74,6 @@ def resend(
     database = open_database(chosen)
     found = load_job(database, JobId(job))
     count = put_back(database, found, destination, datetime.now(UTC))
+    if not count:
+        raise StudyError(f"job {job} has no results for {destination!r}")
     console.print(f"{count} objects will be sent to {destination}")

@@ -1,6 +1,7 @@
 """All commands put together, and errors turned into exit codes."""
 
 import sys
+from collections.abc import Sequence
 
 import typer
 from rich.console import Console
@@ -28,18 +29,22 @@ app.add_typer(rules.app, name="rules")
 app.add_typer(admin.database, name="db")
 
 
-def main() -> None:
-    """Run a command; the one place where errors become words and exit codes."""
-    errors = Console(stderr=True, highlight=False)
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command, by default the process's own; here errors become words and exit codes."""
+    errors = Console(stderr=True, highlight=False, markup=False, emoji=False)
     try:
-        app()
+        app(arguments)
     except (ConfigError, RuleError) as exc:
         for fault in exc.faults:
-            errors.print(fault, style="red", markup=False)
+            errors.print(fault, style="red")
         sys.exit(2)
     except StudyError as exc:
-        errors.print(str(exc), style="red", markup=False)
+        errors.print(str(exc), style="red")
         sys.exit(3)
     except DicomNodeError as exc:
-        errors.print(f"{type(exc).__name__}: {exc}", style="red", markup=False)
+        errors.print(f"{type(exc).__name__}: {exc}", style="red")
+        sys.exit(1)
+    except OSError as exc:
+        # A folder that may not be written, a disk that is full: no traceback helps there.
+        errors.print(f"{exc.filename or 'system'}: {exc.strerror or exc}", style="red")
         sys.exit(1)

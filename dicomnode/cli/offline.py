@@ -38,7 +38,7 @@ def run(
     with progress_bar() as bar:
         plan = fitting_series(chosen, algorithm, bar.track(files_below(dicom_dir)))
     for one in plan.skipped:
-        console.print(f"left out {one.what}: {one.reason}", style="yellow", markup=False)
+        console.print(f"left out {one.what}: {one.reason}", style="yellow")
     outcomes = []
     for series in plan.series:
         with progress_bar() as bar:
@@ -52,7 +52,7 @@ def run(
                 progress=partial(_show, bar, task),
             )
         if isinstance(made, Skipped):
-            console.print(f"refused {made.what}: {made.reason}", style="red", markup=False)
+            console.print(f"refused {made.what}: {made.reason}", style="red")
         else:
             outcomes.append((series, made))
     if not outcomes:
@@ -93,7 +93,7 @@ def send(
     peer = destination_named(chosen, destination)
     objects, left_out = objects_in(files_below(folder))
     for path, reason in left_out:
-        console.print(f"left out {path}: {reason}", style="yellow", markup=False)
+        console.print(f"left out {path}: {reason}", style="yellow")
     failed = 0
     with progress_bar() as bar:
         task = bar.add_task(f"to {peer.ae_title}", total=len(objects))

@@ -10,7 +10,7 @@ from dicomnode.cli.common import SettingsPath, console, files_below, progress_ba
 
 app = typer.Typer(help="Check rule files and see what they would do.", no_args_is_help=True)
 
-RuleFile = Annotated[Path, typer.Argument(help="TOML file of rules.", exists=True)]
+RuleFile = Annotated[Path, typer.Argument(help="TOML file of rules.")]
 
 
 @app.command()
@@ -20,10 +20,10 @@ def check(file: RuleFile, settings: SettingsPath = None) -> None:
     Example: dicomnode rules check rules.toml
     """
     from dicomnode.app import algorithms_of, rules_loader
+    from dicomnode.rules.watching import WatchedRules
 
     chosen = settings_from(settings)
-    loader = rules_loader(chosen, algorithms_of(chosen), str(file))
-    rules = loader(file.read_text(encoding="utf-8"))
+    rules = WatchedRules(file, rules_loader(chosen, algorithms_of(chosen), str(file))).refresh()
     enabled = sum(rule.enabled for rule in rules.rules)
     console.print(f"{file}: {len(rules.rules)} rules, {enabled} enabled; no fault")
 
@@ -31,7 +31,9 @@ def check(file: RuleFile, settings: SettingsPath = None) -> None:
 @app.command()
 def explain(
     file: RuleFile,
-    dicom_dir: Annotated[Path, typer.Argument(help="Folder with one or more studies.")],
+    dicom_dir: Annotated[
+        Path, typer.Argument(help="Folder with one or more studies.", exists=True)
+    ],
     settings: SettingsPath = None,
 ) -> None:
     """Say for each study in a folder why each rule does or does not match, per condition.
@@ -42,16 +44,18 @@ def explain(
     from dicomnode.offline import snapshots_of
     from dicomnode.rules.explaining import explain as in_words
     from dicomnode.rules.matching import match
+    from dicomnode.rules.watching import WatchedRules
 
     chosen = settings_from(settings)
-    algorithms = usable(algorithms_of(chosen))
-    rules = rules_loader(chosen, algorithms, str(file))(file.read_text(encoding="utf-8"))
+    found_here = algorithms_of(chosen)
+    algorithms = usable(found_here)
+    rules = WatchedRules(file, rules_loader(chosen, found_here, str(file))).refresh()
     needs = {name: known.needs for name, known in algorithms.items()}
     with progress_bar() as bar:
         found = snapshots_of(bar.track(files_below(dicom_dir)), datetime.now(UTC))
     for path, reason in found.unreadable:
-        console.print(f"left out {path}: {reason}", style="yellow", markup=False)
+        console.print(f"left out {path}: {reason}", style="yellow")
     for snapshot in found.snapshots:
         whole = "" if snapshot.series_uid is None else f", series {snapshot.series_uid} alone"
-        console.print(f"\nstudy {snapshot.study_uid}{whole}", style="bold", markup=False)
-        console.print(in_words(match(rules, snapshot, needs=needs)), markup=False)
+        console.print(f"\nstudy {snapshot.study_uid}{whole}", style="bold")
+        console.print(in_words(match(rules, snapshot, needs=needs)))

@@ -4,15 +4,18 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
+from rich.text import Text
 from rich.tree import Tree
 
 from dicomnode.cli.common import SettingsPath, console, settings_from
-from dicomnode.store.overview import Overview, StudyLine
-from dicomnode.store.story import JobTold, RevisionTold, Story
+
+if TYPE_CHECKING:
+    from dicomnode.store.overview import Overview, StudyLine
+    from dicomnode.store.story import JobTold, RevisionTold, Story
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead.")]
 
@@ -42,7 +45,7 @@ def status(
     _print_studies(latest)
 
 
-def _print_overview(seen: Overview) -> None:
+def _print_overview(seen: "Overview") -> None:
     table = Table(title="Where things stand", title_justify="left", box=None)
     table.add_column("what")
     table.add_column("how many", overflow="fold")
@@ -62,7 +65,7 @@ def _print_overview(seen: Overview) -> None:
     console.print(trouble)
 
 
-def _print_studies(lines: tuple[StudyLine, ...]) -> None:
+def _print_studies(lines: "tuple[StudyLine, ...]") -> None:
     table = Table(title="\nLatest studies", title_justify="left", box=None)
     for column in ("received", "study", "date", "description", "images", "revision"):
         table.add_column(column, overflow="fold")
@@ -93,7 +96,10 @@ def explain(
     as_json: JsonOption = False,
     events: Annotated[bool, typer.Option(help="Print every event as well.")] = False,
 ) -> None:
-    """Tell a study's whole story: received, closed why, rules, jobs, results, deliveries."""
+    """Tell a study's whole story: received, closed why, rules, jobs, results, deliveries.
+
+    Example: dicomnode explain 1.2.840.113619.2.1 --events
+    """
     from dicomnode.app import open_database
     from dicomnode.store.story import story
 
@@ -108,10 +114,13 @@ def _print_json(value: object) -> None:
     console.print_json(json.dumps(value, default=str))
 
 
-def print_story(told: Story, *, events: bool = False) -> None:
+def print_story(told: "Story", *, events: bool = False) -> None:
     """Print a story as a tree."""
     state = "open" if told.is_open else "closed"
-    tree = Tree(f"[bold]study {told.study_uid}[/] ({state}, {told.instances} images)")
+    head = Text.assemble(
+        (f"study {told.study_uid}", "bold"), f" ({state}, {told.instances} images)"
+    )
+    tree = Tree(head)
     received = tree.add("received")
     for one in told.received:
         received.add(
@@ -133,7 +142,7 @@ def print_story(told: Story, *, events: bool = False) -> None:
     console.print(tree)
 
 
-def _add_revision(tree: Tree, revision: RevisionTold) -> None:
+def _add_revision(tree: Tree, revision: "RevisionTold") -> None:
     what = f"series {revision.series_uid}, revision" if revision.series_uid else "revision"
     branch = tree.add(
         f"{what} {revision.number} closed {_moment(revision.closed_at)}: {revision.reason}, "
@@ -143,22 +152,20 @@ def _add_revision(tree: Tree, revision: RevisionTold) -> None:
     if revision.rule_set_digest:
         branch.add(f"rules of version {revision.rule_set_digest[:12]}")
     for verdict in revision.verdicts:
-        mark = "[green]yes[/]" if verdict["matches"] else "no"
-        branch.add(f"rule {verdict['rule']}: {mark}, {verdict['reason']}")
+        mark = ("yes", "green") if verdict["matches"] else ("no", "")
+        branch.add(Text.assemble(f"rule {verdict['rule']}: ", mark, f", {verdict['reason']}"))
 
 
-def _add_job(tree: Tree, job: JobTold) -> None:
+def _add_job(tree: Tree, job: "JobTold") -> None:
     colours = {"succeeded": "green", "failed": "red", "refused": "yellow"}
-    colour = colours.get(job.state, "default")
-    branch = tree.add(
-        f"job {job.id}: {job.algorithm} {job.version} by rule {job.rule}: [{colour}]{job.state}[/]"
-    )
+    what = f"job {job.id}: {job.algorithm} {job.version} by rule {job.rule}: "
+    branch = tree.add(Text.assemble(what, (job.state, colours.get(job.state, ""))))
     if job.reason:
         branch.add(f"{job.error}: {job.reason}")
     if job.seconds:
         branch.add(", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in job.seconds.items()))
     for warning in job.warnings:
-        branch.add(f"[yellow]note: {warning}[/]")
+        branch.add(Text(f"note: {warning}", "yellow"))
     for finding in job.findings:
         numbers = ", ".join(finding.numbers)
         branch.add(f"{finding.kind} {finding.name} ({finding.meaning}): {numbers}")
