@@ -38,7 +38,9 @@ class Loops:
         """End every loop after its present turn."""
         self._stop.set()
         for thread in self._threads:
-            thread.join(timeout=30)
+            # One that was never started, because the node could not start, cannot be joined.
+            if thread.ident is not None:
+                thread.join(timeout=30)
 
     def _run(self, loop: Loop) -> None:
         wait_s = 0.0
