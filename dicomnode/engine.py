@@ -16,7 +16,6 @@ from typing import NoReturn, ParamSpec, TypeVar
 
 from dbos import (
     DBOS,
-    DBOSClient,
     DBOSConfig,
     DBOSConfiguredInstance,
     DBOSPortableJSONSerializer,
@@ -25,7 +24,7 @@ from dbos import (
 from dbos import _serialization as dbos_serialization
 from sqlalchemy import make_url
 
-__all__ = ["DurableInstance", "Engine", "EngineClient", "durable_class", "step", "workflow"]
+__all__ = ["DurableInstance", "Engine", "durable_class", "step", "workflow"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -185,31 +184,3 @@ class Engine:
         # From here on it complains of every workflow that it will go on with next time.
         logging.getLogger("dbos").setLevel(logging.CRITICAL + 1)
         DBOS.destroy(workflow_completion_timeout_sec=GRACE_S)
-
-
-class EngineClient:
-    """Puts work into the engine's queues from a process that runs none, e.g. a command."""
-
-    def __init__(self, url: str) -> None:
-        _guard()
-        _prepare_sqlite(url)
-        self._client = DBOSClient(system_database_url=url, serializer=DBOSPortableJSONSerializer())
-
-    def enqueue(
-        self,
-        queue: str,
-        name: str,
-        workflow_id: str,
-        *args: str | float,
-        priority: int | None = None,
-        partition: str | None = None,
-    ) -> None:
-        """As `Engine.enqueue`."""
-        options = _options(
-            queue, name, workflow_id, priority=priority, delay_s=None, partition=partition
-        )
-        self._client.enqueue(options, *args)
-
-    def close(self) -> None:
-        """Release the database."""
-        self._client.destroy()

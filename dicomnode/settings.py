@@ -36,6 +36,13 @@ def _ae_title(text: str) -> str:
     return title
 
 
+def _database_url(text: str) -> str:
+    if text and not text.startswith(("sqlite:///", "postgresql+psycopg://")):
+        # Not quoted: it may hold a password.
+        raise ValueError("a database URL begins with sqlite:/// or postgresql+psycopg://")
+    return text
+
+
 def _network(text: str) -> IPv4Network | IPv6Network:
     return ip_network(text, strict=False)
 
@@ -49,6 +56,7 @@ def _uid(text: str) -> str:
 
 AETitle = Annotated[str, AfterValidator(_ae_title)]
 Uid = Annotated[str, AfterValidator(_uid)]
+DatabaseUrl = Annotated[str, AfterValidator(_database_url)]
 Seconds = Annotated[float, Field(gt=0)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 
@@ -198,9 +206,9 @@ class Settings(_Section):
     """Files and, by default, both databases. Relative to the settings file."""
     rules: Path | None = None
     """TOML file of rules; none: the shipped rules."""
-    database_url: str = ""
+    database_url: DatabaseUrl = ""
     """Default: SQLite `index.sqlite` in `data_dir`. PostgreSQL: `postgresql+psycopg://...`."""
-    flow_database_url: str = ""
+    flow_database_url: DatabaseUrl = ""
     """Default: SQLite `flow.sqlite` in `data_dir`, or the database of `database_url`."""
     log_level: Annotated[str, Field(pattern="^(debug|info|warning|error)$")] = "info"
     receive: ReceiveSettings = ReceiveSettings()

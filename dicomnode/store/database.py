@@ -8,20 +8,27 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from dicomnode.domain.errors import StoreError, StoreUnavailable
+from dicomnode.domain.errors import ConfigError, StoreError, StoreUnavailable
 
 
 class Database:
     """One engine, with transactions that say whether they write.
 
     `path_root` is the data folder that `path` columns are relative to.
+
+    Raises:
+        ConfigError: the URL cannot be read.
     """
 
     def __init__(self, url: str, path_root: Path) -> None:
-        self.url = make_url(url)
+        try:
+            self.url = make_url(url)
+        except (ArgumentError, ValueError):
+            # Not quoted: it may hold a password.
+            raise ConfigError(["the database URL cannot be read"]) from None
         self.path_root = path_root
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         if self.is_sqlite and self.url.database:

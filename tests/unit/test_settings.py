@@ -202,6 +202,16 @@ class TestValues:
         (fault,) = faults_of("[receive]\nprivate_sop_classes = ['1.2.x']", tmp_path)
         assert fault.startswith("receive.private_sop_classes.0: not a DICOM UID")
 
+    @pytest.mark.parametrize("variable", ["DATABASE_URL", "FLOW_DATABASE_URL"])
+    @pytest.mark.parametrize("url", ["postgres://u:hunter2@db/x", "nonsense", "mysql://db/x"])
+    def test_a_database_that_is_not_supported_is_refused_without_quoting_its_password(
+        self, variable: str, url: str, tmp_path: Path
+    ) -> None:
+        (fault,) = faults_of("", tmp_path, {f"DICOMNODE_{variable}": url})
+        assert fault == (
+            f"{variable.lower()}: a database URL begins with sqlite:/// or postgresql+psycopg://"
+        )
+
     def test_a_destination_is_found_by_its_name(self, tmp_path: Path) -> None:
         settings = loaded(DESTINATION.format(name="pacs", port=104), tmp_path)
         found = settings.destination("pacs")
