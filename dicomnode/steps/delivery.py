@@ -63,6 +63,7 @@ def send_results(node: Node, job_id: JobId, destination_name: str) -> Next:
     if destination is None:
         _give_up_unknown(node, waiting, job, destination_name)
         return DONE
+    waiting = _within_time(node, waiting, job, destination)
     outcomes = send_objects(
         [item.object for item in waiting],
         destination,
@@ -79,6 +80,24 @@ def send_results(node: Node, job_id: JobId, destination_name: str) -> Next:
         send_again_s=max(again, default=None),
         confirm_after_s=0.0 if arrived and destination.confirm is not Confirm.NONE else None,
     )
+
+
+def _within_time(
+    node: Node, waiting: Sequence[OutboxItem], job: Job, destination: Destination
+) -> list[OutboxItem]:
+    """What may still be tried: a PACS that takes and then disowns an object has an end too."""
+    longest = timedelta(seconds=destination.give_up_after_s)
+    late = [item for item in waiting if node.clock() - item.created_at > longest]
+    for item in late:
+        failed = FailedTry(
+            destination=destination.name,
+            state=DeliveryState.GIVEN_UP,
+            reason=f"not kept within {destination.give_up_after_s:.0f} s",
+            status=None,
+            next_try_at=None,
+        )
+        record_failed_try(node.database, item, failed, job, node.clock())
+    return [item for item in waiting if item not in late]
 
 
 def _give_up_unknown(node: Node, waiting: Sequence[OutboxItem], job: Job, name: str) -> None:

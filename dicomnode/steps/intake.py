@@ -59,14 +59,14 @@ def _read(landed: LandedInstance) -> Indexed | Unreadable:
 
 def close_ready(node: Node) -> tuple[int, ...]:
     """Close every study and series whose evidence says that it is whole; return the revisions."""
-    ready = list(open_studies(node.database))
-    if any(rule.enabled and rule.scope is Scope.SERIES for rule in node.rules.refresh().rules):
-        ready += open_series(node.database)
-    closed = [_close_if_whole(node, study) for study in ready]
+    rules = node.rules.refresh().rules
+    by_series = any(rule.enabled and rule.scope is Scope.SERIES for rule in rules)
+    ready = [*(open_series(node.database) if by_series else ()), *open_studies(node.database)]
+    closed = [_close_if_whole(node, study, series_wait=by_series) for study in ready]
     return tuple(revision for revision in closed if revision is not None)
 
 
-def _close_if_whole(node: Node, study: OpenStudy) -> int | None:
+def _close_if_whole(node: Node, study: OpenStudy, *, series_wait: bool) -> int | None:
     known = study
     if not study.evidence.open_associations:
         known = with_requirements(study, _requirements(node, study))
@@ -74,7 +74,7 @@ def _close_if_whole(node: Node, study: OpenStudy) -> int | None:
     decision = decide(known.evidence, node.settings.assembly, now)
     if not isinstance(decision, Closed):
         return None
-    return close_study(node.database, known, decision.reason, now)
+    return close_study(node.database, known, decision.reason, now, series_wait=series_wait)
 
 
 def _requirements(node: Node, study: OpenStudy) -> bool | None:

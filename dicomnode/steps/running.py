@@ -25,7 +25,13 @@ from dicomnode.pipeline.discovery import AlgorithmDescription
 from dicomnode.steps.inference import RunTask, read_outcome, run_in_child
 from dicomnode.steps.node import Node
 from dicomnode.store.closing import held_instances, snapshot
-from dicomnode.store.jobs import end_job_by_error, load_job, retry_job, start_job
+from dicomnode.store.jobs import (
+    end_job_by_error,
+    load_job,
+    retry_job,
+    settle_predecessor,
+    start_job,
+)
 from dicomnode.store.outcomes import record_outcome
 from dicomnode.store.unfinished import UnfinishedJob
 
@@ -60,6 +66,7 @@ def run_job(node: Node, children: Children, job_id: JobId) -> Ran:
     Raises:
         Interrupted: the node is stopping.
     """
+    settle_predecessor(node.database, job_id)
     job = load_job(node.database, job_id)
     try:
         known = _algorithm(node, job)

@@ -132,9 +132,18 @@ def series_facts(database: Database, study_uid: StudyUid) -> Mapping[SeriesUid, 
 
 
 def close_study(
-    database: Database, study: OpenStudy, reason: ClosingReason, now: datetime
+    database: Database,
+    study: OpenStudy,
+    reason: ClosingReason,
+    now: datetime,
+    *,
+    series_wait: bool = False,
 ) -> int | None:
-    """Make the next revision; return its id, or None if something arrived since the evidence."""
+    """Make the next revision; return its id, or None if something arrived since the evidence.
+
+    Unless `series_wait` says that rules look at series alone, a study's series close with it, so
+    that a rule of scope series which is added later does not run on the whole archive.
+    """
     table = StudyRow if study.series_uid is None else SeriesRow
     which = (
         StudyRow.study_uid == study.study_uid
@@ -152,6 +161,12 @@ def close_study(
             .where(which)
             .values(revision=number, new_instances=0, first_new_at=None, last_new_at=None)
         )
+        if study.series_uid is None and not series_wait:
+            connection.execute(
+                update(SeriesRow)
+                .where(SeriesRow.study_uid == study.study_uid)
+                .values(new_instances=0, first_new_at=None, last_new_at=None)
+            )
         revision_id = connection.execute(
             insert(RevisionRow)
             .values(

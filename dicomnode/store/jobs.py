@@ -3,8 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, Row, func, select, update
 
 from dicomnode.domain.errors import DicomNodeError, StudyError
 from dicomnode.domain.events import Event, EventName, FactValue
@@ -69,7 +70,6 @@ def record_match(
                 "id": job,
                 "revision_id": revision_id,
                 "input_digest": digest,
-                "predecessor_id": _predecessor(connection, snapshot.study_uid, match),
                 "created_at": now,
                 **_job_values(snapshot.study_uid, match),
             }
@@ -97,20 +97,45 @@ def _job_values(study_uid: StudyUid, match: Match) -> dict[str, object]:
     }
 
 
-def _predecessor(connection: Connection, study_uid: StudyUid, match: Match) -> str | None:
-    """The last job that read the same series by the same rule and has results."""
-    query = (
+def settle_predecessor(database: Database, job: JobId) -> None:
+    """Decide which earlier job's results this one's supersede; once decided it stays so.
+
+    Called when the job starts, since the earlier one may still have been running at matching.
+    """
+    with database.writing() as connection:
+        mine = connection.execute(select(JobRow).where(JobRow.id == job)).one_or_none()
+        if mine is not None and mine.predecessor_id is None:
+            found = _predecessor(connection, mine)
+            connection.execute(update(JobRow).where(JobRow.id == job).values(predecessor_id=found))
+
+
+def _predecessor(connection: Connection, mine: Row[Any]) -> str | None:
+    """The last earlier job of the same rule on the same series that has results.
+
+    Where the rule makes one job a revision, also the one on another series: a thinner series that
+    comes late takes the place of the one that was read before it.
+    """
+    same_rule = (
+        (JobRow.study_uid == mine.study_uid)
+        & (JobRow.rule_name == mine.rule_name)
+        & (JobRow.algorithm == mine.algorithm)
+    )
+    earlier = connection.execute(
         select(JobRow.id, JobRow.inputs)
         .where(
-            JobRow.study_uid == study_uid,
-            JobRow.rule_name == match.rule_name,
-            JobRow.algorithm == match.algorithm,
+            same_rule,
             JobRow.state == JobState.SUCCEEDED.value,
+            JobRow.revision_id < mine.revision_id,
         )
-        .order_by(JobRow.created_at.desc())
+        .order_by(JobRow.revision_id.desc(), JobRow.created_at.desc())
+    ).all()
+    on_same = [row.id for row in earlier if row.inputs == mine.inputs]
+    if on_same:
+        return str(on_same[0])
+    siblings = connection.scalar(
+        select(func.count()).where(same_rule, JobRow.revision_id == mine.revision_id)
     )
-    wanted = dict(match.inputs)
-    return next((row.id for row in connection.execute(query) if row.inputs == wanted), None)
+    return str(earlier[0].id) if earlier and siblings == 1 else None
 
 
 def _match_events(
