@@ -5,7 +5,7 @@ PACS ?= embedded
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check lint format bench install
+.PHONY: demo test check lint format docs bench install
 
 install: $(READY)
 
@@ -35,6 +35,11 @@ lint: $(READY)
 format: $(READY)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+# Tables in documents that are written from the code; a test fails when they fall behind.
+docs: $(READY)
+	$(BIN)/python -m dicomnode.conformance docs/conformance.md
+	$(BIN)/python -m dicomnode.sql_reference docs/sql.md
 
 bench: $(READY)
 	$(BIN)/python benchmarks/receive.py --quick
