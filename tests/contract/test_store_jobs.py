@@ -23,6 +23,7 @@ from dicomnode.store.jobs import (
     retry_job,
     rule_set_text,
     save_rule_set,
+    settle_predecessor,
     start_job,
 )
 from dicomnode.store.outcomes import record_outcome
@@ -124,7 +125,9 @@ def test_a_rule_version_keeps_its_first_text(database: Database) -> None:
 def test_a_late_image_makes_a_new_job_that_supersedes_the_first(database: Database) -> None:
     first = finished_job(database)
     receive(database, uids(SERIES, [4]), association="late", moment=at(60))
-    second = load_job(database, match_lungs(database, close(database, at(90)), moment=at(91)))
+    late = match_lungs(database, close(database, at(90)), moment=at(91))
+    settle_predecessor(database, late)
+    second = load_job(database, late)
     assert second.id != first.id
     assert second.revision == 2
     assert second.predecessor is not None
