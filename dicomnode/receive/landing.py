@@ -9,6 +9,7 @@ import threading
 from datetime import datetime
 from pathlib import Path
 
+from dicomnode.domain.errors import StoreError
 from dicomnode.domain.instances import Association, Landing, ReceivedInstance
 from dicomnode.domain.receiving import (
     INSTANCES,
@@ -57,11 +58,16 @@ class LandingSite:
             folder.mkdir(mode=0o750, parents=True, exist_ok=True)
             flush_folder(folder.parent.parent)
             flush_folder(folder.parent)
-            with self._one_by_one:
-                self.index.open_association(association)
-            return Folder(folder)
+            opened = Folder(folder)
         except OSError as exc:
             raise disk_error(exc) from exc
+        try:
+            with self._one_by_one:
+                self.index.open_association(association)
+        except StoreError:
+            opened.close()
+            raise
+        return opened
 
     def close_association(self, id_: str, how: AssociationOutcome, *, at: datetime) -> None:
         """Write down how an association ended.

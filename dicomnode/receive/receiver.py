@@ -6,6 +6,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -27,6 +28,9 @@ from dicomnode.receive.storing import OnEvent, Storing
 from dicomnode.receive.sweep import Swept, sweep
 from dicomnode.receive.tuning.server import EventHandler, ReceiverServer
 from dicomnode.settings import ReceiveSettings
+
+
+_STOP_LATENCY_S = 0.1
 
 
 class StopEvent(Protocol):
@@ -64,43 +68,42 @@ def start_receiver(
     """
     site = LandingSite(data_dir, index)
     site.prepare()
-    lock = _lock_folder(data_dir / SPOOL)
-    swept = sweep(site, clock)
-    on_event(Event(name=EventName.SPOOL_SWEPT, facts=_facts(swept)))
-    storing = Storing(
-        site=site,
-        reserve=DiskReserve(data_dir, settings.reserve_mb << 20),
-        clock=clock,
-        on_event=on_event,
-        write=write,
-    )
-    reception = Reception(settings, own_ae=ae_title, storing=storing, new_id=new_id)
-    contexts = supported_contexts(settings.private_sop_classes, extra_contexts)
-    server = ReceiverServer(
-        _entity(settings, ae_title),
-        (settings.host, settings.port if port is None else port),
-        ae_title,
-        contexts,
-        handlers=extra_handlers,
-        reception=reception,
-        storage_sop_classes=frozenset((*storage_sop_classes(), *settings.private_sop_classes)),
-    )
-    return Receiver(server, reception, lock, swept)
+    with ExitStack() as unless_started:
+        lock = unless_started.enter_context(_lock_folder(data_dir / SPOOL))
+        swept = sweep(site, clock)
+        on_event(Event(name=EventName.SPOOL_SWEPT, facts=_facts(swept)))
+        storing = Storing(
+            site=site,
+            reserve=DiskReserve(data_dir, settings.reserve_mb << 20),
+            clock=clock,
+            on_event=on_event,
+            write=write,
+        )
+        server = ReceiverServer(
+            _entity(settings, ae_title),
+            (settings.host, settings.port if port is None else port),
+            ae_title,
+            supported_contexts(settings.private_sop_classes, extra_contexts),
+            handlers=extra_handlers,
+            reception=Reception(settings, own_ae=ae_title, storing=storing, new_id=new_id),
+            storage_sop_classes=frozenset((*storage_sop_classes(), *settings.private_sop_classes)),
+        )
+        unless_started.pop_all()
+    return Receiver(server, lock, swept)
 
 
 class Receiver:
     """A running receiver. A context manager: leaving it stops it."""
 
-    def __init__(
-        self, server: ReceiverServer, reception: Reception, lock: TextIO, swept: Swept
-    ) -> None:
+    def __init__(self, server: ReceiverServer, lock: TextIO, swept: Swept) -> None:
         self.swept = swept
         """What the start found and repaired."""
         self._server = server
-        self._reception = reception
         self._lock = lock
         self._is_stopped = False
-        self._thread = threading.Thread(target=server.serve_forever, name="receiver", daemon=True)
+        self._thread = threading.Thread(
+            target=server.serve_forever, args=(_STOP_LATENCY_S,), name="receiver", daemon=True
+        )
         self._thread.start()
 
     @property
@@ -114,12 +117,14 @@ class Receiver:
         return len(self._server.associations)
 
     def stop(self, drain_s: float = 10.0) -> None:
-        """Stop in good order: no new peers, the data set on its way is taken and answered, then
-        each association is aborted; after `drain_s` seconds at the latest."""
+        """Stop in good order, after `drain_s` seconds at the latest.
+
+        No new peers; each association is aborted once the data set on its way is answered.
+        """
         if self._is_stopped:
             return
         self._is_stopped = True
-        self._reception.drain()
+        self._server.reception.drain()
         self._server.stop_listening()
         self._thread.join()
         for association in self._server.associations:

@@ -39,7 +39,7 @@ STATUSES: Mapping[type[DicomNodeError], Status] = MappingProxyType(
     {
         InvalidUid: Status(
             code=0x0117,
-            comment="Affected SOP Instance UID is not a UID (PS3.5 9.1)",
+            comment="Affected SOP Class or Instance UID is not a UID (PS3.5 9.1)",
             clause="PS3.7 9.1.1.1.9",
             may_repeat_uids=False,
         ),

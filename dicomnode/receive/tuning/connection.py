@@ -105,7 +105,7 @@ class ReceiverSocket(AssociationSocket):
 
         Raises:
             ConnectionLost: there will be none.
-            PeerSilent, OSError: as `take`.
+            PeerSilent: as `take`.
         """
         self._start = self._end = self._run = self._run_end = 0
         if not self._fill():
@@ -122,7 +122,7 @@ class ReceiverSocket(AssociationSocket):
 
         Raises:
             PeerSilent: nothing came for the idle time-out.
-            OSError: the connection broke.
+            ConnectionLost: the connection broke.
         """
         if self._start == self._end:
             self._start = self._end = 0
@@ -136,7 +136,7 @@ class ReceiverSocket(AssociationSocket):
 
         Raises:
             ConnectionLost: the connection ended before it was complete.
-            PeerSilent, OSError: as `take`.
+            PeerSilent: as `take`.
         """
         while self._end - self._start < header.size:
             held = self._end - self._start
@@ -169,6 +169,12 @@ class ReceiverSocket(AssociationSocket):
         self._start = self._end = 0
         self.close()
 
+    def let_go(self) -> None:
+        """Close and free the buffer: associations are cycles, which the interpreter frees late."""
+        self.close()
+        self._start = self._end = self._run = self._run_end = 0
+        self._buffer = memoryview(b"")
+
     def _fill(self) -> int:
         assert self.socket is not None
         self._is_readable = False
@@ -176,6 +182,8 @@ class ReceiverSocket(AssociationSocket):
             count = self.socket.recv_into(self._buffer[self._end :])
         except BlockingIOError as exc:
             raise PeerSilent("nothing came in the middle of a PDU for the idle time-out") from exc
+        except OSError as exc:
+            raise ConnectionLost("the connection broke") from exc
         if _TCP_QUICKACK is not None:
             # The kernel forgets it by itself, so it is said after each read.
             self.socket.setsockopt(socket.IPPROTO_TCP, _TCP_QUICKACK, 1)

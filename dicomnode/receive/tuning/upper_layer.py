@@ -89,7 +89,7 @@ class ReceiverDUL(DULServiceProvider):
             self._give_up()
         finally:
             self._messages.discard()
-            self.connection.close()
+            self.connection.let_go()
             self.doorbell.close()
             # Whoever waits for a PDU learns that none will come.
             self.to_user_queue.put(None)  # type: ignore[arg-type]
@@ -131,7 +131,7 @@ class ReceiverDUL(DULServiceProvider):
             while self._may_read_on():
                 self._read_pdu()
             self._feed_gathered(is_end=False)
-        except (ConnectionLost, OSError):
+        except ConnectionLost:
             self._messages.discard()
             self.was_lost = True
             self.event_queue.put("Evt17")
