@@ -4,12 +4,15 @@ Reads `openi/reports_dev.csv` under `$DICOMNODE_DATA`, or `../shared/data` besid
 """
 
 import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from dicomnode.domain.reports import Assertion, Label, ReportLabels
-from dicomnode.reports import MinerSetup, open_miner
+from dicomnode.domain.reports import Assertion, Hedge, Label, Report, ReportLabels
+from dicomnode.reports import Miner, MinerSetup, open_miner
+from dicomnode.reports.assertion import HEDGES
+from dicomnode.reports.combine import assertion_of
 from dicomnode.reports.evaluation import (
     CHESTXRAY8,
     EIGHT,
@@ -25,6 +28,12 @@ from dicomnode.reports.evaluation import (
     taken,
     weighted,
 )
+from dicomnode.reports.graph import GraphOpinion
+from dicomnode.reports.lexicon import Finding
+from dicomnode.reports.sections import split_sections
+from dicomnode.reports.sentences import split_sentences
+from dicomnode.reports.skeleton import skeleton_of
+from dicomnode.reports.statements import read_sentence
 
 DATA = Path(os.environ.get("DICOMNODE_DATA", Path(__file__).parents[2] / "shared" / "data"))
 SEED = 8
@@ -97,7 +106,8 @@ def print_ablation(gold: Gold) -> None:
     windows = open_miner(MinerSetup(policy="openi", graph=False)).mine(gold.reports)
     for name, table in (
         ("no negation", mentioned(hybrid)),
-        ("windows", table_of(windows)),
+        ("graph alone", graph_alone(gold)),
+        ("windows alone", table_of(windows)),
         ("windows and graph", table_of(hybrid)),
     ):
         print(
@@ -113,6 +123,40 @@ def print_ablation(gold: Gold) -> None:
     apart = sum(mention.decision.disagrees for each in hybrid for mention in each.mentions)
     asked = sum(mention.decision.graph is not None for each in hybrid for mention in each.mentions)
     print(f"mentions the graph had an opinion on: {asked}; against the windows: {apart}")
+
+
+def graph_alone(gold: Gold) -> Table:
+    """Every sentence with a finding and a cue is parsed, and the windows are not asked."""
+    miner = open_miner(MinerSetup(policy="openi"))
+    votes = [graph_votes(report, miner) for report in gold.reports]
+    table = {label: np.array([label in each for each, _ in votes]) for label in FOURTEEN}
+    return {**table, "normal": np.array([normal for _, normal in votes]) & gold.has_text}
+
+
+def graph_votes(report: Report, miner: Miner) -> tuple[set[str], bool]:
+    labels: set[str] = set()
+    normal = True
+    for section in split_sections(report, miner.lexicon.headings):
+        text = section.span.of(report.parts[section.part].text)
+        for start, end in split_sentences(text) if section.kind.asserts else ():
+            for finding, opinion in graph_opinions(text[start:end], miner):
+                assertion = assertion_of(opinion) or Assertion.PRESENT
+                hedge = HEDGES.get(opinion.effect, Hedge.NONE) if opinion else Hedge.NONE
+                if miner.policy.counted(finding, assertion, hedge) is Assertion.PRESENT:
+                    labels.add(finding.label or "")
+                if miner.policy.speaks_against_normal(finding, assertion, hedge):
+                    normal = False
+    return labels, normal
+
+
+def graph_opinions(sentence: str, miner: Miner) -> Iterator[tuple[Finding, GraphOpinion | None]]:
+    read = read_sentence(sentence, miner.lexicon, ask_graph=False)
+    opinions: Sequence[GraphOpinion | None] = (None,) * len(read.found.terms)
+    if miner.graph is not None and read.found.cues and read.found.terms:
+        opinions = miner.graph.opinions(skeleton_of(read.words, read.found))
+    for term, opinion in zip(read.found.terms, opinions, strict=True):
+        if not term.meaning.absent:
+            yield term.meaning.finding, opinion
 
 
 def mentioned(mined: list[ReportLabels]) -> Table:

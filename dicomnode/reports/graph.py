@@ -48,11 +48,16 @@ class GraphReader:
     def read(self, skeletons: Sequence[Skeleton]) -> None:
         """Parse those not known yet, together: a batch is several times faster."""
         fresh = [skeleton for skeleton in dict.fromkeys(skeletons) if skeleton not in self._known]
+        if not fresh:
+            return
         if len(self._known) + len(fresh) > _LARGEST_CACHE:
             self._known.clear()
-        docs = self._language.pipe((self._doc(skeleton) for skeleton in fresh), batch_size=256)
-        for skeleton, doc in zip(fresh, docs, strict=True):
-            self._known[skeleton] = self._opinions(skeleton, doc)
+        matcher = self._matcher
+        # The zone forgets the words of these sentences again; spaCy would keep every new one.
+        with self._language.memory_zone():
+            docs = self._language.pipe((self._doc(skeleton) for skeleton in fresh), batch_size=256)
+            for skeleton, doc in zip(fresh, docs, strict=True):
+                self._known[skeleton] = self._opinions(skeleton, doc, matcher)
         self.parsed += len(fresh)
 
     def opinions(self, skeleton: Skeleton) -> tuple[GraphOpinion | None, ...]:
@@ -104,18 +109,20 @@ class GraphReader:
             ents=[f"B-{FINDING}" if at in places else "O" for at in range(len(skeleton.words))],
         )
 
-    def _opinions(self, skeleton: Skeleton, doc: "Doc") -> tuple[GraphOpinion | None, ...]:
-        direct = self._matched(doc)
+    def _opinions(
+        self, skeleton: Skeleton, doc: "Doc", matcher: "DependencyMatcher"
+    ) -> tuple[GraphOpinion | None, ...]:
+        direct = self._matched(doc, matcher)
         return tuple(
             None if place is None else self._inherited(doc[place], direct)
             for place in skeleton.places
         )
 
-    def _matched(self, doc: "Doc") -> Mapping[int, GraphOpinion]:
+    def _matched(self, doc: "Doc", matcher: "DependencyMatcher") -> Mapping[int, GraphOpinion]:
         """Word -> the first rule, in the order of the file, that matches it."""
         order = {rule: number for number, rule in enumerate(self._rules)}
         found: dict[int, GraphOpinion] = {}
-        for match, tokens in self._matcher(doc):
+        for match, tokens in matcher(doc):
             rule = self._language.vocab.strings[match]
             known = found.get(tokens[0])
             if known is None or order[rule] < order[known.rule]:

@@ -10,6 +10,8 @@ from dicomnode.reports.mentions import Found
 from dicomnode.reports.text import Words
 
 STAND_IN = "disease"
+NUMBER = "5"
+"""Stands for every number: which one it is does not change the graph."""
 # Words that only describe: without them sentences are shorter and more of them are the same.
 _DROPPED = frozenset(
     {
@@ -56,5 +58,5 @@ def skeleton_of(words: Words, found: Found) -> Skeleton:
             at[place] = len(kept)
             kept.append(STAND_IN if heads[place] else word)
         elif place not in swallowed and word not in _DROPPED:
-            kept.append(word)
+            kept.append(NUMBER if word[0].isdigit() else word)
     return Skeleton(tuple(kept), tuple(at.get(term.last - 1) for term in found.terms))
