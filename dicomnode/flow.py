@@ -44,6 +44,7 @@ class Flow(DurableInstance):
         self._node = node
         self._engine = engine
         self._children = children
+        self._resumed: dict[tuple[str, str], str] = {}
         super().__init__("node")
 
     # A revision was closed: match it, start its jobs.
@@ -108,7 +109,7 @@ class Flow(DurableInstance):
         self._engine.enqueue(
             DELIVERIES,
             "Flow.delivery",
-            f"delivery:{job_id}:{destination}:{token}",
+            _delivery_id(job_id, destination, token),
             job_id,
             destination,
             token,
@@ -171,10 +172,20 @@ class Flow(DurableInstance):
                 self.start_job(job)
             elif state not in ACTIVE:
                 give_up_job(self._node, job, state)
-        late = self._node.clock() - OVERDUE
-        for job_id, destination in overdue_deliveries(self._node.database, late):
-            self.start_delivery(job_id, destination, f"@{self._now_s()}")
+        self._resume_deliveries()
         return False
+
+    def _resume_deliveries(self) -> None:
+        """One more try for what is overdue, but no second while that one waits in its line."""
+        late = self._node.clock() - OVERDUE
+        resumed = {}
+        for pair in overdue_deliveries(self._node.database, late):
+            token = self._resumed.get(pair)
+            if token is None or self._engine.state(_delivery_id(*pair, token)) not in ACTIVE:
+                token = f"@{self._now_s()}"
+                self.start_delivery(*pair, token)
+            resumed[pair] = token
+        self._resumed = resumed
 
     def forget(self) -> bool:
         """Drop the engine's records of what ended long ago; the index keeps the facts."""
@@ -183,6 +194,10 @@ class Flow(DurableInstance):
 
     def _now_s(self) -> int:
         return int(self._node.clock().timestamp())
+
+
+def _delivery_id(job_id: str, destination: str, token: str) -> str:
+    return f"delivery:{job_id}:{destination}:{token}"
 
 
 class Intake:

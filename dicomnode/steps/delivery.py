@@ -52,12 +52,15 @@ def _confirm_after(seconds: float) -> Next:
 
 
 def send_results(node: Node, job_id: JobId, destination_name: str) -> Next:
-    """Send what waits for a destination, and record every answer. May be repeated."""
+    """Send what is due at a destination, and record every answer. May be repeated.
+
+    A try that was started twice finds nothing due the second time, and so ends there.
+    """
     job = load_job(node.database, job_id)
     waiting = [
         item
         for item in outbox(node.database, job_id, destination_name)
-        if item.state is DeliveryState.WAITING
+        if item.state is DeliveryState.WAITING and _is_due(item, node.clock())
     ]
     destination = node.settings.destination(destination_name)
     if destination is None:
@@ -80,6 +83,10 @@ def send_results(node: Node, job_id: JobId, destination_name: str) -> Next:
         send_again_s=max(again, default=None),
         confirm_after_s=0.0 if arrived and destination.confirm is not Confirm.NONE else None,
     )
+
+
+def _is_due(item: OutboxItem, now: datetime) -> bool:
+    return item.next_try_at is None or item.next_try_at <= now
 
 
 def _within_time(

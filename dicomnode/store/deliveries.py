@@ -33,6 +33,7 @@ class OutboxItem:
     object: EncodedObject
     state: DeliveryState
     attempt: int
+    next_try_at: datetime | None
     created_at: datetime
 
 
@@ -59,6 +60,7 @@ def outbox(database: Database, job: JobId, destination: str) -> tuple[OutboxItem
                 ),
                 state=DeliveryState(row.state),
                 attempt=row.attempt,
+                next_try_at=row.next_try_at,
                 created_at=row.created_at,
             )
             for row in connection.execute(query)

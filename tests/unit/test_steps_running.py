@@ -1,0 +1,230 @@
+"""Every way a try of a job can end stands in its row, with a reason; only a stop passes through."""
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+from dicomnode.domain.errors import (
+    AlgorithmError,
+    BundleInvalid,
+    ChildDied,
+    DicomNodeError,
+    GeometryMismatch,
+    InputRefused,
+    Interrupted,
+    MissingSlices,
+    OutOfMemory,
+    TimedOut,
+)
+from dicomnode.domain.identifiers import JobId
+from dicomnode.domain.jobs import Job, JobState
+from dicomnode.steps.inference import RunTask, write_outcome
+from dicomnode.steps.node import Node
+from dicomnode.steps.running import Ran, give_up_job, record_job, result_folder, run_job
+from dicomnode.store.jobs import cancel_job, load_job
+from dicomnode.store.unfinished import unfinished_jobs
+from tests.contract.store_scenes import at, outcome_of, queued_job
+from tests.unit.steps_node import column, event_names, open_test_node, tick
+
+R = TypeVar("R")
+
+RETRYABLE = [OutOfMemory("small device"), ChildDied("signal 9")]
+
+
+class DoneAtOnce:
+    """Children whose every call ends at once: with nothing, or with an error."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.error = error
+        self.calls: list[tuple[Sequence[Any], float]] = []
+
+    def submit(
+        self, function: Callable[..., R], args: Sequence[object], *, timeout_s: float
+    ) -> Future[R]:
+        """Note the call and end it."""
+        self.calls.append((args, timeout_s))
+        done: Future[Any] = Future()
+        if self.error is None:
+            done.set_result(None)
+        else:
+            done.set_exception(self.error)
+        return done
+
+
+class Hangs:
+    """Children whose call never ends; `meanwhile` happens once it runs."""
+
+    def __init__(self, meanwhile: Callable[["Future[Any]"], object]) -> None:
+        self._meanwhile = meanwhile
+        self.running: Future[Any] = Future()
+
+    def submit(
+        self, function: Callable[..., R], args: Sequence[object], *, timeout_s: float
+    ) -> Future[R]:
+        """Begin a call."""
+        self._meanwhile(self.running)
+        return self.running
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Iterator[Node]:
+    opened = open_test_node(tmp_path, {"flow": {"max_attempts": 3, "retry_s": 5.0}})
+    yield opened
+    opened.database.dispose()
+
+
+@pytest.fixture
+def job(node: Node) -> JobId:
+    return queued_job(node.database)
+
+
+def state_of(node: Node, job: JobId) -> tuple[JobState, str, str]:
+    (error,) = column(node.database, "job", "error")
+    (reason,) = column(node.database, "job", "reason")
+    return load_job(node.database, job).state, error, reason
+
+
+def made_by(node: Node, job_id: JobId) -> Job:
+    """The files a run leaves behind, as if it had just ended."""
+    job = load_job(node.database, job_id)
+    folder = result_folder(node, job_id)
+    folder.mkdir(parents=True)
+    write_outcome(outcome_of(node.database, job), folder)
+    return job
+
+
+class TestSuccess:
+    def test_a_run_is_given_its_images_its_folder_and_its_time(
+        self, node: Node, job: JobId
+    ) -> None:
+        children = DoneAtOnce()
+        assert run_job(node, children, job) == Ran(made=True, retry_s=None)
+        (((source, task), limit_s),) = children.calls
+        assert source == node.algorithms["lung_ct"].source
+        assert isinstance(task, RunTask)
+        assert [path.name for path in task.inputs["image"]] == ["1.dcm", "2.dcm", "3.dcm"]
+        assert task.out == node.settings.data_dir / "results" / job[:2] / job
+        assert task.derivation.complete
+        assert limit_s == 100.0
+        assert load_job(node.database, job).state is JobState.RUNNING
+
+    def test_slow_machines_may_be_given_more_time(self, tmp_path: Path) -> None:
+        node = open_test_node(tmp_path, {"flow": {"time_limit_factor": 4.0}})
+        children = DoneAtOnce()
+        run_job(node, children, queued_job(node.database))
+        assert children.calls[0][1] == 400.0
+
+    def test_a_rerun_after_a_crash_makes_the_same_objects(self, node: Node, job: JobId) -> None:
+        children = DoneAtOnce()
+        run_job(node, children, job)
+        tick(node, 4000)
+        run_job(node, children, job)
+        (first, _), (second, _) = children.calls
+        assert first == second
+
+    def test_what_a_run_left_is_recorded_once_and_goes_to_every_destination(
+        self, node: Node, job: JobId
+    ) -> None:
+        run_job(node, DoneAtOnce(), job)
+        made_by(node, job)
+        assert record_job(node, job) == ["pacs", "archive"]
+        assert record_job(node, job) == ["pacs", "archive"]
+        assert column(node.database, "delivery", "state") == ["waiting"] * 4
+        assert event_names(node.database).count("job.succeeded") == 1
+
+
+class TestPassingFaults:
+    @pytest.mark.parametrize("error", RETRYABLE, ids=lambda error: type(error).__name__)
+    def test_each_is_tried_again_after_a_longer_wait_and_then_failed(
+        self, error: DicomNodeError, node: Node, job: JobId
+    ) -> None:
+        tries = [run_job(node, DoneAtOnce(error), job) for _ in range(3)]
+        assert [ran["retry_s"] for ran in tries] == [5.0, 10.0, None]
+        assert not any(ran["made"] for ran in tries)
+        assert state_of(node, job) == (JobState.FAILED, type(error).__name__, str(error))
+        assert event_names(node.database).count("job.retrying") == 2
+        assert unfinished_jobs(node.database) == ()
+
+    def test_one_that_passes_leaves_no_trace_in_the_end(self, node: Node, job: JobId) -> None:
+        run_job(node, DoneAtOnce(RETRYABLE[0]), job)
+        assert state_of(node, job)[0] is JobState.QUEUED
+        assert run_job(node, DoneAtOnce(), job)["made"]
+        made_by(node, job)
+        record_job(node, job)
+        assert state_of(node, job) == (JobState.SUCCEEDED, "", "")
+
+
+class TestLastingFaults:
+    @pytest.mark.parametrize(
+        ("error", "state"),
+        [
+            (MissingSlices("a gap of 9.0 mm"), JobState.REFUSED),
+            (InputRefused("not a chest"), JobState.REFUSED),
+            (TimedOut("killed after 100 s"), JobState.FAILED),
+            (AlgorithmError("KeyError at bundle.py:3"), JobState.FAILED),
+            (GeometryMismatch("moved by 3 voxels"), JobState.FAILED),
+        ],
+        ids=lambda one: type(one).__name__ if isinstance(one, Exception) else "",
+    )
+    def test_what_would_not_pass_ends_the_job_at_once(
+        self, error: DicomNodeError, state: JobState, node: Node, job: JobId
+    ) -> None:
+        assert run_job(node, DoneAtOnce(error), job) == Ran(made=False, retry_s=None)
+        assert state_of(node, job) == (state, type(error).__name__, str(error))
+
+    def test_an_algorithm_that_is_gone_fails_its_jobs_by_name(self, node: Node, job: JobId) -> None:
+        bare = replace(node, algorithms={})
+        assert run_job(bare, DoneAtOnce(), job) == Ran(made=False, retry_s=None)
+        assert state_of(node, job) == (
+            JobState.FAILED,
+            BundleInvalid.__name__,
+            "algorithm 'lung_ct' cannot be used: it is not installed any more",
+        )
+
+    def test_a_broken_algorithm_fails_its_jobs_with_its_fault(self, node: Node, job: JobId) -> None:
+        bare = replace(node, algorithms={}, broken={"lung_ct": "models/x.pt is not listed"})
+        run_job(bare, DoneAtOnce(), job)
+        assert state_of(node, job)[2].endswith("cannot be used: models/x.pt is not listed")
+
+    def test_a_job_the_engine_gave_up_is_failed_with_a_reason(self, node: Node, job: JobId) -> None:
+        (unfinished,) = unfinished_jobs(node.database)
+        give_up_job(node, unfinished, "MAX_RECOVERY_ATTEMPTS_EXCEEDED")
+        state, _, reason = state_of(node, job)
+        assert state is JobState.FAILED
+        assert "MAX_RECOVERY_ATTEMPTS_EXCEEDED" in reason
+        assert "rerun" in reason
+
+
+class TestPeople:
+    def test_a_job_cancelled_before_its_turn_is_not_run(self, node: Node, job: JobId) -> None:
+        cancel_job(node.database, job, at(2))
+        children = DoneAtOnce()
+        assert run_job(node, children, job) == Ran(made=False, retry_s=None)
+        assert children.calls == []
+
+    def test_cancelling_a_job_that_runs_kills_its_call(self, node: Node, job: JobId) -> None:
+        children = Hangs(lambda _running: cancel_job(node.database, job, at(2)))
+        assert run_job(node, children, job) == Ran(made=False, retry_s=None)
+        assert children.running.cancelled()
+        assert state_of(node, job)[0] is JobState.CANCELLED
+
+    def test_results_of_a_job_cancelled_at_its_very_end_are_sent_nowhere(
+        self, node: Node, job: JobId
+    ) -> None:
+        run_job(node, DoneAtOnce(), job)
+        made_by(node, job)
+        cancel_job(node.database, job, at(3))
+        assert record_job(node, job) == []
+        assert column(node.database, "delivery", "state") == []
+
+
+def test_a_stop_of_the_node_leaves_the_job_as_it_is(node: Node, job: JobId) -> None:
+    children = Hangs(lambda running: running.cancel())
+    with pytest.raises(Interrupted):
+        run_job(node, children, job)
+    assert load_job(node.database, job).state is JobState.RUNNING
+    assert [one.id for one in unfinished_jobs(node.database)] == [job]
