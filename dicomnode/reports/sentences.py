@@ -1,6 +1,7 @@
 """Sentences of a section, as places in its text."""
 
 import re
+from collections.abc import Iterator
 from functools import lru_cache
 
 # A sentence ends at . ? or ! before white space or before a capital letter that follows a small
@@ -19,13 +20,23 @@ _LIST_MARK = re.compile(r"\s*(?:\d{1,2}[.)](?!\d)|[-*\u2022])?\s*")
 _WORD = re.compile(r"[^\W_]")
 
 
-@lru_cache(maxsize=4096)
-def split_sentences(text: str) -> tuple[tuple[int, int], ...]:
-    """Start and end of every sentence in `text`; blank ones and list marks are left out.
+LONGEST = 2_000
+"""Code points of one sentence. Longer ones are cut: time grows with the square."""
+_REMEMBERED = 2_000
 
-    Remembers the last few thousand texts: many impressions are word for word the same.
-    """
-    found: list[tuple[int, int]] = []
+
+def split_sentences(text: str) -> tuple[tuple[int, int], ...]:
+    """Start and end of every sentence in `text`; blank ones and list marks are left out."""
+    return _remembered(text) if len(text) <= _REMEMBERED else tuple(_split(text))
+
+
+@lru_cache(maxsize=4096)
+def _remembered(text: str) -> tuple[tuple[int, int], ...]:
+    """The last few thousand short texts: many impressions are word for word the same."""
+    return tuple(_split(text))
+
+
+def _split(text: str) -> Iterator[tuple[int, int]]:
     start = 0
     for match in _END.finditer(text):
         stop, end = match.span()
@@ -33,12 +44,20 @@ def split_sentences(text: str) -> tuple[tuple[int, int], ...]:
             continue
         first = _begin(text, start, end)
         if first is not None:
-            found.append((first, end if text[end - 1] > " " else _close(text, first, end)))
+            yield from _cut(text, first, end if text[end - 1] > " " else _close(text, first, end))
         start = end
     first = _begin(text, start, len(text))
     if first is not None:
-        found.append((first, _close(text, first, len(text))))
-    return tuple(found)
+        yield from _cut(text, first, _close(text, first, len(text)))
+
+
+def _cut(text: str, first: int, end: int) -> Iterator[tuple[int, int]]:
+    while end - first > LONGEST:
+        space = text.rfind(" ", first + 1, first + LONGEST)
+        last = space if space > first else first + LONGEST
+        yield first, last
+        first = last
+    yield first, end
 
 
 def _close(text: str, first: int, end: int) -> int:

@@ -1,10 +1,12 @@
 """Words, sentences, sections, and the notation of terms."""
 
+from itertools import pairwise
+
 import pytest
 
 from dicomnode.domain.reports import Report, ReportPart, SectionKind
 from dicomnode.reports.sections import split_sections
-from dicomnode.reports.sentences import split_sentences
+from dicomnode.reports.sentences import LONGEST, split_sentences
 from dicomnode.reports.terms import TermIndex, expand
 from dicomnode.reports.text import Words, folded
 from tests.unit.reports_reading import miner
@@ -33,6 +35,15 @@ def sentences(text: str) -> list[str]:
 )
 def test_sentences_end_where_a_reader_ends_them(text: str, expected: list[str]) -> None:
     assert sentences(text) == expected
+
+
+@pytest.mark.parametrize("text", ["no effusion " * 4_000, "x" * 9_000])
+def test_a_text_without_an_end_is_cut(text: str) -> None:
+    pieces = list(split_sentences(text))
+    assert max(end - start for start, end in pieces) <= LONGEST
+    assert pieces[0][0] == 0
+    assert pieces[-1][1] == len(text.rstrip())
+    assert all(one[1] == other[0] for one, other in pairwise(pieces))
 
 
 def test_folding_keeps_every_place() -> None:
