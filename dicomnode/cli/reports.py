@@ -47,7 +47,7 @@ def label(
 
     setup = MinerSetup(policy=policy, graph=not windows_only, lexicons=tuple(lexicon or ()))
     if explain is not None:
-        console.print(str(explained(explain, open_miner(setup))), markup=False)
+        console.print(str(explained(explain, open_miner(setup))), markup=False, soft_wrap=True)
         return
     if check:
         faults = check_lexicon(open_miner(setup))
