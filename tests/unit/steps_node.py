@@ -62,11 +62,13 @@ def open_test_node(
     rules: str = RULES,
     seconds: float = 20.0,
     broken: Mapping[str, str] | None = None,
+    is_new: bool = True,
 ) -> Node:
-    """A node whose clock stands `seconds` after noon; see `tick`."""
+    """A node whose clock stands `seconds` after noon; see `tick`. Not `is_new`: opened again."""
     data_dir = folder / "data"
     data_dir.mkdir(parents=True, exist_ok=True)
-    (data_dir / "index.sqlite").write_bytes(_migrated())
+    if is_new:
+        (data_dir / "index.sqlite").write_bytes(_migrated())
     database = Database(f"sqlite:///{data_dir}/index.sqlite", data_dir)
     path = folder / "rules.toml"
     path.write_text(rules, encoding="utf-8")
