@@ -29,7 +29,6 @@ from dicomnode.receive.sweep import Swept, sweep
 from dicomnode.receive.tuning.server import EventHandler, ReceiverServer
 from dicomnode.settings import ReceiveSettings
 
-
 _STOP_LATENCY_S = 0.1
 
 
