@@ -119,7 +119,7 @@ def test_child_is_told_its_device_threads_and_priority(children: InferenceChildr
         LONG_S
     )
     assert (device, threads) == ("cpu", "1")
-    assert niceness >= 5
+    assert niceness == min(19, os.nice(0) + 5)
 
 
 def test_hang_is_killed_at_the_limit_and_the_next_job_runs(
