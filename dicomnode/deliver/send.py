@@ -1,7 +1,7 @@
 """C-STORE as SCU: each object ends with the peer's own answer, or with the reason for none."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -21,6 +21,7 @@ from dicomnode.settings import Destination
 # pynetdicom counts the wait for an answer from the moment a message is queued, so a large object
 # on a slow line needs time to leave; a peer that reads nothing at all is noticed by the socket.
 _SLOWEST_LINE_BYTES_S = 128 * 1024
+_WORD = re.compile(r"[^\W_]+")
 _IDENTIFYING = ("PatientName", "PatientID", "PatientBirthDate", "AccessionNumber")
 
 
@@ -183,7 +184,20 @@ def _without_identifiers(comment: str, file: OutgoingFile) -> str:
     if not comment:
         return ""
     ds = dcmread(file.path, specific_tags=list(_IDENTIFYING))
-    words = {word for tag in _IDENTIFYING for word in re.split(r"[\^= ]", str(ds.get(tag, "")))}
-    for word in sorted((word for word in words if len(word) > 1), key=len, reverse=True):
-        comment = re.sub(re.escape(word), "[...]", comment, flags=re.IGNORECASE)
-    return "".join(char for char in comment if char.isprintable())[:64]
+    values = " ".join(str(ds.get(tag, "")) for tag in _IDENTIFYING).casefold()
+    known = {word for word in _WORD.findall(values) if len(word) > 1}
+    told = _WORD.sub(
+        lambda word: "[...]" if _tells(word[0].casefold(), known) else word[0], comment
+    )
+    return "".join(char for char in told if char.isprintable())[:64]
+
+
+def _tells(word: str, known: Collection[str]) -> bool:
+    """True for a word of an identifier, one that holds it, or its beginning.
+
+    A comment has 64 characters, so a peer that repeats a name may have to cut it short.
+    """
+    return any(
+        word == one or (len(word) > 2 and one.startswith(word)) or (len(one) > 2 and one in word)
+        for one in known
+    )

@@ -164,7 +164,7 @@ def test_what_the_peer_says_is_kept_but_never_the_patient(
         store_status=0xC000, store_comment="bad study of SECRET NAME, id ID-77"
     )
     error = str(send(objects, pacs)[0].error)
-    assert "bad study of [...] [...], id [...]" in error
+    assert "bad study of [...] [...], [...] [...]-[...]" in error
 
 
 def test_a_refusal_for_good_is_not_retryable_and_a_busy_peer_is(

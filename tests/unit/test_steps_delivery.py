@@ -40,7 +40,9 @@ def written(encoded: EncodedObject) -> EncodedObject:
     ds.SOPInstanceUID = encoded.sop_instance_uid
     ds.StudyInstanceUID = encoded.study_uid
     ds.SeriesInstanceUID = encoded.series_uid
-    ds.PatientID = "PHANTOM-1"
+    ds.PatientID = "PHANTOM-177"
+    ds.PatientName = ["Quebec-Lima^Oscar", "Zulu"]
+    ds.PatientBirthDate = "19430217"
     ds.Modality = encoded.kind.value
     ds.file_meta = FileMetaDataset()
     ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
@@ -185,6 +187,26 @@ class TestSending:
         site.pacs.misbehaviour = Misbehaviour()
         resend(node.database, job, "pacs", at(20))
         assert send_results(node, job.id, "pacs") == CONFIRM_NOW
+
+    @pytest.mark.parametrize(
+        ("said", "kept"),
+        [
+            ("quota exceeded for QUEBEC-LIMA^OSCAR", "quota exceeded for [...]-[...]^[...]"),
+            ("no such patient: phantom-177", "no such patient: [...]-[...]"),
+            ("already filed under Zulu", "already filed under [...]"),
+            ("x" * 60 + " Que", "x" * 60 + " [.."),
+            ("born 19430217, ID=PHANTOM177", "born [...], ID=[...]"),
+            ("disk quota exceeded", "disk quota exceeded"),
+        ],
+    )
+    def test_what_a_pacs_says_of_the_patient_is_not_kept(
+        self, said: str, kept: str, site: Site
+    ) -> None:
+        site.pacs.misbehaviour = Misbehaviour(store_status=0xA700, store_comment=said)
+        node = site.node()
+        job = finished(node)
+        send_results(node, job.id, "pacs")
+        assert reasons(node)[0].endswith(f"0xA700, out of resources: {kept}")
 
     def test_a_damaged_file_is_not_sent(self, site: Site) -> None:
         node = site.node()
