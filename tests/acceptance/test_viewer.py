@@ -3,27 +3,43 @@
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.request import urlopen
 
 import numpy as np
-import numpy.typing as npt
 import pytest
-from skimage.draw import polygon2mask
 
-from dicomnode.domain.findings import SegmentFinding
+from dicomnode.domain.codes import DIAMETER, LUNG, ML, MM, RIGHT, VOLUME, Code
+from dicomnode.domain.findings import (
+    CaptionFinding,
+    LesionFinding,
+    Mark,
+    Measurement,
+    SegmentFinding,
+)
 from dicomnode.domain.results import ResultKind
 from dicomnode.domain.viewer import ViewerUnavailable
+from dicomnode.domain.volumes import Volume
 from dicomnode.testing.modality import send_study
 from dicomnode.testing.orthanc import RunningOrthanc, orthanc_program
 from dicomnode.viewer.configuration import app_config
 from dicomnode.viewer.release import fetch
 from dicomnode.viewer.site import Content, ViewerSite
 from dicomnode.viewer.upstream import Upstream
+from tests.acceptance.ohif_overlays import (
+    LEAST_OVERLAP,
+    flipped,
+    largest,
+    outlines_found,
+    overlap,
+    overlays,
+    same_color,
+    telltale,
+)
 from tests.acceptance.ohif_pages import OhifPage, Picture, Points, Viewport, chromium_on
-from tests.acceptance.viewer_cases import Case, run_on_sample
+from tests.acceptance.viewer_cases import Case, run_on_sample, with_findings
 
 pytestmark = pytest.mark.timeout(1200)
 
@@ -32,13 +48,8 @@ CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "dicomn
 PICTURES = os.environ.get("DICOMNODE_SAVE_PICTURES")
 """A folder; set it to renew the documentation's pictures."""
 
-LEAST_OVERLAP = 0.97
 MOST_OVERLAP_FLIPPED = 0.85
 MOST_PIXELS_OFF = 2.0
-LEAST_COLORFULNESS = 12
-"""Largest minus smallest of R, G, B. The images are grey."""
-
-Seen = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,8 +58,20 @@ class Reader:
 
     page: OhifPage
     url: str
+    pacs: RunningOrthanc
     radiograph: Case
     ct: Case
+
+    def send(self, case: Case) -> Case:
+        """Store a study's files in the PACS."""
+        answers = send_study(
+            case.files,
+            host=self.pacs.host,
+            port=self.pacs.dicom_port,
+            called_ae=self.pacs.ae_title,
+        )
+        assert {answer.status for answer in answers} == {0}
+        return case
 
     def open(self, case: Case, kind: ResultKind | None = None) -> Viewport:
         """Open the study of `case`, with its SEG or SR."""
@@ -94,51 +117,16 @@ def reader(
     out = tmp_path_factory.mktemp("results")
     radiograph = run_on_sample("cxr_heart_lung", "chest_radiograph", out / "radiograph")
     ct = run_on_sample("lung_ct", "chest_ct", out / "ct")
-    for case in (radiograph, ct):
-        answers = send_study(
-            case.files, host=orthanc.host, port=orthanc.dicom_port, called_ae=orthanc.ae_title
-        )
-        assert {answer.status for answer in answers} == {0}
     content = Content(
         files=ohif,
         app_config=app_config(name="Orthanc", notice=False),
         pacs=Upstream.at(f"{orthanc.url}/dicom-web"),
     )
     with ViewerSite(content) as site, chromium_on(site.url, chromium) as page:
-        yield Reader(page=page, url=site.url, radiograph=radiograph, ct=ct)
-
-
-def colorfulness(picture: Picture) -> npt.NDArray[np.int16]:
-    channels = picture.astype(np.int16)
-    return np.asarray(channels.max(axis=-1) - channels.min(axis=-1))
-
-
-def overlays(before: Picture, after: Picture, organs: tuple[SegmentFinding, ...]) -> list[Seen]:
-    """Which pixels turned from grey to the hue of which organ.
-
-    A colour laid over grey keeps its direction once the grey part of it is taken away.
-    """
-    painted = colorfulness(after) - colorfulness(before) >= LEAST_COLORFULNESS
-    hues = after.astype(np.float64) - after.min(axis=-1, keepdims=True)
-    wanted = np.array([organ.color for organ in organs], dtype=np.float64)
-    wanted -= wanted.min(axis=1, keepdims=True)
-    wanted /= np.linalg.norm(wanted, axis=1, keepdims=True)
-    nearest = (hues @ wanted.T).argmax(axis=-1)
-    return [painted & (nearest == number) for number in range(len(organs))]
-
-
-def overlap(one: Seen, other: Seen) -> float:
-    """Intersection over union."""
-    return float((one & other).sum() / max((one | other).sum(), 1))
-
-
-def flipped(mask: Seen) -> Mapping[str, Seen]:
-    return {"left-right": mask[:, ::-1], "up-down": mask[::-1], "both": mask[::-1, ::-1]}
-
-
-def same_color(picture: Picture, color: tuple[int, int, int]) -> Seen:
-    """Display colours go through CIELab in 16 bits and back; that costs a level or two."""
-    return np.asarray(np.abs(picture.astype(np.int16) - color).max(axis=-1) <= 4)
+        at_work = Reader(page=page, url=site.url, pacs=orthanc, radiograph=radiograph, ct=ct)
+        for case in (radiograph, ct):
+            at_work.send(case)
+        yield at_work
 
 
 def check_overlays(reader: Reader, case: Case, slices: Sequence[int], picture_name: str) -> None:
@@ -180,31 +168,6 @@ def check_overlay(
         assert (same_color(after, organ.color) & seen).sum() > 50, f"{organ.name}: another colour"
 
 
-def telltale(organs: tuple[SegmentFinding, ...]) -> int:
-    """The slice on which every organ is least like on the next ones, and still not small."""
-    alike = {}
-    for index in range(1, len(organs[0].mask) - 1):
-        if all(organ.mask[index].sum() >= 150 for organ in organs):
-            alike[index] = max(
-                overlap(organ.mask[index], organ.mask[index + step])
-                for organ in organs
-                for step in (-1, 1)
-            )
-    index = min(alike, key=alike.__getitem__)
-    assert alike[index] < LEAST_OVERLAP - 0.05, "a shift by a slice would go unnoticed"
-    return index
-
-
-def outlines_found(lines: list[Points], viewport: Viewport, mask: Seen) -> list[float]:
-    """How well each closed outline on the screen encloses a mask (row, column)."""
-    shape = (round(viewport.height), round(viewport.width))
-    wanted = viewport.projected(mask)
-    closed = [line for line in lines if len(line) > 2]
-    # skimage has no types.
-    enclosed: Callable[..., Seen] = polygon2mask
-    return [overlap(enclosed(shape, line[:, ::-1]), wanted) for line in closed]
-
-
 def check_outline(reader: Reader, viewport: Viewport, organ: SegmentFinding, index: int) -> None:
     """One of the drawn outlines is this organ's largest part on this slice."""
     found = reader.page.until(
@@ -212,6 +175,13 @@ def check_outline(reader: Reader, viewport: Viewport, organ: SegmentFinding, ind
         lambda overlaps: max(overlaps, default=0.0) >= LEAST_OVERLAP,
     )
     assert max(found, default=0.0) >= LEAST_OVERLAP, f"{organ.name}: {found}"
+
+
+def check_line(drawn: list[Points], viewport: Viewport, mark: Mark) -> None:
+    """One of the lines has its ends where the mark has them."""
+    ends = viewport.on_screen(mark.points)
+    off = [np.abs(line - ends).max() for line in drawn if line.shape == ends.shape]
+    assert min(off, default=np.inf) <= MOST_PIXELS_OFF, f"{mark.measurement}: {off}"
 
 
 def check_label(reader: Reader, text: str) -> None:
@@ -223,10 +193,6 @@ def check_label(reader: Reader, text: str) -> None:
 def save(reader: Reader, name: str) -> None:
     if PICTURES:
         reader.page.save(Path(PICTURES) / f"ohif_{name}.png")
-
-
-def largest(organ: SegmentFinding) -> int:
-    return int(organ.mask.sum(axis=(1, 2)).argmax())
 
 
 def test_the_segmentation_of_a_radiograph_lies_on_heart_and_lungs(reader: Reader) -> None:
@@ -248,9 +214,7 @@ def test_both_lines_of_a_cardiothoracic_ratio_are_drawn_with_their_numbers(
     save(reader, "radiograph_sr")
     assert len(ratio.marks) == 2
     for mark in ratio.marks:
-        ends = viewport.on_screen(mark.points)
-        off = [np.abs(line - ends).max() for line in drawn if line.shape == ends.shape]
-        assert min(off, default=np.inf) <= MOST_PIXELS_OFF, f"{mark.measurement}: {off}"
+        check_line(drawn, viewport, mark)
     for number in ratio.measurements:
         check_label(reader, f"{number.name.meaning}: {number.value:.2f} {number.unit.value}")
     listed = reader.page.listed_series()
@@ -293,3 +257,56 @@ def test_links_of_the_pacs_lead_through_the_site(reader: Reader) -> None:
     assert link.startswith(f"{reader.url}/dicom-web/studies/")
     with urlopen(link, timeout=60) as answer:
         assert answer.status == 200
+
+
+def nodule(volume: Volume) -> LesionFinding:
+    """A box of 4 x 3 x 2 voxels with its diameter, off the middle in every direction."""
+    mask = np.zeros(volume.grid.shape, dtype=bool)
+    mask[50:52, 20:23, 13:17] = True
+    diameter = Measurement(name=DIAMETER, value=4 * volume.grid.spacing_mm[2], unit=MM)
+    return LesionFinding(
+        name="Nodule 1",
+        type=Code("27925004", "SCT", "Nodule"),
+        site=LUNG,
+        laterality=RIGHT,
+        score=0.9,
+        marks=(
+            Mark(
+                slice_index=51,
+                points=np.array([[13.0, 21.5], [17.0, 21.5]]),
+                measurement=diameter,
+            ),
+        ),
+        measurements=(diameter, Measurement(name=VOLUME, value=1.63, unit=ML)),
+        mask=mask,
+    )
+
+
+def test_a_nodule_is_opened_on_its_slice_with_diameter_volume_and_score(
+    reader: Reader, tmp_path: Path
+) -> None:
+    lesion = nodule(reader.ct.volume)
+    told = CaptionFinding(name="caption", text="One nodule.")
+    case = reader.send(with_findings(reader.ct, (lesion, told), "nodule", tmp_path))
+    viewport = reader.open(case, ResultKind.SR)
+    (mark,) = lesion.marks
+    image = case.images[mark.slice_index]
+    assert reader.page.until(lambda: reader.page.shows(image), bool)
+    check_line(reader.page.until(reader.page.lines, bool), viewport, mark)
+    for text in ("Diameter: 16.69 mm", "Volume: 1.63 ml", "Score: 0.90 1"):
+        check_label(reader, text)
+
+
+def test_a_report_without_a_finding_opens_on_an_image_with_a_frame_around_it(
+    reader: Reader, tmp_path: Path
+) -> None:
+    case = reader.send(with_findings(reader.ct, (), "nothing", tmp_path))
+    viewport = reader.open(case, ResultKind.SR)
+    middle = len(case.images) // 2
+    assert reader.page.until(lambda: reader.page.shows(case.images[middle]), bool)
+    # Two points: the line that leads to the label.
+    (frame,) = (line for line in reader.page.until(reader.page.lines, bool) if len(line) > 2)
+    rows, columns = case.shape
+    corners = viewport.on_screen(np.array([[0.5, 0.5], [columns - 0.5, rows - 0.5]]))
+    drawn = np.array([frame.min(axis=0), frame.max(axis=0)])
+    assert np.abs(drawn - corners).max() <= MOST_PIXELS_OFF

@@ -1,7 +1,7 @@
 """The node's results on its own sample studies, with the findings they were written from."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.resources import files
 from pathlib import Path
@@ -12,11 +12,19 @@ from dicomnode.domain.identifiers import InstanceUid, SeriesUid, StudyUid
 from dicomnode.domain.results import ResultKind
 from dicomnode.domain.volumes import Volume
 from dicomnode.encode.derivation import Derivation
+from dicomnode.encode.results import encode_results
 from dicomnode.pipeline.discovery import AlgorithmSource, load_algorithm
 from dicomnode.settings import OutputSettings
 from dicomnode.shipped import shipped
 from dicomnode.steps.inference import RunTask, run_task
+from dicomnode.testing.findings import PHANTOM_ALGORITHM
 
+DERIVATION = Derivation(
+    job_key="viewer",
+    revision=1,
+    made_at=datetime(2024, 1, 31, 12, tzinfo=UTC),
+    software_versions=("dicomnode",),
+)
 SAMPLES = Path(str(files("dicomnode.testing") / "samples"))
 
 
@@ -24,15 +32,25 @@ SAMPLES = Path(str(files("dicomnode.testing") / "samples"))
 class Case:
     """One study: what the algorithm said, and the objects that say it."""
 
-    study: StudyUid
+    volume: Volume
     findings: tuple[Finding, ...]
-    images: tuple[InstanceUid, ...]
-    """One a slice."""
-    shape: tuple[int, int]
-    """Rows, columns."""
     files: tuple[Path, ...]
     """Source images and results."""
     series: Mapping[ResultKind, SeriesUid]
+
+    @property
+    def study(self) -> StudyUid:
+        return self.volume.study_uid
+
+    @property
+    def images(self) -> tuple[InstanceUid, ...]:
+        """One a slice."""
+        return tuple(frame.sop_instance_uid for frame in self.volume.frames)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows, columns."""
+        return self.volume.grid.shape[1:]
 
     @property
     def organs(self) -> tuple[SegmentFinding, ...]:
@@ -76,12 +94,7 @@ def run_on_sample(algorithm: str, sample: str, out: Path) -> Case:
     images = tuple(sorted((SAMPLES / sample).glob("*.dcm")))
     task = RunTask(
         inputs={next(iter(loaded.needs)): images},
-        derivation=Derivation(
-            job_key=f"viewer {sample}",
-            revision=1,
-            made_at=datetime(2024, 1, 31, 12, tzinfo=UTC),
-            software_versions=("dicomnode",),
-        ),
+        derivation=replace(DERIVATION, job_key=f"viewer {sample}"),
         out=out,
         output=OutputSettings(),
     )
@@ -89,10 +102,26 @@ def run_on_sample(algorithm: str, sample: str, out: Path) -> Case:
     volume = remembering.volume
     assert volume is not None
     return Case(
-        study=volume.study_uid,
+        volume=volume,
         findings=remembering.findings,
-        images=tuple(frame.sop_instance_uid for frame in volume.frames),
-        shape=volume.grid.shape[1:],
         files=(*images, *(made.path for made in outcome.objects)),
         series={made.kind: made.series_uid for made in outcome.objects},
+    )
+
+
+def with_findings(case: Case, findings: tuple[Finding, ...], name: str, out: Path) -> Case:
+    """The same images with results of another algorithm; `files` are those results alone."""
+    made = encode_results(
+        findings,
+        case.volume,
+        identity=PHANTOM_ALGORITHM,
+        derivation=replace(DERIVATION, job_key=name),
+        out=out,
+        settings=OutputSettings(),
+    )
+    return Case(
+        volume=case.volume,
+        findings=findings,
+        files=tuple(each.path for each in made),
+        series={each.kind: each.series_uid for each in made},
     )
