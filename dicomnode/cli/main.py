@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import typer
 from rich.console import Console
 
-from dicomnode.cli import admin, demo, jobs, offline, reports, rules, serving, stories
+from dicomnode.cli import admin, demo, jobs, offline, reports, rules, serving, stories, viewer
 from dicomnode.domain.errors import ConfigError, DicomNodeError, RuleError, StudyError
 
 EPILOG = """
@@ -23,7 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for group in (serving, offline, reports, stories, jobs, admin, demo):
+for group in (serving, offline, reports, stories, jobs, admin, demo, viewer):
     group.register(app)
 app.add_typer(rules.app, name="rules")
 app.add_typer(admin.database, name="db")
