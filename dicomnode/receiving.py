@@ -21,6 +21,7 @@ from dicomnode.domain.events import Event
 from dicomnode.domain.sop_classes import STORAGE_COMMITMENT_PUSH
 from dicomnode.logs import configure_logging
 from dicomnode.receive.receiver import Receiver, start_receiver
+from dicomnode.receive.tuning.process import tune_process
 from dicomnode.settings import Settings
 from dicomnode.store.database import Database
 from dicomnode.store.deliveries import record_commitment
@@ -98,6 +99,7 @@ def _commitment_context() -> PresentationContext:
 def receive_until_told(settings: Settings, ready: Connection, parent_pid: int) -> None:
     """Entry of the process: report the port or the fault, receive until SIGTERM or orphaned."""
     configure_logging(settings.log_level)
+    tune_process()
     stop = threading.Event()
 
     def on_signal(_signal: int, _frame: FrameType | None) -> None:
