@@ -106,3 +106,5 @@ def _translated() -> Iterator[None]:
         raise StoreUnavailable(f"database: {type(exc.orig).__name__}: {exc.orig}") from None
     except DBAPIError as exc:
         raise StoreError(f"database: {type(exc.orig).__name__} in {exc.statement}") from None
+    except PoolTimeout:
+        raise StoreUnavailable("database: every connection was busy for too long") from None
