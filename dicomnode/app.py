@@ -17,6 +17,7 @@ from dicomnode.domain.errors import ConfigError
 from dicomnode.domain.events import Event, EventName
 from dicomnode.engine import Engine
 from dicomnode.flow import DELIVERIES, INFERENCE, REVISIONS, Flow, Intake
+from dicomnode.index import open_database
 from dicomnode.loops import Loop, Loops
 from dicomnode.pipeline.child import InferenceChildren, probe_cuda_devices
 from dicomnode.pipeline.devices import ComputeDevice, compute_devices
@@ -29,7 +30,6 @@ from dicomnode.settings import Settings
 from dicomnode.shipped import shipped
 from dicomnode.steps.node import Node
 from dicomnode.store.database import Database
-from dicomnode.store.schema import current_and_head, upgrade
 
 log = structlog.get_logger()
 
@@ -95,25 +95,6 @@ def rules_path(settings: Settings) -> Path:
         settings.data_dir.mkdir(parents=True, exist_ok=True)
         path.write_text(default_rules(), encoding="utf-8")
     return path
-
-
-def open_database(settings: Settings) -> Database:
-    """The index, with the schema of this version.
-
-    Raises:
-        ConfigError: it has to be upgraded first (SQLite is, by itself).
-        StoreError: it cannot be reached.
-    """
-    database = Database(settings.index_url, settings.data_dir)
-    if database.is_sqlite:
-        upgrade(database)
-        return database
-    current, head = current_and_head(database)
-    if current != head:
-        at = current or "none"
-        fault = f"the database is at schema {at}, not {head}: run `dicomnode db upgrade`"
-        raise ConfigError([fault])
-    return database
 
 
 def open_node(settings: Settings, database: Database) -> Node:

@@ -24,7 +24,7 @@ def rerun(job: JobArgument, settings: SettingsPath = None) -> None:
     Equal inputs and models make the same objects again, so nothing is doubled in the PACS.
     Example: dicomnode rerun 219034871
     """
-    from dicomnode.app import open_database
+    from dicomnode.index import open_database
     from dicomnode.store.jobs import rerun_job
 
     rerun_job(open_database(settings_from(settings)), JobId(job), datetime.now(UTC))
@@ -36,7 +36,7 @@ def cancel(job: JobArgument, settings: SettingsPath = None) -> None:
 
     Example: dicomnode cancel 219034871
     """
-    from dicomnode.app import open_database
+    from dicomnode.index import open_database
     from dicomnode.store.jobs import cancel_job
 
     cancel_job(open_database(settings_from(settings)), JobId(job), datetime.now(UTC))
@@ -48,7 +48,7 @@ def dismiss(job: JobArgument, settings: SettingsPath = None) -> None:
 
     Example: dicomnode dismiss 219034871
     """
-    from dicomnode.app import open_database
+    from dicomnode.index import open_database
     from dicomnode.store.jobs import dismiss_job
 
     dismiss_job(open_database(settings_from(settings)), JobId(job), datetime.now(UTC))
@@ -64,7 +64,7 @@ def resend(
 
     Example: dicomnode resend 219034871 pacs
     """
-    from dicomnode.app import open_database
+    from dicomnode.index import open_database
     from dicomnode.store.deliveries import resend as put_back
     from dicomnode.store.jobs import load_job
 

@@ -32,7 +32,7 @@ def status(
     studies: Annotated[int, typer.Option(help="How many of the latest studies to list.")] = 10,
 ) -> None:
     """Show how much stands where, and everything that needs a person, each with its reason."""
-    from dicomnode.app import open_database
+    from dicomnode.index import open_database
     from dicomnode.store.overview import latest_studies, overview
 
     database = open_database(settings_from(settings))
@@ -100,7 +100,7 @@ def explain(
 
     Example: dicomnode explain 1.2.840.113619.2.1 --events
     """
-    from dicomnode.app import open_database
+    from dicomnode.index import open_database
     from dicomnode.store.story import story
 
     told = story(open_database(settings_from(settings)), study_uid)
