@@ -18,9 +18,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import TypeVar
 
-from dicomnode.app import register_queues
 from dicomnode.engine import Engine
-from dicomnode.flow import Flow
+from dicomnode.flow import INFERENCE, Flow
 from dicomnode.steps.node import Node
 from dicomnode.store.unfinished import unfinished_jobs
 from tests.contract.store_scenes import finished_job, queued_job
@@ -56,7 +55,7 @@ def killing(folder: Path) -> object:
     if not column(node.database, "job", "id"):
         queued_job(node.database)
     engine.launch()
-    register_queues(engine, node.settings, 1)
+    engine.register_queue(INFERENCE, poll_s=0.02, worker_concurrency=1)
     deadline = time.monotonic() + LIMIT_S
     while unfinished_jobs(node.database) and time.monotonic() < deadline:
         flow.reconcile()
