@@ -20,118 +20,21 @@ from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional
 
+from dicomnode.networks.resampling import (
+    SLAB,
+    Upsampler,
+    affine_of,
+    block_means,
+    name_of,
+    sampled,
+    sampling_matrix,
+)
+
 __all__ = ["KeepLargestPartsd", "OntoImageGridd", "ToWorkingGridd", "WindowToUnitd"]
 
 INPUT_AFFINE = "input_affine"
 INPUT_SHAPE = "input_shape"
 """Where `ToWorkingGridd` notes, in the image's meta data, the grid that the CT came on."""
-
-_FILE = "filename_or_obj"
-_SLAB = 16
-"""Slices that are mapped back at a time: bounds the memory that a fine, long CT takes."""
-
-
-def _affine_of(image: Tensor) -> Tensor:
-    if not isinstance(image, MetaTensor):
-        raise TypeError("the image must be a MetaTensor: its affine says where the patient is")
-    affine = torch.as_tensor(image.affine, dtype=torch.float64, device="cpu")
-    return affine.reshape(-1, 4, 4)[0]
-
-
-def _name_of(image: Tensor) -> dict[str, object]:
-    """Return the meta data that says which file this was, if it was one: `SaveImaged` asks."""
-    name = image.meta.get(_FILE) if isinstance(image, MetaTensor) else None
-    return {} if name is None else {_FILE: name}
-
-
-def _block_means(volume: Tensor, factors: Sequence[int], fill: float) -> Tensor:
-    """Return `(1, 1, i, j, k)`, HU above `fill`, of a CT `(i, j, k)`: means of whole blocks.
-
-    A last block that is not full repeats the last voxel. Works through axis 0 piece by piece.
-    """
-    pad = [0, -volume.shape[2] % factors[2], 0, -volume.shape[1] % factors[1]]
-    step = factors[0] * max(1, _SLAB // factors[0])
-    parts = []
-    for first in range(0, volume.shape[0], step):
-        part = volume[first : first + step].float()
-        part = (part - fill).clamp(min=0.0)[None, None]
-        part = functional.pad(part, [*pad, 0, -part.shape[2] % factors[0]], mode="replicate")
-        parts.append(functional.avg_pool3d(part, tuple(factors)))
-    return torch.cat(parts, dim=2)
-
-
-def _sampling(points_to_index: Tensor, shape: Sequence[int]) -> Tensor:
-    """Return the `(3, 4)` matrix for grid_sample from one mapping output index to input index.
-
-    Takes indices `(i, j, k)` of the output and gives normalised `(k, j, i)` of the input.
-    """
-    rows = []
-    for axis in (2, 1, 0):
-        row = points_to_index[axis].clone()
-        row = row * 2 / shape[axis]
-        row[3] += 1 / shape[axis] - 1
-        rows.append(row)
-    return torch.stack(rows)
-
-
-def _sample(volume: Tensor, matrix: Tensor, first: int, shape: Sequence[int]) -> Tensor:
-    """Return `(1, C, *shape)`: the volume read at output indices, axis 0 starting at `first`."""
-    matrix = matrix.to(torch.float32)
-    i, j, k = (torch.arange(n, dtype=torch.float32) for n in shape)
-    i = i + first
-    grid = (
-        i[:, None, None, None] * matrix[:, 0]
-        + j[None, :, None, None] * matrix[:, 1]
-        + k[None, None, :, None] * matrix[:, 2]
-        + matrix[:, 3]
-    )
-    return functional.grid_sample(volume, grid[None], padding_mode="zeros", align_corners=False)
-
-
-def _weights(row: Tensor, size: int, outputs: Tensor) -> Tensor:
-    """Return `(len(outputs), size)` for linear interpolation along one axis, 0 beyond its ends.
-
-    `row` is (scale, shift) from output index to input index.
-    """
-    at = (outputs * row[0] + row[1])[:, None] - torch.arange(size, dtype=torch.float64)
-    return (1 - at.abs()).clamp(min=0).float()
-
-
-class _Upsampler:
-    """Linear interpolation of `(C, x, y, z)` at the voxels of an output grid, part by part.
-
-    `to_index` maps output voxels to those of the input. Where the axes of the two grids are
-    parallel, in whatever order, it works axis by axis, which is much faster.
-    """
-
-    def __init__(self, values: Tensor, to_index: Tensor) -> None:
-        turn = to_index[:3, :3]
-        main = turn.abs().argmax(0).tolist()
-        aligned = torch.zeros_like(turn)
-        for output_axis, input_axis in enumerate(main):
-            aligned[input_axis, output_axis] = turn[input_axis, output_axis]
-        drift = (turn - aligned).abs() * torch.tensor(values.shape[1:])[:, None].max()
-        self.parallel = sorted(main) == [0, 1, 2] and float(drift.max()) < 0.05
-        self.values = values
-        self.matrix = _sampling(to_index, values.shape[1:])
-        if self.parallel:
-            self.values = values.permute(0, *(axis + 1 for axis in main))
-            self.rows = [to_index[axis, [n, 3]] for n, axis in enumerate(main)]
-
-    def read(self, start: Sequence[int], stop: Sequence[int]) -> Tensor:
-        """Return `(C, *stop - start)`."""
-        if not self.parallel:
-            moved = self.matrix.clone()
-            moved[:, 3] += self.matrix[:, :3] @ torch.tensor(start, dtype=torch.float64)
-            size = [e - s for s, e in zip(start, stop, strict=True)]
-            return _sample(self.values[None], moved, 0, size)[0]
-        i, j, k = (
-            _weights(row, n, torch.arange(s, e, dtype=torch.float64))
-            for row, n, s, e in zip(self.rows, self.values.shape[1:], start, stop, strict=True)
-        )
-        part = torch.einsum("ix,cxyz->ciyz", i, self.values)
-        part = torch.einsum("jy,ciyz->cijz", j, part)
-        return part @ k.T
 
 
 class ToWorkingGridd(MapTransform):
@@ -176,7 +79,7 @@ class ToWorkingGridd(MapTransform):
 
     def upright(self, image: Tensor) -> MetaTensor:
         """Return one image on its working grid."""
-        affine = _affine_of(image)
+        affine = affine_of(image)
         shape = image.shape[1:]
         corners = torch.tensor(
             [[i, j, k, 1.0] for i in (0, 1) for j in (0, 1) for k in (0, 1)], dtype=torch.float64
@@ -195,12 +98,12 @@ class ToWorkingGridd(MapTransform):
         # how many input voxels one working step spans along each input axis
         span = to_index[:3, :3].abs().amax(1)
         factors = [min(max(1, int(s + 0.05)), n) for s, n in zip(span.tolist(), shape, strict=True)]
-        blocks = _block_means(image.as_subclass(Tensor)[0].cpu(), factors, self.fill)
+        blocks = block_means(image.as_subclass(Tensor)[0].cpu(), factors, self.fill)
         for axis, factor in enumerate(factors):
             to_index[axis, 3] -= (factor - 1) / 2
             to_index[axis] /= factor
-        read = _sample(blocks, _sampling(to_index, blocks.shape[2:]), 0, size)[0] + self.fill
-        meta = {INPUT_AFFINE: affine.clone(), INPUT_SHAPE: torch.tensor(shape), **_name_of(image)}
+        read = sampled(blocks, sampling_matrix(to_index, blocks.shape[2:]), 0, size)[0] + self.fill
+        meta = {INPUT_AFFINE: affine.clone(), INPUT_SHAPE: torch.tensor(shape), **name_of(image)}
         return MetaTensor(read, affine=upright, meta=meta)
 
 
@@ -261,7 +164,7 @@ class KeepLargestPartsd(MapTransform):
     def __call__(self, data: Mapping[Hashable, Tensor]) -> dict[Hashable, Tensor]:
         """Return the dictionary with the probabilities cleaned."""
         result = dict(data)
-        affine = _affine_of(result[self.image_key])
+        affine = affine_of(result[self.image_key])
         voxel_ml = float(torch.linalg.det(affine[:3, :3]).abs()) / 1000.0
         for key in self.key_iterator(result):
             result[key] = self.clean(result[key], voxel_ml)
@@ -362,8 +265,8 @@ class OntoImageGridd(MapTransform):
         ct = None if ct is None else ct.as_subclass(Tensor).reshape(shape)
         for key in self.key_iterator(result):
             p = result[key].detach().cpu().float().as_subclass(Tensor)
-            labels = self.labels(p, torch.linalg.inv(_affine_of(image)) @ affine, shape, ct)
-            result[key] = MetaTensor(labels, affine=affine, meta=_name_of(image))
+            labels = self.labels(p, torch.linalg.inv(affine_of(image)) @ affine, shape, ct)
+            result[key] = MetaTensor(labels, affine=affine, meta=name_of(image))
         return result
 
     def labels(
@@ -375,14 +278,14 @@ class OntoImageGridd(MapTransform):
         most = functional.max_pool3d(total[None], 3, 1, 1)[0]
         least = -functional.max_pool3d(-total[None], 3, 1, 1)[0]
         edge = self.edge_hu if ct is not None else None
-        upsampler = _Upsampler(torch.cat((classes, most, least)), to_index)
+        upsampler = Upsampler(torch.cat((classes, most, least)), to_index)
         labels = torch.zeros((1, *shape), dtype=torch.uint8)
         box = _box(most[0] > 0.2, to_index, shape)
         if box is None:
             return labels
         low, high = box
-        for first in range(low[0], high[0], _SLAB):
-            last = min(first + _SLAB, high[0])
+        for first in range(low[0], high[0], SLAB):
+            last = min(first + SLAB, high[0])
             read = upsampler.read((first, *low[1:]), (last, *high[1:]))
             own, most, least = read[: len(p) - 1], read[-2], read[-1]
             likely = own.sum(0)

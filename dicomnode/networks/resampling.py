@@ -1,0 +1,118 @@
+"""Reading a volume on another grid, in pieces that fit into memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from monai.data.meta_tensor import MetaTensor
+from torch import Tensor
+from torch.nn import functional
+
+FILE = "filename_or_obj"
+SLAB = 16
+"""Slices that are mapped back at a time: bounds the memory that a fine, long CT takes."""
+
+
+def affine_of(image: Tensor) -> Tensor:
+    """Return the 4 x 4 affine of a MetaTensor, float64 on the CPU."""
+    if not isinstance(image, MetaTensor):
+        raise TypeError("the image must be a MetaTensor: its affine says where the patient is")
+    affine = torch.as_tensor(image.affine, dtype=torch.float64, device="cpu")
+    return affine.reshape(-1, 4, 4)[0]
+
+
+def name_of(image: Tensor) -> dict[str, object]:
+    """Return the meta data that says which file this was, if it was one: `SaveImaged` asks."""
+    name = image.meta.get(FILE) if isinstance(image, MetaTensor) else None
+    return {} if name is None else {FILE: name}
+
+
+def block_means(volume: Tensor, factors: Sequence[int], fill: float) -> Tensor:
+    """Return `(1, 1, i, j, k)`, HU above `fill`, of a CT `(i, j, k)`: means of whole blocks.
+
+    A last block that is not full repeats the last voxel. Works through axis 0 piece by piece.
+    """
+    pad = [0, -volume.shape[2] % factors[2], 0, -volume.shape[1] % factors[1]]
+    step = factors[0] * max(1, SLAB // factors[0])
+    parts = []
+    for first in range(0, volume.shape[0], step):
+        part = volume[first : first + step].float()
+        part = (part - fill).clamp(min=0.0)[None, None]
+        part = functional.pad(part, [*pad, 0, -part.shape[2] % factors[0]], mode="replicate")
+        parts.append(functional.avg_pool3d(part, tuple(factors)))
+    return torch.cat(parts, dim=2)
+
+
+def sampling_matrix(points_to_index: Tensor, shape: Sequence[int]) -> Tensor:
+    """Return the `(3, 4)` matrix for grid_sample from one mapping output index to input index.
+
+    Takes indices `(i, j, k)` of the output and gives normalised `(k, j, i)` of the input.
+    """
+    rows = []
+    for axis in (2, 1, 0):
+        row = points_to_index[axis].clone()
+        row = row * 2 / shape[axis]
+        row[3] += 1 / shape[axis] - 1
+        rows.append(row)
+    return torch.stack(rows)
+
+
+def sampled(volume: Tensor, matrix: Tensor, first: int, shape: Sequence[int]) -> Tensor:
+    """Return `(1, C, *shape)`: the volume read at output indices, axis 0 starting at `first`."""
+    matrix = matrix.to(torch.float32)
+    i, j, k = (torch.arange(n, dtype=torch.float32) for n in shape)
+    i = i + first
+    grid = (
+        i[:, None, None, None] * matrix[:, 0]
+        + j[None, :, None, None] * matrix[:, 1]
+        + k[None, None, :, None] * matrix[:, 2]
+        + matrix[:, 3]
+    )
+    return functional.grid_sample(volume, grid[None], padding_mode="zeros", align_corners=False)
+
+
+def _weights(row: Tensor, size: int, outputs: Tensor) -> Tensor:
+    """Return `(len(outputs), size)` for linear interpolation along one axis, 0 beyond its ends.
+
+    `row` is (scale, shift) from output index to input index.
+    """
+    at = (outputs * row[0] + row[1])[:, None] - torch.arange(size, dtype=torch.float64)
+    return (1 - at.abs()).clamp(min=0).float()
+
+
+class Upsampler:
+    """Linear interpolation of `(C, x, y, z)` at the voxels of an output grid, part by part.
+
+    `to_index` maps output voxels to those of the input. Where the axes of the two grids are
+    parallel, in whatever order, it works axis by axis, which is much faster.
+    """
+
+    def __init__(self, values: Tensor, to_index: Tensor) -> None:
+        turn = to_index[:3, :3]
+        main = turn.abs().argmax(0).tolist()
+        aligned = torch.zeros_like(turn)
+        for output_axis, input_axis in enumerate(main):
+            aligned[input_axis, output_axis] = turn[input_axis, output_axis]
+        drift = (turn - aligned).abs() * torch.tensor(values.shape[1:])[:, None].max()
+        self.parallel = sorted(main) == [0, 1, 2] and float(drift.max()) < 0.05
+        self.values = values
+        self.matrix = sampling_matrix(to_index, values.shape[1:])
+        if self.parallel:
+            self.values = values.permute(0, *(axis + 1 for axis in main))
+            self.rows = [to_index[axis, [n, 3]] for n, axis in enumerate(main)]
+
+    def read(self, start: Sequence[int], stop: Sequence[int]) -> Tensor:
+        """Return `(C, *stop - start)`."""
+        if not self.parallel:
+            moved = self.matrix.clone()
+            moved[:, 3] += self.matrix[:, :3] @ torch.tensor(start, dtype=torch.float64)
+            size = [e - s for s, e in zip(start, stop, strict=True)]
+            return sampled(self.values[None], moved, 0, size)[0]
+        i, j, k = (
+            _weights(row, n, torch.arange(s, e, dtype=torch.float64))
+            for row, n, s, e in zip(self.rows, self.values.shape[1:], start, stop, strict=True)
+        )
+        part = torch.einsum("ix,cxyz->ciyz", i, self.values)
+        part = torch.einsum("jy,ciyz->cijz", j, part)
+        return part @ k.T
