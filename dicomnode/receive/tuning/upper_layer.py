@@ -92,7 +92,7 @@ class ReceiverDUL(DULServiceProvider):
             self.connection.let_go()
             self.doorbell.close()
             # Whoever waits for a PDU learns that none will come.
-            self.to_user_queue.put(None)  # type: ignore[arg-type]
+            cast("Any", self.to_user_queue).put(None)
 
     def _turn(self) -> None:
         if self.artim_timer.expired:
