@@ -4,6 +4,7 @@ import logging
 import queue
 import struct
 from collections.abc import Callable
+from typing import Any, cast
 
 from pynetdicom.association import Association
 from pynetdicom.dul import DULServiceProvider
