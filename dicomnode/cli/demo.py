@@ -1,13 +1,16 @@
 """`demo`: the main job on real input, in a minute or two."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 
 from dicomnode.cli.common import console, progress_bar
 from dicomnode.cli.stories import print_story
+
+if TYPE_CHECKING:
+    from dicomnode.store.story import JobTold
 
 
 def register(app: typer.Typer) -> None:
@@ -41,24 +44,27 @@ def demo(
         results = run_demo(
             out.resolve(), with_orthanc=pacs == "orthanc", timeout_s=timeout, say=say
         )
-    table = Table(title="\nFrom C-STORE to results confirmed by the PACS", title_justify="left")
-    for column in ("study", "finding", "numbers"):
-        table.add_column(column, overflow="fold")
     for result in results:
         print_story(result.told)
+    console.print("\nFrom C-STORE to results confirmed by the PACS", style="bold")
+    for result in results:
         for job in result.told.jobs:
-            objects = ", ".join(f"{one.kind} {one.state}" for one in job.deliveries)
-            about = f"{result.study.name}, {result.seconds:.0f} s\n{job.algorithm}\n{objects}"
-            names = "\n".join(
-                name
-                for finding in job.findings
-                for name in (finding.name, *[""] * (len(finding.numbers) - 1))
-            )
-            numbers = "\n".join(number for one in job.findings for number in one.numbers)
-            table.add_row(about, names, numbers, end_section=True)
-    console.print(table)
+            console.print(_table(result.study.name, result.seconds, job))
     console.print("\nLook at the overlays:")
     for result in results:
         for overlay in result.overlays:
             console.print(f"  {overlay}")
     console.print("SEG, SR and findings.json lie beside them. Research use only.", style="dim")
+
+
+def _table(study: str, seconds: float, job: "JobTold") -> Table:
+    """What one job found, a line for each number."""
+    objects = ", ".join(f"{one.kind} {one.state}" for one in job.deliveries)
+    title = f"\n{study}, {job.algorithm}: {objects}, {seconds:.0f} s"
+    table = Table(title=title, title_justify="left")
+    table.add_column("finding", min_width=22)
+    table.add_column("number")
+    for finding in job.findings:
+        for place, number in enumerate(finding.numbers):
+            table.add_row("" if place else finding.name, number)
+    return table
