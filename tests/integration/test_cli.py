@@ -384,12 +384,12 @@ class TestLookingAfter:
         assert said.code == 1
         faulty = [line for line in said.out.splitlines() if line.strip().startswith("FAULT")]
         what = [re.split(r"\s{2,}", line.strip())[1] for line in faulty]
-        assert what == [
-            "rules",
-            f"algorithm root {terminal.folder / 'nowhere'}",
-            "algorithm test_air",
-            f"destination pacs: C-ECHO to ARCHIVE at 127.0.0.1:{dead}",
-        ]
+        # A long path or address goes on in the next line.
+        begins = ["rules", "algorithm root", "algorithm test_air", "destination pacs: C-ECHO to"]
+        assert len(what) == len(begins)
+        for words, begin in zip(what, begins, strict=True):
+            assert words.startswith(begin)
+        assert str(dead) in said.out
         assert "4 faults" in said.out
 
     def test_a_check_that_finds_no_fault_changes_nothing(self, terminal: Terminal) -> None:
