@@ -60,7 +60,7 @@ def demo(
 def _table(study: str, seconds: float, job: "JobTold") -> Table:
     """What one job found, a line for each number."""
     objects = ", ".join(f"{one.kind} {one.state}" for one in job.deliveries)
-    title = f"\n{study}, {job.algorithm}: {objects}, {seconds:.0f} s"
+    title = f"\n{study} by {job.algorithm}, {seconds:.0f} s\n{objects}"
     table = Table(title=title, title_justify="left")
     table.add_column("finding", min_width=22)
     table.add_column("number")

@@ -29,7 +29,14 @@ from tests.acceptance.studies_on_disk import ct_study, send
 
 pytestmark = pytest.mark.timeout(600)
 
-STEPS = ("association.closed", "study.closed", "study.matched", "job.started", "job.succeeded")
+STEPS = (
+    "association.closed",
+    "study.closed",
+    "study.matched",
+    "job.started",
+    "job.succeeded",
+    "result.sent",
+)
 
 
 def kept_objects(folder: Path, study_uid: str) -> list[str]:
