@@ -137,6 +137,24 @@ def test_outlines_and_ratio_agree_with_the_readers(
 
 
 @needs_data
+@pytest.mark.parametrize(
+    ("low", "high", "least_heart", "least_lung"),
+    [(0.15, 0.85, 0.90, 0.94), (0.0, 0.7, 0.84, 0.90)],
+)
+def test_outlines_survive_a_window_that_clips(
+    segment: Segment, low: float, high: float, least_heart: float, least_lung: float
+) -> None:
+    scores = []
+    for source, name in held_out(6):
+        image, true = read(source, name)
+        clipped = ((image - np.float32(low)) / np.float32(high - low)).clip(0, 1)
+        scores.append(dice(segment(clipped), true))
+    heart, right, left = np.mean(scores, axis=0)
+    assert heart >= least_heart, (heart, right, left)
+    assert min(right, left) >= least_lung, (heart, right, left)
+
+
+@needs_data
 @pytest.mark.parametrize("source", ["jsrt", "wingspan"])
 def test_outlines_follow_the_image_onto_a_large_matrix_that_is_not_square(
     segment: Segment, source: str

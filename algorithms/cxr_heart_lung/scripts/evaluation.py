@@ -19,6 +19,7 @@ from torch import nn
 
 from scripts.ctr import cardiothoracic_ratio
 from scripts.data import SEGMENTS
+from scripts.window import window
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +38,9 @@ def _stretched(image: NDArray[np.float32]) -> NDArray[np.float32]:
 CHANGES: dict[str, Callable[[NDArray[np.float32]], NDArray[np.float32]]] = {
     "gamma 0.5": lambda image: image**0.5,
     "gamma 2": lambda image: image**2,
-    "narrow window": lambda image: np.clip((image - 0.15) / 0.7, 0, 1),
+    "narrow window": lambda image: window(image, 0.15, 0.85),
+    "bright end cut": lambda image: window(image, 0.0, 0.7),
+    "dark end cut": lambda image: window(image, 0.3, 1.0),
     "noise": lambda image: np.clip(
         image + np.random.default_rng(0).normal(0, 0.04, image.shape), 0, 1
     ).astype(np.float32),

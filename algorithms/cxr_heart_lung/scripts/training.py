@@ -3,7 +3,9 @@
 import json
 import logging
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TypedDict
 
 import safetensors.torch
 import torch
@@ -14,15 +16,26 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from scripts.ctr import cardiothoracic_ratio
+from scripts.window import window
 
 log = logging.getLogger(__name__)
+
+
+class Cycle(TypedDict):
+    """One rise and fall of the learning rate."""
+
+    until: int
+    """The epoch at which the rate reaches zero."""
+    learning_rate: float
+    decay_epochs: int
 
 
 class Trainer:
     """AdamW on BCE + Dice, an exponential moving average of the weights, early stopping on dev.
 
-    The first `coarse_epochs` run at half the resolution. The learning rate warms up, stays and
-    falls to zero over the last `decay_epochs`. After every epoch a checkpoint is
+    The first `coarse_epochs` run at half the resolution. In each cycle the learning rate warms up,
+    stays and falls to zero over the last `decay_epochs` of it; the weights that are kept are the
+    last cycle's best on dev, as stored and windowed. After every epoch a checkpoint is
     written; `run` goes on from it when it exists. Each epoch seeds itself from (seed, epoch),
     so a run that was interrupted draws the same augmentations as one that was not.
     """
@@ -38,10 +51,8 @@ class Trainer:
         run_dir: str,
         weights: str,
         curve: str,
-        epochs: int,
         coarse_epochs: int,
-        decay_epochs: int,
-        learning_rate: float,
+        cycles: Sequence[Cycle],
         weight_decay: float,
         ema_decay: float,
         patience: int,
@@ -50,11 +61,10 @@ class Trainer:
         self.network = network.to(device).to(memory_format=torch.channels_last)
         self.train, self.dev, self.dice, self.device = train, dev, dice, device
         self.run_dir, self.weights, self.curve = Path(run_dir), Path(weights), Path(curve)
-        self.epochs, self.coarse_epochs, self.decay_epochs = epochs, coarse_epochs, decay_epochs
-        self.learning_rate, self.ema_decay, self.patience = learning_rate, ema_decay, patience
-        self.seed = seed
+        self.coarse_epochs, self.cycles = coarse_epochs, cycles
+        self.ema_decay, self.patience, self.seed = ema_decay, patience, seed
         self.optimizer = torch.optim.AdamW(
-            network.parameters(), lr=learning_rate, weight_decay=weight_decay
+            network.parameters(), lr=cycles[0]["learning_rate"], weight_decay=weight_decay
         )
         self.ema = {k: v.detach().clone() for k, v in network.state_dict().items()}
         self.history: list[dict[str, float]] = []
@@ -69,7 +79,8 @@ class Trainer:
         self.run_dir.mkdir(parents=True, exist_ok=True)
         if self.checkpoint.exists():
             self._resume()
-        for epoch in range(len(self.history), self.epochs):
+        fresh_starts = {self.coarse_epochs, *(cycle["until"] for cycle in self.cycles)}
+        for epoch in range(len(self.history), self.cycles[-1]["until"]):
             set_determinism(seed=self.seed + epoch)
             started = time.monotonic()
             loss = self._train_epoch(epoch)
@@ -77,9 +88,9 @@ class Trainer:
             row["seconds"] = round(time.monotonic() - started, 1)
             self.history.append(row)
             log.info("%s", {k: round(v, 4) for k, v in row.items()})
-            if epoch == self.coarse_epochs:
+            if epoch in fresh_starts:
                 self.best["score"] = 0.0
-            score = (row["heart"] + row["right_lung"] + row["left_lung"]) / 3
+            score = (row["heart"] + row["right_lung"] + row["left_lung"]) / 6 + row["windowed"] / 2
             if score > self.best["score"]:
                 self.best = {"epoch": epoch, "score": score}
                 self._write_weights()
@@ -91,8 +102,13 @@ class Trainer:
 
     def rate(self, progress: float) -> float:
         """Return the learning rate at `progress`, in epochs."""
-        left = max(0.0, (self.epochs - progress) / max(1, self.decay_epochs))
-        return self.learning_rate * min(1.0, progress + 0.05, left)
+        start = 0
+        for cycle in self.cycles:
+            if progress < cycle["until"]:
+                left = (cycle["until"] - progress) / max(1, cycle["decay_epochs"])
+                return cycle["learning_rate"] * min(1.0, progress - start + 0.05, left)
+            start = cycle["until"]
+        return 0.0
 
     def _train_epoch(self, epoch: int) -> float:
         self.network.train()
@@ -135,31 +151,41 @@ class Trainer:
     def _score_dev(self, epoch: int) -> dict[str, float]:
         """Return the averaged weights' mean Dice by segment and mean absolute CTR error.
 
+        `windowed` is the mean Dice of all segments with 0.15 cut off both ends of the grey range.
         On the network's own grid (half of it in coarse epochs): good for choosing an epoch,
         not the reported figures.
         """
         trained = {k: v.detach().clone() for k, v in self.network.state_dict().items()}
         self.network.load_state_dict(self.ema)
         self.network.eval()
-        dice: list[Tensor] = []
+        scores: list[Tensor] = []
+        windowed: list[Tensor] = []
         errors: list[float] = []
         for batch in self.dev:
             image, label = self._coarsen(
                 epoch, plain(batch["image"]).to(self.device), plain(batch["label"])
             )
-            with torch.autocast(self.device.type, dtype=torch.bfloat16):
-                logits = self.network(image)
-            found, true = (logits > 0).cpu(), label > 0.5
-            both = (found & true).sum((2, 3))
-            dice.append(2 * both / (found.sum((2, 3)) + true.sum((2, 3))).clamp(min=1))
+            found, true = self._outline(image), label > 0.5
+            scores.append(dice(found, true))
+            windowed.append(dice(self._outline(window(image, 0.15, 0.85)), true))
             for f, t in zip(found.numpy(), true.numpy(), strict=True):
                 # MONAI's axes are (columns, rows): transpose to image rows
                 got, want = (cardiothoracic_ratio(*(c.T for c in m)) for m in (f, t))
                 errors.append(abs((got or 0.0) - (want or 0.0)))
         self.network.load_state_dict(trained)
-        heart, right, left = torch.cat(dice).mean(0).tolist()
-        ctr = sum(errors) / len(errors)
-        return {"heart": heart, "right_lung": right, "left_lung": left, "ctr_error": ctr}
+        heart, right, left = torch.cat(scores).mean(0).tolist()
+        return {
+            "heart": heart,
+            "right_lung": right,
+            "left_lung": left,
+            "ctr_error": sum(errors) / len(errors),
+            "windowed": float(torch.cat(windowed).mean()),
+        }
+
+    def _outline(self, image: Tensor) -> Tensor:
+        with torch.autocast(self.device.type, dtype=torch.bfloat16):
+            found: Tensor = self.network(image) > 0
+        return found.cpu()
 
     def _write_weights(self) -> None:
         """Write the averaged weights, stored as float16."""
@@ -196,6 +222,12 @@ def plain(tensor: Tensor) -> Tensor:
     return tensor.as_tensor() if hasattr(tensor, "as_tensor") else tensor
 
 
+def dice(found: Tensor, true: Tensor) -> Tensor:
+    """Return the Dice coefficients (image, segment) of masks (image, segment, column, row)."""
+    both = (found & true).sum((2, 3))
+    return 2 * both / (found.sum((2, 3)) + true.sum((2, 3))).clamp(min=1)
+
+
 def plot_history(history: list[dict[str, float]], coarse_epochs: int, path: Path) -> None:
     """Draw the loss, and on dev 1 - Dice and the CTR error, over the epochs."""
     epochs = [row["epoch"] + 1 for row in history]
@@ -209,6 +241,14 @@ def plot_history(history: list[dict[str, float]], coarse_epochs: int, path: Path
         axes[1].plot(epochs, values, color=color, label=f"{name.replace('_', ' ')}: 1 - Dice")
     errors = [max(row["ctr_error"], 1e-3) for row in history]
     axes[1].plot(epochs, errors, color="#009E73", ls=":", label="CTR error")
+    both = [row for row in history if "windowed" in row]
+    axes[1].plot(
+        [row["epoch"] + 1 for row in both],
+        [max(1 - row["windowed"], 1e-3) for row in both],
+        color="#444444",
+        ls="--",
+        label="windowed: 1 - Dice",
+    )
     axes[1].set(title="dev", xlabel="epoch", yscale="log")
     axes[1].legend(fontsize=7)
     for axis in axes:
