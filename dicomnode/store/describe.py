@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from sqlalchemy import Column, Table
 from sqlalchemy.dialects import postgresql
 
-from dicomnode.store.tables import Base, received, work
+from dicomnode.store.tables import Base
 
 _DIALECT = postgresql.dialect()  # type: ignore[no-untyped-call]
 
@@ -71,7 +71,8 @@ def _column(column: Column[object], words: str) -> ColumnTold:
 
 def _documented() -> Iterator[tuple[str, str, Mapping[str, str]]]:
     """Table name, first line on it, and column name -> the string below the column."""
-    mapped = [ast.parse(inspect.getsource(module)) for module in (received, work)]
+    modules = {inspect.getmodule(mapper.class_) for mapper in Base.registry.mappers}
+    mapped = [ast.parse(inspect.getsource(module)) for module in modules if module is not None]
     for node in (node for module in mapped for node in module.body):
         if not isinstance(node, ast.ClassDef):
             continue

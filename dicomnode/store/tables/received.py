@@ -73,9 +73,12 @@ class StudyRow(Base):
     """When the sender was asked last."""
     received_at: Mapped[datetime]
     """When its first instance came."""
+    reports_sought_at: Mapped[datetime | None]
+    """When reports that came before it were looked for; null: not yet."""
 
     __table_args__ = (
         Index("ix_study_open", "new_instances"),
+        Index("ix_study_unsought", "reports_sought_at"),
         Index("ix_study_patient", "patient_id"),
         Index("ix_study_accession", "accession_number"),
         Index("ix_study_received", "received_at"),
