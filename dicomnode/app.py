@@ -29,6 +29,7 @@ from dicomnode.rules.watching import WatchedRules
 from dicomnode.settings import Settings
 from dicomnode.shipped import shipped
 from dicomnode.steps.node import Node
+from dicomnode.steps.reporting import Reporting
 from dicomnode.store.database import Database
 
 log = structlog.get_logger()
@@ -159,6 +160,8 @@ class Serving:
 
     def _make_loops(self) -> Loops:
         intake = Intake(self.node, self.flow)
+        reporting = Reporting(self.node)
+        mining = Loop(name="mine", action=reporting.mine, every_s=COUNT_EVERY_S)
         receiver = Loop(name="receiver", action=self._receiver.keep_alive, every_s=1.0)
         return Loops(
             (
@@ -167,6 +170,8 @@ class Serving:
                 Loop(name="count", action=intake.count, every_s=COUNT_EVERY_S),
                 Loop(name="reconcile", action=self.flow.reconcile, every_s=RECONCILE_EVERY_S),
                 Loop(name="forget", action=self.flow.forget, every_s=FORGET_EVERY_S),
+                Loop(name="match-reports", action=reporting.match, every_s=COUNT_EVERY_S),
+                *([mining] if self._settings.reports.enabled else []),
                 receiver,
             )
         )

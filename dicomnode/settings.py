@@ -198,6 +198,19 @@ class OutputSettings(_Section):
     institution: str = ""
 
 
+class ReportSettings(_Section):
+    """What report texts are mined with."""
+
+    enabled: bool = True
+    """False: reports are kept and matched, but not mined."""
+    policy: Annotated[str, Field(pattern=r"^(strict|chestxray8|openi)$")] = "strict"
+    """What hedged mentions count as."""
+    lexicons: tuple[Path, ...] = ()
+    """Lexicon files of the site's own, besides the shipped ones."""
+    graph: bool = True
+    """False: scope windows only, without the dependency graph; faster."""
+
+
 class Settings(_Section):
     """The whole configuration."""
 
@@ -216,6 +229,7 @@ class Settings(_Section):
     flow: FlowSettings = FlowSettings()
     algorithms: AlgorithmSettings = AlgorithmSettings()
     output: OutputSettings = OutputSettings()
+    reports: ReportSettings = ReportSettings()
     destinations: tuple[Destination, ...] = ()
 
     @field_validator("destinations")
@@ -276,6 +290,9 @@ def load_settings(path: Path | None, environ: Mapping[str, str]) -> Settings:
             "rules": base / settings.rules if settings.rules else None,
             "algorithms": AlgorithmSettings(
                 roots=tuple(base / root for root in settings.algorithms.roots)
+            ),
+            "reports": settings.reports.model_copy(
+                update={"lexicons": tuple(base / one for one in settings.reports.lexicons)}
             ),
         }
     )

@@ -6,7 +6,18 @@ from collections.abc import Sequence
 import typer
 from rich.console import Console
 
-from dicomnode.cli import admin, demo, jobs, offline, reports, rules, serving, stories, viewer
+from dicomnode.cli import (
+    admin,
+    demo,
+    jobs,
+    offline,
+    report_archive,
+    reports,
+    rules,
+    serving,
+    stories,
+    viewer,
+)
 from dicomnode.domain.errors import ConfigError, DicomNodeError, RuleError, StudyError
 
 EPILOG = """
@@ -26,6 +37,7 @@ app = typer.Typer(
 for group in (serving, offline, reports, stories, jobs, admin, demo, viewer):
     group.register(app)
 app.add_typer(rules.app, name="rules")
+app.add_typer(report_archive.app, name="reports")
 app.add_typer(admin.database, name="db")
 
 

@@ -44,6 +44,9 @@ class EventName(Enum):
     RESULT_CONFIRMED = "result.confirmed"
     RESULT_UNCONFIRMED = "result.unconfirmed"
     RESULT_RESENT = "result.resent"
+    REPORT_KEPT = "report.kept"
+    REPORT_MATCHED = "report.matched"
+    REPORT_UNREADABLE = "report.unreadable"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

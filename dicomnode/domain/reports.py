@@ -224,6 +224,7 @@ class Reason(Enum):
     NOT_TEXT = "control characters: binary rather than text"
     TOO_LONG = "longer than a report can be"
     OTHER_LANGUAGE = "hardly any word of the report language"
+    FAILED = "the miner failed on it: a fault of the program"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

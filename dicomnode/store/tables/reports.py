@@ -1,8 +1,8 @@
 """Tables of reports: what came in, what it mentions, which labels that makes.
 
-Places are code points in the untouched text of a part: `text[char_start:char_end]`. What a report says is
-kept for each version of the miner; `report.version_id` names the one in force. A label that is
-not mentioned has no row: `label_name` lists all there are.
+Places are code points in the untouched text of a part: `text[char_start:char_end]`. What a report
+says is kept for each version of the miner; `report.version_id` names the one in force. A label
+that is not mentioned has no row: `label_name` lists all there are.
 """
 
 from datetime import datetime

@@ -1,0 +1,193 @@
+"""Work on a whole archive of reports: bring it in, read all of it again."""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cache
+from itertools import islice
+from multiprocessing import get_context
+
+from dicomnode.domain.incoming_reports import IncomingReport, Kept, KeptReport, ReportStatus
+from dicomnode.domain.reports import Report
+from dicomnode.reports import Miner, MinerSetup, open_miner
+from dicomnode.reports.bulk import BadRow
+from dicomnode.steps.reporting import read_reports, register_version
+from dicomnode.store.database import Database
+from dicomnode.store.readings import (
+    Reading,
+    StoredReport,
+    last_read,
+    put_in_force,
+    record_readings,
+    reports_after,
+    unmined_reports,
+)
+from dicomnode.store.reports import keep_reports
+
+CHUNK = 1000
+"""Reports kept, and mined, together."""
+
+Clock = Callable[[], datetime]
+Progress = Callable[[int], None]
+
+
+@dataclass(slots=True, kw_only=True)
+class Imported:
+    """What became of the rows of a file."""
+
+    new: int = 0
+    superseding: int = 0
+    duplicates: int = 0
+    outdated: int = 0
+    mined: int = 0
+    bad: list[BadRow] | None = None
+    """The first hundred rows that are no report."""
+    bad_rows: int = 0
+
+    @property
+    def rows(self) -> int:
+        """All rows seen."""
+        return self.new + self.superseding + self.duplicates + self.outdated + self.bad_rows
+
+    def count(self, kept: Sequence[KeptReport]) -> None:
+        """Add what became of a chunk."""
+        for one in kept:
+            match one.outcome:
+                case Kept.NEW:
+                    self.new += 1
+                case Kept.SUPERSEDES:
+                    self.superseding += 1
+                case Kept.DUPLICATE:
+                    self.duplicates += 1
+                case Kept.OUTDATED:
+                    self.outdated += 1
+
+    def note(self, row: BadRow) -> None:
+        """Add a row that is no report."""
+        self.bad_rows += 1
+        self.bad = [*(self.bad or []), row][:100]
+
+
+def import_reports(
+    database: Database,
+    rows: Iterable[IncomingReport | BadRow],
+    *,
+    setup: MinerSetup,
+    workers: int,
+    clock: Clock,
+    progress: Progress,
+) -> Imported:
+    """Keep and mine every report. May be stopped at any moment and begun again.
+
+    What an earlier run kept is found again by its id and content; what it did not get to mine is
+    mined at the end.
+    """
+    made = Imported()
+    version = register_version(database, _miner(setup), clock())
+
+    def chunks() -> Iterator[list[StoredReport]]:
+        source = iter(rows)
+        while chunk := list(islice(source, CHUNK)):
+            reports = [row for row in chunk if isinstance(row, IncomingReport)]
+            for row in chunk:
+                if isinstance(row, BadRow):
+                    made.note(row)
+            kept = keep_reports(database, reports, clock())
+            made.count(kept)
+            progress(made.rows)
+            yield _to_mine(reports, kept)
+        seen = 0
+        while left := [each for each in unmined_reports(database, CHUNK) if each.id > seen]:
+            seen = left[-1].id
+            yield left
+
+    with _reader(setup, workers) as read:
+        for readings in read(chunks()):
+            record_readings(database, version, readings, in_force=True)
+            made.mined += len(readings)
+    return made
+
+
+def _to_mine(reports: Sequence[IncomingReport], kept: Sequence[KeptReport]) -> list[StoredReport]:
+    """Those that were added, as the index holds them."""
+    return [
+        StoredReport(id=one.report_id, report=Report(report_id="", parts=report.parts))
+        for report, one in zip(reports, kept, strict=True)
+        if one.outcome is not Kept.DUPLICATE and report.status is not ReportStatus.CANCELLED
+    ]
+
+
+def remine_reports(
+    database: Database,
+    *,
+    setup: MinerSetup,
+    workers: int,
+    clock: Clock,
+    progress: Progress,
+) -> int:
+    """Read every report again; return the version, whose labels count once all are read.
+
+    The labels of other versions are kept. May be stopped at any moment and begun again: it goes
+    on behind the last report that this version has read.
+    """
+    version = register_version(database, _miner(setup), clock())
+    done = 0
+    while True:
+        with _reader(setup, workers) as read:
+            for readings in read(_all_after(database, last_read(database, version))):
+                record_readings(database, version, readings, in_force=False)
+                done += len(readings)
+                progress(done)
+        # Reports that came in meanwhile are read by the next turn.
+        if put_in_force(database, version):
+            return version
+        _read_gaps(database, version, setup)
+
+
+def _all_after(database: Database, report_id: int) -> Iterator[list[StoredReport]]:
+    while chunk := reports_after(database, report_id, CHUNK):
+        yield chunk
+        report_id = chunk[-1].id
+
+
+def _read_gaps(database: Database, version: int, setup: MinerSetup) -> None:
+    """Read from the beginning what this version has not read: a cancelled report may be back."""
+    for chunk in _all_after(database, 0):
+        readings = read_reports(_miner(setup), chunk)
+        record_readings(database, version, readings, in_force=False)
+
+
+@cache
+def _miner(setup: MinerSetup) -> Miner:
+    """One miner a process: it remembers the sentences it has read."""
+    return open_miner(setup)
+
+
+def _read_chunk(setup: MinerSetup, reports: Sequence[StoredReport]) -> list[Reading]:
+    return read_reports(_miner(setup), reports)
+
+
+Reader = Callable[[Iterable[Sequence[StoredReport]]], Iterator[list[Reading]]]
+
+
+@contextmanager
+def _reader(setup: MinerSetup, workers: int) -> Iterator[Reader]:
+    """Reads chunks in order, here or in `workers` processes; holds a few chunks at once."""
+    if workers <= 1:
+        yield lambda chunks: (_read_chunk(setup, chunk) for chunk in chunks)
+        return
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+
+        def read(chunks: Iterable[Sequence[StoredReport]]) -> Iterator[list[Reading]]:
+            waiting: deque[Future[list[Reading]]] = deque()
+            for chunk in chunks:
+                waiting.append(pool.submit(_read_chunk, setup, chunk))
+                if len(waiting) > 2 * workers:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+
+        yield read

@@ -1,0 +1,111 @@
+"""From a report in the index to its study and its labels."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from functools import cached_property
+
+import structlog
+
+from dicomnode.domain.reports import Reason, Report, ReportLabels
+from dicomnode.reports import Miner, MinerSetup, open_miner
+from dicomnode.reports.sections import split_sections
+from dicomnode.settings import ReportSettings
+from dicomnode.steps.node import Node
+from dicomnode.store.database import Database
+from dicomnode.store.readings import (
+    Reading,
+    StoredReport,
+    record_readings,
+    unmined_reports,
+    version_of,
+)
+from dicomnode.store.report_matching import match_new_reports, match_new_studies
+
+log = structlog.get_logger()
+
+MATCH_BATCH = 500
+MINE_BATCH = 200
+
+
+def setup_of(settings: ReportSettings) -> MinerSetup:
+    """What the settings say to mine with."""
+    return MinerSetup(policy=settings.policy, lexicons=settings.lexicons, graph=settings.graph)
+
+
+def register_version(database: Database, miner: Miner, now: datetime) -> int:
+    """The row of the version that `miner` is."""
+    lexicon = miner.lexicon
+    return version_of(
+        database,
+        miner.versions,
+        labels=lexicon.labels,
+        codes={each.id: each.codes for each in lexicon.findings.values()},
+        now=now,
+    )
+
+
+def read_reports(miner: Miner, reports: Sequence[StoredReport]) -> list[Reading]:
+    """All that the reports say, in order. What the miner fails on is flagged, and stops nothing."""
+    texts = [each.report for each in reports]
+    try:
+        mined = miner.mine(texts)
+    # A bug met by one text among thousands, of whatever kind, must not hold up the others.
+    except Exception as exc:  # noqa: BLE001
+        log.warning("reports.batch-failed", reports=len(reports), error=type(exc).__name__)
+        mined = [_mine_alone(miner, text) for text in texts]
+    return [
+        Reading(
+            report_id=each.id,
+            sections=tuple(split_sections(each.report, miner.lexicon.headings)),
+            labels=labels,
+        )
+        for each, labels in zip(reports, mined, strict=True)
+    ]
+
+
+def _mine_alone(miner: Miner, report: Report) -> ReportLabels:
+    try:
+        return miner.mine([report])[0]
+    # The same: this one is flagged, so that it is seen, and the rest is read.
+    except Exception as exc:  # noqa: BLE001
+        # Without the traceback: its last line may quote the text.
+        log.warning("report.failed", report=report.report_id, error=type(exc).__name__)
+        return ReportLabels(
+            report_id=report.report_id,
+            labels={},
+            normal=False,
+            mentions=(),
+            flags=(Reason.FAILED,),
+            versions=miner.versions,
+        )
+
+
+class Reporting:
+    """Matches and mines what came in; driven by loops, kept by the index."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+
+    def match(self) -> bool:
+        """Look for the studies of new reports, and for the reports of new studies."""
+        database, now = self._node.database, self._node.clock()
+        studies = match_new_studies(database, MATCH_BATCH, now)
+        reports = match_new_reports(database, MATCH_BATCH, now)
+        return MATCH_BATCH in (studies, reports)
+
+    def mine(self) -> bool:
+        """Label a batch of new reports; True if there may be more."""
+        reports = unmined_reports(self._node.database, MINE_BATCH)
+        if reports:
+            readings = read_reports(self._miner, reports)
+            record_readings(self._node.database, self._version, readings, in_force=True)
+        return len(reports) == MINE_BATCH
+
+    @cached_property
+    def _miner(self) -> Miner:
+        # Made for the first report: a node without reports does not pay for the language model.
+        return open_miner(setup_of(self._node.settings.reports))
+
+    @cached_property
+    def _version(self) -> int:
+        return register_version(self._node.database, self._miner, self._node.clock())
