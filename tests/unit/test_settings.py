@@ -261,7 +261,7 @@ def uncommented(text: str) -> str:
     return re.sub(r"^# ?(?=\[?\[?[a-z_.]+(\]|\s*=))", "", text, flags=re.MULTILINE)
 
 
-SECTIONS = {"receive", "assembly", "flow", "algorithms", "output", "destinations"}
+SECTIONS = {"receive", "assembly", "flow", "algorithms", "output", "reports", "destinations"}
 
 
 class TestExamples:
