@@ -8,14 +8,16 @@ from sqlalchemy import Connection
 
 from dicomnode.shipped import shipped
 from dicomnode.store.database import Database
+from dicomnode.store.views import refresh_views
 
 
 def upgrade(database: Database) -> str:
-    """Apply what is missing, in one transaction; return the revision reached."""
+    """Apply what is missing, views included, in one transaction; return the revision reached."""
     config = _config()
     with database.writing() as connection:
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
+        refresh_views(connection)
         return _current(connection)
 
 

@@ -28,7 +28,14 @@ def empty(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
 
 def test_the_migrated_database_is_the_mapping(empty: Database) -> None:
     upgrade(empty)
-    options = {"compare_type": True, "compare_server_default": True}
+    options: dict[str, object] = {
+        "compare_type": True,
+        "compare_server_default": True,
+        # The full-text index and the note on views are no tables of the mapping.
+        "include_name": lambda name, kind, _: (
+            kind != "table" or not name.startswith(("report_search", "view_version"))
+        ),
+    }
     with empty.reading() as connection:
         context = MigrationContext.configure(connection, opts=options)
         assert compare_metadata(context, Base.metadata) == []

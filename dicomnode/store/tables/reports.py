@@ -132,14 +132,18 @@ class ReportPartRow(Base):
 
     __tablename__ = "report_part"
 
-    report_id: Mapped[int] = mapped_column(ForeignKey("report.id"), primary_key=True)
+    id: Mapped[int] = mapped_column(RowId, primary_key=True)
+    """Number of the row; the full-text search names it."""
+    report_id: Mapped[int] = mapped_column(ForeignKey("report.id"))
     """The report."""
-    number: Mapped[int] = mapped_column(primary_key=True)
+    number: Mapped[int]
     """0, 1, ... within the report."""
     name: Mapped[str] = mapped_column(Text)
     """E.g. `findings`."""
     text: Mapped[str] = mapped_column(Text)
     """Untouched."""
+
+    __table_args__ = (UniqueConstraint("report_id", "number"),)
 
 
 class ReportReadingRow(Base):

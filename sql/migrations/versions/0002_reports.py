@@ -186,6 +186,7 @@ def upgrade() -> None:
 
     op.create_table(
         "report_part",
+        sa.Column("id", ROW_ID, nullable=False),
         sa.Column("report_id", ROW_ID, nullable=False),
         sa.Column("number", sa.Integer(), nullable=False),
         sa.Column("name", sa.Text(), nullable=False),
@@ -194,7 +195,8 @@ def upgrade() -> None:
             ["report_id"],
             ["report.id"],
         ),
-        sa.PrimaryKeyConstraint("report_id", "number"),
+        sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("report_id", "number"),
     )
 
     op.create_table(

@@ -1,0 +1,20 @@
+-- title: Studies that fit
+-- description: Studies by a positive label, sex, age, modality and date.
+-- parameter label: text = effusion; label of the reports, e.g. effusion, pneumothorax, nodule
+-- parameter sex: text = any; F, M, O or any
+-- parameter youngest: integer = 0; years
+-- parameter oldest: integer = 200; years
+-- parameter modality: text = any; e.g. CT, DX, or any
+-- parameter since: date = 1900-01-01; study date, from
+-- parameter until: date = 2999-12-31; study date, to
+SELECT c.study_uid, c.study_date, c.age, c.sex, c.modalities, c.description, c.has_seg, c.has_sr,
+  l.report_id
+FROM report_label l
+JOIN report r ON r.id = l.report_id AND r.version_id = l.version_id
+JOIN cohort c ON c.study_uid = r.study_uid
+WHERE l.name = :label AND l.value = 1 AND r.is_current AND r.status <> 'cancelled'
+  AND (:sex = 'any' OR c.sex = :sex)
+  AND (c.age IS NULL OR c.age BETWEEN :youngest AND :oldest)
+  AND (:modality = 'any' OR ',' || c.modalities || ',' LIKE '%,' || :modality || ',%')
+  AND c.study_date BETWEEN :since AND :until
+ORDER BY c.study_date DESC

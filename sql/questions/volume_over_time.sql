@@ -1,0 +1,8 @@
+-- title: A volume over time, for one patient
+-- description: Volumes of a structure in each study of a patient, e.g. a lung or the pancreas.
+-- parameter patient: text; PatientID
+-- parameter finding: text = lung; part of the structure's name
+SELECT study_date, study_uid, finding, value, unit, algorithm
+FROM measured
+WHERE patient = :patient AND measure = 'Volume' AND lower(finding) LIKE '%' || lower(:finding) || '%'
+ORDER BY finding, study_date
