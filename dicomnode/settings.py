@@ -211,6 +211,16 @@ class ReportSettings(_Section):
     """False: scope windows only, without the dependency graph; faster."""
 
 
+class SqlSettings(_Section):
+    """Questions asked in SQL."""
+
+    questions: tuple[Path, ...] = ()
+    """Folders of saved questions of the site's own, besides the shipped ones."""
+    reader_url: DatabaseUrl = ""
+    """Login for PostgreSQL that may only read; better given by DICOMNODE_READER_URL."""
+    time_limit_s: Seconds = 30.0
+
+
 class Settings(_Section):
     """The whole configuration."""
 
@@ -230,6 +240,7 @@ class Settings(_Section):
     algorithms: AlgorithmSettings = AlgorithmSettings()
     output: OutputSettings = OutputSettings()
     reports: ReportSettings = ReportSettings()
+    sql: SqlSettings = SqlSettings()
     destinations: tuple[Destination, ...] = ()
 
     @field_validator("destinations")
@@ -293,6 +304,12 @@ def load_settings(path: Path | None, environ: Mapping[str, str]) -> Settings:
             ),
             "reports": settings.reports.model_copy(
                 update={"lexicons": tuple(base / one for one in settings.reports.lexicons)}
+            ),
+            "sql": settings.sql.model_copy(
+                update={
+                    "questions": tuple(base / one for one in settings.sql.questions),
+                    "reader_url": environ.get("DICOMNODE_READER_URL") or settings.sql.reader_url,
+                }
             ),
         }
     )

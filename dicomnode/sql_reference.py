@@ -5,11 +5,21 @@ from collections.abc import Mapping
 
 from dicomnode.documents import rewrite, table
 from dicomnode.store.describe import TableTold, described_tables
+from dicomnode.store.views import View, views
 
 
 def sql_tables() -> Mapping[str, str]:
-    """The one part of the document."""
-    return {"tables": "\n\n".join(_told(one) for one in described_tables())}
+    """The parts of the document."""
+    return {
+        "views": "\n\n".join(_view_told(one) for one in views()),
+        "tables": "\n\n".join(_told(one) for one in described_tables()),
+    }
+
+
+def _view_told(one: View) -> str:
+    rows = [(f"`{name}`", words) for name, words in one.columns.items()]
+    head = f"### {one.name}\n\nVersion {one.version}. {one.purpose}"
+    return f"{head}\n\n{table(('column', 'what it is'), rows)}"
 
 
 def _told(one: TableTold) -> str:

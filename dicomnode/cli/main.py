@@ -15,6 +15,7 @@ from dicomnode.cli import (
     reports,
     rules,
     serving,
+    sql,
     stories,
     viewer,
 )
@@ -34,7 +35,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for group in (serving, offline, reports, stories, jobs, admin, demo, viewer):
+for group in (serving, offline, reports, stories, jobs, admin, sql, demo, viewer):
     group.register(app)
 app.add_typer(rules.app, name="rules")
 app.add_typer(report_archive.app, name="reports")

@@ -71,10 +71,12 @@ def _asked_sqlite(
         bound_sizes(connection)
         views = view_names() if bounds.views_only else None
         refusals: list[str] = []
-        connection.set_authorizer(allow_reading(views, refusals.append))
         late = _deadline(bounds.seconds)
         connection.set_progress_handler(late, STEPS_BETWEEN_LOOKS)
         with _sqlite_words(refusals, late):
+            # Opened before the authorizer is there, which would not let its module start.
+            connection.execute("SELECT 1 FROM report_search LIMIT 0")
+            connection.set_authorizer(allow_reading(views, refusals.append))
             cursor = connection.execute(query, parameters)
             if cursor.description is None:
                 raise QuestionRefused("a question is a SELECT")
@@ -138,6 +140,9 @@ def _asked_postgresql(
             )
             # The first row, or the end, tells the columns.
             first = next(stream, None)
+            if cursor.description is None:
+                # Without a row the stream does not tell them; prepared, so still one statement.
+                cursor.execute(text, parameters, prepare=True)
             if cursor.description is None:
                 raise QuestionRefused("a question is a SELECT")
             answer = Answer(columns=[each.name for each in cursor.description], rows=iter(()))

@@ -124,8 +124,9 @@ def allow_reading(views: frozenset[str] | None, refused: Callable[[str], None]) 
         source: str | None,
     ) -> int:
         fault = _fault(action, first or "", second or "")
-        is_view = views is None or not first or first in views or source in views
-        if action == sqlite3.SQLITE_READ and not is_view:
+        # Without a column nothing but the number of rows is asked for.
+        is_open = views is None or not second or first in views or source in views
+        if action == sqlite3.SQLITE_READ and not is_open:
             fault = f"only the documented views may be read, not {first}"
         if fault is not None:
             refused(fault)

@@ -174,7 +174,6 @@ def test_what_reaches_out_of_sqlite_is_refused(
         "SELECT query_to_xml('DELETE FROM event', true, true, '')",
         "SELECT set_config('transaction_read_only', 'off', true)",
         "SELECT set_config('session_authorization', 'postgres', true)",
-        "SELECT pg_terminate_backend(1)",
         "COPY event TO '/tmp/x'",
         "COPY event TO PROGRAM 'true'",
         "SET ROLE postgres",
@@ -211,8 +210,7 @@ ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELEC
     [
         ENDLESS.format("max(i)"),
         ENDLESS.format("count(*)") + " WHERE i < 0",
-        "SELECT count(*) FROM label_name a, label_name b, label_name c, label_name d, label_name e,"
-        " label_name f, label_name g",
+        "SELECT count(*) FROM " + ", ".join(f"label_name {alias}" for alias in "abcdefg"),
     ],
 )
 def test_what_never_ends_is_stopped_and_the_index_goes_on(
@@ -233,10 +231,9 @@ def test_a_string_cannot_grow_without_bound(migrated_sqlite: Path, tmp_path: Pat
         "WITH RECURSIVE g(s) AS (SELECT 'xxxxxxxxxxxxxxxx' UNION ALL SELECT s || s FROM g) "
         "SELECT length(s) FROM g"
     )
-    with pytest.raises((QuestionTooLong, QuestionRefused)):
+    with pytest.raises(QuestionTooLong, match="too big"):
         ask(database, "", grow)
-    with pytest.raises((QuestionTooLong, QuestionRefused)):
-        ask(database, "", "SELECT printf('%.*c', 2000000000, 'x')")
+    assert ask(database, "", "SELECT printf('%.*c', 2000000000, 'x')") == [(None,)]
     database.dispose()
 
 

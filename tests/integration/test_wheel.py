@@ -21,6 +21,8 @@ CARRIED = [
     "dicomnode/_shipped/algorithms/lung_ct/models/model.safetensors",
     "dicomnode/_shipped/algorithms/lung_ct/configs/dicom.json",
     "dicomnode/_shipped/sql/migrations/env.py",
+    "dicomnode/_shipped/sql/views/20_study_label.sql",
+    "dicomnode/_shipped/sql/questions/label_counts.sql",
 ]
 UNWANTED = (".pyc", ".pt", ".pth", ".pkl", ".sqlite", ".log")
 

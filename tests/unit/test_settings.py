@@ -261,7 +261,16 @@ def uncommented(text: str) -> str:
     return re.sub(r"^# ?(?=\[?\[?[a-z_.]+(\]|\s*=))", "", text, flags=re.MULTILINE)
 
 
-SECTIONS = {"receive", "assembly", "flow", "algorithms", "output", "reports", "destinations"}
+SECTIONS = {
+    "receive",
+    "assembly",
+    "flow",
+    "algorithms",
+    "output",
+    "reports",
+    "sql",
+    "destinations",
+}
 
 
 class TestExamples:
