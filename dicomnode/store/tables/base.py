@@ -11,7 +11,8 @@ from sqlalchemy.types import TypeDecorator
 Uid = String(64)
 # SQLite counts up only on a column that is exactly INTEGER.
 RowId = BigInteger().with_variant(Integer, "sqlite")
-Json = JSON().with_variant(JSONB, "postgresql")
+# None is NULL, not JSON's own null, so that SQL can ask for it.
+Json = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
 
 
 class UtcDateTime(TypeDecorator[datetime]):
