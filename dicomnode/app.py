@@ -22,6 +22,7 @@ from dicomnode.loops import Loop, Loops
 from dicomnode.pipeline.child import InferenceChildren, probe_cuda_devices
 from dicomnode.pipeline.devices import ComputeDevice, compute_devices
 from dicomnode.pipeline.discovery import AlgorithmDescription, BrokenAlgorithm, discover
+from dicomnode.receive.reports.mllp import MllpListener
 from dicomnode.receiving import ReceiverProcess, now
 from dicomnode.rules.loading import default_rules, load_rules
 from dicomnode.rules.model import RuleSet
@@ -144,6 +145,8 @@ class Serving:
         self._children = InferenceChildren(self._devices)
         self._engine = Engine(settings.flow_url, executor=_executor(settings, "node"))
         self.flow = Flow(self.node, self._engine, self._children)
+        self._reporting = Reporting(self.node)
+        self._mllp = self._make_mllp()
         self._loops = self._make_loops()
 
     def start(self) -> int:
@@ -154,13 +157,16 @@ class Serving:
         register_queues(self._engine, self._settings, len(self._devices))
         self._receiver.start()
         self._loops.start()
+        if self._mllp is not None:
+            self._mllp.start()
+            log.info("hl7.started", port=self._mllp.port)
         self.node.log(Event(name=EventName.NODE_STARTED, facts={"port": self._receiver.port}))
         log.info("node.started", port=self._receiver.port, ae_title=self._settings.ae_title)
         return self._receiver.port
 
     def _make_loops(self) -> Loops:
         intake = Intake(self.node, self.flow)
-        reporting = Reporting(self.node)
+        reporting = self._reporting
         mining = Loop(name="mine", action=reporting.mine, every_s=COUNT_EVERY_S)
         receiver = Loop(name="receiver", action=self._receiver.keep_alive, every_s=1.0)
         return Loops(
@@ -170,14 +176,24 @@ class Serving:
                 Loop(name="count", action=intake.count, every_s=COUNT_EVERY_S),
                 Loop(name="reconcile", action=self.flow.reconcile, every_s=RECONCILE_EVERY_S),
                 Loop(name="forget", action=self.flow.forget, every_s=FORGET_EVERY_S),
+                Loop(name="take-reports", action=reporting.take, every_s=COUNT_EVERY_S),
                 Loop(name="match-reports", action=reporting.match, every_s=COUNT_EVERY_S),
                 *([mining] if self._settings.reports.enabled else []),
                 receiver,
             )
         )
 
+    def _make_mllp(self) -> MllpListener | None:
+        hl7 = self._settings.reports.hl7
+        if not hl7.enabled:
+            return None
+        reporting = self._reporting
+        return MllpListener(hl7, reporting.keep_messages, reporting.refuse_message, now)
+
     def stop(self) -> None:
         """Stop in order: no more images, no more work; what is in flight goes on next time."""
+        if self._mllp is not None:
+            self._mllp.stop()
         self._loops.stop()
         self._receiver.stop()
         self.node.log(Event(name=EventName.NODE_STOPPED))

@@ -198,8 +198,36 @@ class OutputSettings(_Section):
     institution: str = ""
 
 
+class Hl7Settings(_Section):
+    """The listener for HL7 v2 ORU^R01 messages over MLLP."""
+
+    enabled: bool = False
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 2575
+    allow: tuple[str, ...] = ()
+    """Addresses or CIDR networks that may send; empty: any, but only on a loopback `host`."""
+    max_connections: Annotated[int, Field(ge=1)] = 50
+    idle_timeout_s: Seconds = 300.0
+    largest_message: Annotated[int, Field(ge=10_000)] = 8_000_000
+    """Bytes."""
+
+    @model_validator(mode="after")
+    def _open_only_on_loopback(self) -> Self:
+        for address in self.allow:
+            _network(address)
+        if not self.allow and not _is_loopback(self.host):
+            raise ValueError(
+                f"host {self.host!r} is not a loopback address, so `allow` must list the senders"
+            )
+        return self
+
+    def admits(self, address: str) -> bool:
+        """True if a peer from this address may send."""
+        return not self.allow or any(ip_address(address) in _network(one) for one in self.allow)
+
+
 class ReportSettings(_Section):
-    """What report texts are mined with."""
+    """How reports come in and what they are mined with."""
 
     enabled: bool = True
     """False: reports are kept and matched, but not mined."""
@@ -209,6 +237,7 @@ class ReportSettings(_Section):
     """Lexicon files of the site's own, besides the shipped ones."""
     graph: bool = True
     """False: scope windows only, without the dependency graph; faster."""
+    hl7: Hl7Settings = Hl7Settings()
 
 
 class SqlSettings(_Section):

@@ -3,10 +3,15 @@
 from collections.abc import Sequence
 from datetime import datetime
 from functools import cached_property
+from hashlib import sha256
 
 import structlog
 
+from dicomnode.domain.errors import InstanceUnreadable
+from dicomnode.domain.events import Event, EventName
+from dicomnode.domain.incoming_reports import IncomingReport
 from dicomnode.domain.reports import Reason, Report, ReportLabels
+from dicomnode.receive.reports.sr import read_sr
 from dicomnode.reports import Miner, MinerSetup, open_miner
 from dicomnode.reports.sections import split_sections
 from dicomnode.settings import ReportSettings
@@ -19,12 +24,17 @@ from dicomnode.store.readings import (
     unmined_reports,
     version_of,
 )
+from dicomnode.store.report_instances import WaitingSr, mark_sr, waiting_srs
 from dicomnode.store.report_matching import match_new_reports, match_new_studies
+from dicomnode.store.reports import keep_reports
 
 log = structlog.get_logger()
 
+SR_BATCH = 50
 MATCH_BATCH = 500
 MINE_BATCH = 200
+REFUSED = "refused-reports"
+"""Folder of messages that could not be read, below the data folder."""
 
 
 def setup_of(settings: ReportSettings) -> MinerSetup:
@@ -85,6 +95,43 @@ class Reporting:
 
     def __init__(self, node: Node) -> None:
         self._node = node
+
+    def take(self) -> bool:
+        """Keep the reports of SRs that came by C-STORE; True if there may be more."""
+        srs = waiting_srs(self._node.database, SR_BATCH)
+        for sr in srs:
+            mark_sr(self._node.database, sr, self._taken(sr))
+        return len(srs) == SR_BATCH
+
+    def _taken(self, sr: WaitingSr) -> str:
+        try:
+            report = read_sr(sr.path)
+        except (InstanceUnreadable, OSError) as exc:
+            facts = {"instance": sr.sop_instance_uid, "reason": str(exc)}
+            if isinstance(exc, OSError):
+                facts["reason"] = f"its file cannot be read ({exc.strerror})"
+            event = Event(name=EventName.REPORT_UNREADABLE, study_uid=sr.study_uid, facts=facts)
+            self._node.log(event)
+            return "unreadable"
+        if report is None:
+            return "no-words"
+        keep_reports(self._node.database, [report], self._node.clock())
+        return "kept"
+
+    def keep_messages(self, reports: Sequence[IncomingReport]) -> None:
+        """Keep the reports of an HL7 message."""
+        keep_reports(self._node.database, reports, self._node.clock())
+
+    def refuse_message(self, data: bytes, reason: str) -> None:
+        """Put a message that cannot be read aside for a person; once, however often it comes."""
+        folder = self._node.settings.data_dir / REFUSED
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path = folder / f"{sha256(data).hexdigest()[:32]}.hl7"
+        if not path.exists():
+            path.touch(mode=0o600)
+            path.write_bytes(data)
+            facts = {"file": f"{REFUSED}/{path.name}", "reason": reason}
+            self._node.log(Event(name=EventName.REPORT_UNREADABLE, facts=facts))
 
     def match(self) -> bool:
         """Look for the studies of new reports, and for the reports of new studies."""

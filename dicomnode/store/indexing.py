@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, case, insert, select, update
 
 from dicomnode.domain.events import Event, EventName
 from dicomnode.domain.identifiers import InstanceUid, SeriesUid, StudyUid
 from dicomnode.domain.instances import HeaderValues, InstanceHeader, QuarantineKind
+from dicomnode.domain.sop_classes import REPORTS
 from dicomnode.store.database import Database
 from dicomnode.store.events import write_events
 from dicomnode.store.tables import (
@@ -193,6 +194,7 @@ def _place(connection: Connection, items: Sequence[Indexed]) -> None:
             .where(InstanceRow.sop_instance_uid == item.landed.sop_instance_uid)
             .values(
                 state="indexed",
+                report_state=case((InstanceRow.sop_class_uid.in_(REPORTS), "waiting")),
                 study_uid=item.header.study_uid,
                 series_uid=item.header.series_uid,
                 frames=item.header.frames,

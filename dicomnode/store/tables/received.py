@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, ForeignKey, Index, String, Text, UniqueConstraint
+from sqlalchemy import BigInteger, ForeignKey, Index, String, Text, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from dicomnode.store.tables.base import Base, RowId, Uid
@@ -145,8 +145,16 @@ class InstanceRow(Base):
     """The revision of its study that first holds it; null while that is open."""
     series_revision: Mapped[int | None]
     """The same for the revisions of its series alone."""
+    report_state: Mapped[str | None] = mapped_column(String(12))
+    """Of an SR: waiting, kept (as a report), no-words or unreadable; null for all others."""
 
     __table_args__ = (
+        Index(
+            "ix_instance_report",
+            "report_state",
+            sqlite_where=text("report_state = 'waiting'"),
+            postgresql_where=text("report_state = 'waiting'"),
+        ),
         Index("ix_instance_state", "state", "received_at"),
         Index("ix_instance_study", "study_uid", "study_revision"),
     )

@@ -1,0 +1,1 @@
+"""Reports as other systems send them: DICOM SR and HL7 v2."""
