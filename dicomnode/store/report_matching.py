@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import Connection, Row, Select, or_, select, update
 
@@ -28,6 +29,8 @@ class _Match:
 def match_new_reports(database: Database, limit: int, now: datetime) -> int:
     """Look for the studies of reports never looked up; return how many were."""
     query = _reports().where(ReportRow.match_tried_at.is_(None)).limit(limit)
+    if not _any(database, query):
+        return 0
     with database.writing() as connection:
         return _match_all(connection, connection.execute(query).all(), now)
 
@@ -39,10 +42,10 @@ def match_new_studies(database: Database, limit: int, now: datetime) -> int:
         .where(StudyRow.reports_sought_at.is_(None))
         .limit(limit)
     )
+    if not _any(database, query):
+        return 0
     with database.writing() as connection:
         studies = connection.execute(query).all()
-        if not studies:
-            return 0
         uids = [study.study_uid for study in studies]
         accessions = sorted({each.accession_number for each in studies if each.accession_number})
         patients = sorted({each.patient_id for each in studies if each.patient_id})
@@ -60,6 +63,12 @@ def match_new_studies(database: Database, limit: int, now: datetime) -> int:
             update(StudyRow).where(StudyRow.study_uid.in_(uids)).values(reports_sought_at=now)
         )
         return len(studies)
+
+
+def _any(database: Database, query: Select[*tuple[Any, ...]]) -> bool:
+    """Looked up without the write lock, which the receiver needs."""
+    with database.reading() as connection:
+        return connection.execute(query.limit(1)).first() is not None
 
 
 def _reports() -> Select[int, str, str, str, str, str]:
