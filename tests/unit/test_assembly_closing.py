@@ -152,11 +152,12 @@ def test_everything_with_a_new_instance_is_closed_at_the_hard_limit(
     assert decide(evidence, policy, limit) == HARD_LIMIT
 
 
-@given(evidences, policies, times, st.integers(0, 10_000))
+@given(evidences, policies, st.integers(0, 10_000), st.integers(0, 10_000))
 def test_what_is_closed_stays_closed_while_the_clock_runs_forward(
-    evidence: Evidence, policy: AssemblySettings, now: datetime, later_s: int
+    evidence: Evidence, policy: AssemblySettings, after_last_s: int, later_s: int
 ) -> None:
-    assume(now >= max(evidence.first_new_at, evidence.last_new_at))
+    assume(evidence.new_instances > 0)
+    now = max(evidence.first_new_at, evidence.last_new_at) + timedelta(seconds=after_last_s)
     assume(isinstance(decide(evidence, policy, now), Closed))
 
     later = now + timedelta(seconds=later_s)
