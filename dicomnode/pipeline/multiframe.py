@@ -25,6 +25,14 @@ def frames_of(ds: Dataset, image: ImageFile) -> list[Frame]:
     return list(_frames(ds, image, shared, per_frame))
 
 
+def group_of(ds: Dataset, keyword: str, index: int) -> Dataset:
+    """The functional group of frame `index` (from 0); empty where the image has no such group."""
+    per_frame = items(ds, "PerFrameFunctionalGroupsSequence")
+    own = per_frame[index] if index < len(per_frame) else Dataset()
+    shared = (items(ds, "SharedFunctionalGroupsSequence") or [Dataset()])[0]
+    return _group(keyword, own, shared)
+
+
 def _frames(
     ds: Dataset, image: ImageFile, shared: Dataset, per_frame: Iterable[Dataset]
 ) -> Iterator[Frame]:

@@ -12,12 +12,11 @@ from pydicom.dataset import Dataset
 
 from dicomnode.domain.errors import UnsupportedImage
 from dicomnode.domain.volumes import Grid, Volume
+from dicomnode.pipeline.brightness import brightness
 from dicomnode.pipeline.detector import PixelSize, read_pixel_size
-from dicomnode.pipeline.display import Stretch, Values, read_voi
 from dicomnode.pipeline.elements import text, value_of
 from dicomnode.pipeline.frames import ImageFile
-from dicomnode.pipeline.headers import RADIOGRAPH_KEYWORDS, read_header, read_rescale
-from dicomnode.pipeline.pixels import Stored, read_stored, rescale_into
+from dicomnode.pipeline.headers import RADIOGRAPH_KEYWORDS, read_header
 
 _CROSS_SECTIONAL = ("CT", "MR", "PT", "NM")
 _FRONTAL = ("PA", "AP")
@@ -74,15 +73,17 @@ def _volume(ds: Dataset, image: ImageFile, warnings: tuple[str, ...]) -> Volume:
     if image.layout.frames != 1:
         raise UnsupportedImage(f"{image.label} has {image.layout.frames} frames")
     size = read_pixel_size(ds)
-    brightness, display_warnings = _brightness(ds, image)
+    shown = brightness(ds, image)
+    array = shown.values[np.newaxis]
+    array.flags.writeable = False
     return Volume(
         study_uid=image.study_uid,
         series_uid=image.series_uid,
         modality=image.modality,
-        array=brightness,
+        array=array,
         grid=_grid(image, size),
         frames=(image.source(0),),
-        warnings=(*warnings, *size.warnings, *display_warnings, *_orientation_warnings(ds)),
+        warnings=(*warnings, *size.warnings, *shown.warnings, *_orientation_warnings(ds)),
     )
 
 
@@ -96,41 +97,6 @@ def _grid(image: ImageFile, size: PixelSize) -> Grid:
         frame_of_reference_uid=None,
         calibrated=size.calibrated,
     )
-
-
-def _brightness(ds: Dataset, image: ImageFile) -> tuple[Values, tuple[str, ...]]:
-    """(1, rows, columns), 0 to 1."""
-    layout = image.layout
-    rescale = read_rescale(ds)
-    (stored,) = read_stored(image, [0])
-    values = np.empty((layout.rows, layout.columns), dtype=np.float32)
-    rescale_into(values, stored, rescale)
-    signed = layout.signed or rescale.intercept < 0
-    voi, warnings = read_voi(ds, signed_values=signed)
-    if voi is None:
-        brightness = _stretch(values, stored, ds).apply(values)
-        warnings = (*warnings, "no window in the header: stretched from darkest to brightest")
-    else:
-        brightness = voi.apply(values)
-    if layout.photometric == "MONOCHROME1":
-        brightness = 1 - brightness
-    if text(ds, "PresentationIntentType") == "FOR PROCESSING":
-        warnings = (*warnings, "the image is meant for processing, not for presentation")
-    array = np.ascontiguousarray(brightness[np.newaxis], dtype=np.float32)
-    array.flags.writeable = False
-    return array, warnings
-
-
-def _stretch(values: Values, stored: Stored, ds: Dataset) -> Stretch:
-    """Over all values but the padding (PS3.3 C.7.5.1.1.2)."""
-    # US or SS: pydicom tells them apart by the data set, so not by `value_of`.
-    padding = ds.get("PixelPaddingValue")
-    inside = np.ones(stored.shape, dtype=np.bool_)
-    if padding is not None:
-        ends = sorted((int(padding), int(ds.get("PixelPaddingRangeLimit", padding))))
-        inside = (stored < ends[0]) | (stored > ends[1])
-    shown = values[inside] if inside.any() else values
-    return Stretch(lowest=float(shown.min()), highest=float(shown.max()))
 
 
 def _orientation_warnings(ds: Dataset) -> tuple[str, ...]:
