@@ -25,6 +25,7 @@ from pydantic_core import ErrorDetails
 
 from dicomnode.domain.errors import ConfigError, InvalidUid
 from dicomnode.domain.identifiers import checked_uid
+from dicomnode.domain.naming import Template
 
 
 def _ae_title(text: str) -> str:
@@ -191,10 +192,20 @@ class AlgorithmSettings(_Section):
     """Besides the ones shipped with the package."""
 
 
+def _template(text: str) -> str:
+    return Template(text).text
+
+
 class OutputSettings(_Section):
     """What result series are called."""
 
-    series_number_base: Annotated[int, Field(ge=1, le=90_000)] = 9000
+    series_number_base: Annotated[int, Field(ge=0, le=90_000)] = 9000
+    series_number_per_source: Annotated[int, Field(ge=0, le=1_000)] = 0
+    """Times the number of the series that was read, added to the base: 100 puts 301 beside 3."""
+    series_description: Annotated[str, AfterValidator(_template)] = (
+        "{title} {kind}[, series {source_number}][, rev {revision}]"
+    )
+    """Fields in braces; a part in brackets is left out where a field of it is empty."""
     institution: str = ""
 
 

@@ -7,6 +7,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
 from dicomnode import __version__
+from dicomnode.domain.naming import Template
 from dicomnode.domain.results import ResultKind
 from dicomnode.encode.concepts import PROCESSING_EQUIPMENT, concept
 from dicomnode.encode.derivation import IMPLEMENTATION_CLASS_UID
@@ -15,6 +16,8 @@ from dicomnode.encode.sources import SourceSeries
 
 MAKER = "dicomnode"
 """Manufacturer of the contributing equipment by which the node's own results are known again."""
+
+LARGEST_IS = 2**31 - 1
 
 _NUMBER_IN_REVISION = {ResultKind.SEG: 1, ResultKind.SR: 2}
 
@@ -48,18 +51,27 @@ def heading_of(kind: ResultKind, origin: Origin) -> Heading:
 
 def _series_number(kind: ResultKind, origin: Origin) -> int:
     """Base + 1 is the first SEG, + 2 the first SR; each revision moves on by ten."""
-    moved = 10 * (origin.derivation.revision - 1)
-    return origin.settings.series_number_base + moved + _NUMBER_IN_REVISION[kind]
+    moved = 10 * (origin.derivation.revision - 1) + _NUMBER_IN_REVISION[kind]
+    settings, source = origin.settings, origin.source.number or 0
+    number = settings.series_number_base + settings.series_number_per_source * source + moved
+    # Some archives number series by date and time: too far to multiply (VR IS, PS3.5 6.2).
+    return number if number <= LARGEST_IS else settings.series_number_base + moved
 
 
 def _series_description(kind: ResultKind, origin: Origin) -> str:
-    """`<title> SEG, series 3, rev 2`: tells apart what lies side by side in a study."""
-    ending = f" {kind.value}"
-    if origin.source.number is not None:
-        ending += f", series {origin.source.number}"
-    if origin.derivation.revision > 1:
-        ending += f", rev {origin.derivation.revision}"
-    return origin.identity.title[: 64 - len(ending)] + ending
+    """By default `<title> SEG, series 3, rev 2`: tells apart what lies side by side in a study."""
+    identity, revision = origin.identity, origin.derivation.revision
+    return Template(origin.settings.series_description).filled(
+        {
+            "title": identity.title,
+            "kind": kind.value,
+            "version": identity.version,
+            "algorithm": identity.name,
+            "source_number": "" if origin.source.number is None else str(origin.source.number),
+            "source_description": origin.source.description,
+            "revision": str(revision) if revision > 1 else "",
+        }
+    )
 
 
 def _in_zone_of(source: SourceSeries, moment: datetime) -> datetime:

@@ -16,7 +16,7 @@ from pydicom.errors import InvalidDicomError
 from dicomnode.domain.errors import EncodeError
 from dicomnode.domain.volumes import SourceFrame, Volume
 from dicomnode.encode.patient import PATIENT_KEYWORDS, patient_and_study
-from dicomnode.encode.texts import decimal_string, items_of, numbers_of, put, text_of
+from dicomnode.encode.texts import decimal_string, encodings_of, items_of, numbers_of, put, text_of
 
 _GEOMETRY = (
     "ImagePositionPatient",
@@ -30,12 +30,16 @@ _GEOMETRY = (
     "PerFrameFunctionalGroupsSequence",
 )
 _IDENTITY = ("SOPInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID")
-_SERIES = (
-    "SeriesNumber",
-    "PositionReferenceIndicator",
+_LOSSY = (
     "LossyImageCompression",
     "LossyImageCompressionRatio",
     "LossyImageCompressionMethod",
+)
+_SERIES = (
+    "SeriesNumber",
+    "SeriesDescription",
+    "PositionReferenceIndicator",
+    *_LOSSY,
 )
 _TOLERANCE = 0.002
 """Of direction cosines, and of spacings in mm: rounding differs within a series by so much."""
@@ -53,6 +57,8 @@ class SourceSeries:
     """1-based frame of the source file for each slice; None for classic images."""
     number: int | None
     """SeriesNumber."""
+    description: str
+    """SeriesDescription, or empty."""
     pixel_spacing: tuple[str, ...] | None
     """Between (rows, columns) in mm, for radiographs at the detector; None if it is not known."""
 
@@ -96,6 +102,7 @@ def read_source_series(volume: Volume) -> SourceSeries:
         images=tuple(build(volume, planes, _common(first, volume, planes))),
         frame_numbers=frame_numbers if is_multiframe else None,
         number=int(series_number) if series_number.isdigit() else None,
+        description=text_of(first, "SeriesDescription", encodings_of(first)) or "",
         pixel_spacing=_spacing(first, planes[0]) if volume.grid.calibrated else None,
     )
 
@@ -163,7 +170,7 @@ def _common(first: Dataset, volume: Volume, planes: Sequence[_Plane]) -> Dataset
         put(ds, keyword, "")
     for keyword in ("AccessionNumber", "StudyID", "StudyDate", "StudyTime"):
         put(ds, keyword, "")
-    for keyword in ("LossyImageCompression", *_SERIES[3:]):
+    for keyword in _LOSSY:
         text = text_of(first, keyword, ["ascii"])
         if text:
             put(ds, keyword, text)

@@ -209,6 +209,65 @@ def test_patient_study_and_series_are_filed_with_the_source(ct: Volume, tmp_path
         assert ds.InstitutionName == "Test Hospital"
 
 
+@pytest.mark.parametrize(
+    ("settings", "number", "description"),
+    [
+        ({}, 9001, "Phantom chest SEG, series 1"),
+        (
+            {
+                "series_number_base": 0,
+                "series_number_per_source": 100,
+                "series_description": "AI {kind}: {source_description} ({algorithm} {version})",
+            },
+            101,
+            "AI SEG: Chest 3 mm (phantom 1.0.0)",
+        ),
+        ({"series_description": "{title} {kind} (AI)"}, 9001, "Phantom chest SEG (AI)"),
+    ],
+    ids=["default", "beside the source", "short"],
+)
+def test_series_are_named_as_the_site_wishes(
+    ct: Volume, tmp_path: Path, settings: dict[str, object], number: int, description: str
+) -> None:
+    made = encode_results(
+        lungs(ct),
+        ct,
+        identity=PHANTOM_ALGORITHM,
+        derivation=DERIVATION,
+        out=tmp_path,
+        settings=OutputSettings.model_validate(settings),
+    )
+    seg, sr = (dcmread(each.path) for each in made)
+    assert (seg.SeriesNumber, seg.SeriesDescription) == (number, description)
+    assert (sr.SeriesNumber, sr.SeriesDescription) == (number + 1, description.replace("SEG", "SR"))
+
+
+def test_names_and_descriptions_survive_the_way_from_image_to_results(tmp_path: Path) -> None:
+    images = ct_series(StudyIdentity(seed="japan"), description="胸部 3 mm")
+    for ds in images:
+        ds.SpecificCharacterSet = ["", "ISO 2022 IR 87"]
+        ds.PatientName = "Yamada^Tarou=山田^太郎=やまだ^たろう"
+        ds.StudyDescription = "胸部CT"
+        ds.ReferringPhysicianName = "Suzuki^Hanako=鈴木^花子"
+    volume = written_volume(images, tmp_path)
+    made = encode_results(
+        lungs(volume),
+        volume,
+        identity=PHANTOM_ALGORITHM,
+        derivation=DERIVATION,
+        out=tmp_path / "out",
+        settings=OutputSettings(series_description="{source_description} {kind}"),
+    )
+    for each in made:
+        ds = dcmread(each.path)
+        assert ds.SpecificCharacterSet == "ISO_IR 192"
+        assert ds.PatientName.ideographic == "山田^太郎"
+        assert ds.PatientName.phonetic == "やまだ^たろう"
+        assert ds.ReferringPhysicianName == "Suzuki^Hanako=鈴木^花子"
+        assert ds.StudyDescription == "胸部CT"
+        assert ds.SeriesDescription == f"胸部 3 mm {each.kind.value}"
+
+
 def test_dates_are_written_in_the_time_zone_of_the_source(tmp_path: Path) -> None:
     images = ct_series(StudyIdentity(seed="zone"))
     for ds in images:

@@ -1,5 +1,6 @@
 """Header values are put right, never guessed, and never shortened when they identify."""
 
+import warnings
 from io import BytesIO
 
 import pytest
@@ -61,14 +62,60 @@ def as_sent(ds: Dataset) -> Dataset:
     return dcmread(buffer, force=True)
 
 
-def test_names_in_other_character_sets_arrive_in_utf_8() -> None:
+@pytest.mark.parametrize(
+    ("sets", "name", "description"),
+    [
+        (["", "ISO 2022 IR 87"], "Yamada^Tarou=山田^太郎=やまだ^たろう", "胸部CT"),
+        (["ISO 2022 IR 13", "ISO 2022 IR 87"], "ﾔﾏﾀﾞ^ﾀﾛｳ=山田^太郎=やまだ^たろう", "胸部CT"),
+        (["", "ISO 2022 IR 149"], "Hong^Gildong=洪^吉洞=홍^길동", "흉부 CT"),
+        (["ISO_IR 100"], "Müller-Lüdenscheidt^Jérôme", "Thorax, schräg"),
+        (["ISO_IR 101"], "Wałęsa^Łukasz", "Płuca"),
+        (["ISO_IR 144"], "Люкceмбypг", "Грудь"),
+        (["GB18030"], "Wang^XiaoDong=王^小东", "胸部"),
+        (["GBK"], "Wang^XiaoDong=王^小东", "胸部"),
+        (["ISO_IR 192"], "Wang^XiaoDong=王^小東", "غرفة"),
+        ([], "Smith^Anne", "Chest"),
+    ],
+    ids=lambda value: "+".join(value) if isinstance(value, list) else "",
+)
+def test_names_in_every_character_set_arrive_in_utf_8(
+    sets: list[str], name: str, description: str
+) -> None:
     ds = Dataset()
-    ds.SpecificCharacterSet = ["", "ISO 2022 IR 87"]
-    ds.PatientName = "Yamada^Tarou=山田^太郎=やまだ^たろう"
+    ds.SpecificCharacterSet = sets
+    ds.PatientName = ds.ReferringPhysicianName = name
+    ds.StudyDescription = description
     ds.StudyInstanceUID = "1.2.3"
-    copied = as_sent(patient_and_study(as_sent(ds)))
+    sent = as_sent(ds)
+    copied = as_sent(patient_and_study(sent))
     assert copied.SpecificCharacterSet == "ISO_IR 192"
-    assert str(copied.PatientName) == "Yamada^Tarou=山田^太郎=やまだ^たろう"
+    assert str(copied.PatientName) == str(copied.ReferringPhysicianName) == name
+    # As pydicom reads the source, group by group: alphabetic, ideographic, phonetic.
+    assert copied.PatientName.components == sent.PatientName.components
+    assert copied.StudyDescription == description
+
+
+@pytest.mark.parametrize(
+    ("stated", "written"),
+    [("ISO_IR 192", "M\ufffdller^Jos\ufffd"), ("ISO_IR 999", "Müller^José")],
+)
+def test_a_name_whose_bytes_belie_the_stated_character_set_is_kept_as_far_as_it_can_be_read(
+    stated: str, written: str
+) -> None:
+    """Bytes that UTF-8 does not know are replaced; an unknown set is read as Latin-1."""
+    ds = Dataset()
+    ds.SpecificCharacterSet = "ISO_IR 100"
+    ds.PatientName = "Müller^José"
+    ds.StudyInstanceUID = "1.2.3"
+    buffer = BytesIO()
+    ds.save_as(buffer, implicit_vr=True, little_endian=True)
+    false = BytesIO(buffer.getvalue().replace(b"ISO_IR 100", stated.encode()))
+    with warnings.catch_warnings():
+        # pydicom's, which quotes nothing of the value; the node keeps it silent.
+        warnings.simplefilter("ignore")
+        copied = as_sent(patient_and_study(dcmread(false, force=True)))
+    assert copied.SpecificCharacterSet == "ISO_IR 192"
+    assert str(copied.PatientName) == written
 
 
 def test_what_a_source_lacks_is_written_empty() -> None:
