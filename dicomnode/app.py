@@ -137,7 +137,7 @@ class Serving:
     def __init__(self, settings: Settings, *, with_worker: bool = True) -> None:
         self._settings = settings
         self._with_worker = with_worker
-        self._lock = _only_one(settings.data_dir / "node.lock")
+        self._lock = only_one(settings.data_dir / "node.lock")
         self._database = open_database(settings)
         self.node = open_node(settings, self._database)
         self._receiver = ReceiverProcess(settings)
@@ -210,7 +210,7 @@ class Working:
 
     def __init__(self, settings: Settings, name: str) -> None:
         self._settings = settings
-        self._lock = _only_one(settings.data_dir / f"worker-{name}.lock")
+        self._lock = only_one(settings.data_dir / f"worker-{name}.lock")
         self._database = open_database(settings)
         self._node = open_node(settings, self._database)
         self._devices = devices_of(settings)
@@ -259,7 +259,7 @@ def _executor(settings: Settings, name: str) -> str:
     return f"{socket.gethostname()}-{name}" if is_shared else name
 
 
-def _only_one(path: Path) -> TextIO:
+def only_one(path: Path) -> TextIO:
     """Hold a lock as long as the process lives.
 
     Raises:

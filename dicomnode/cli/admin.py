@@ -1,12 +1,14 @@
-"""`algorithms`, `check`, `doctor` and `db upgrade`."""
+"""`algorithms`, `check`, `doctor` and `db`."""
 
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 from rich.text import Text
 
-from dicomnode.cli.common import SettingsPath, console, settings_from
+from dicomnode.cli.common import SettingsPath, console, progress_bar, settings_from
+from dicomnode.domain.errors import ConfigError
 
 if TYPE_CHECKING:
     from dicomnode.checks import Finding
@@ -33,6 +35,56 @@ def upgrade(settings: SettingsPath = None) -> None:
     chosen = settings_from(settings)
     reached = bring_up(Database(chosen.index_url, chosen.data_dir))
     console.print(f"the index is at schema {reached}")
+
+
+@database.command()
+def backup(
+    out: Annotated[Path, typer.Argument(help="File to write.")], settings: SettingsPath = None
+) -> None:
+    """Write a sound copy of the SQLite index while the node goes on; then copy the data folder.
+
+    Example: dicomnode db backup /backup/index-2026-11-29.sqlite
+    """
+    from dicomnode.index import open_database
+    from dicomnode.store.copying import backup_sqlite
+
+    backup_sqlite(open_database(settings_from(settings)), out)
+    console.print(f"the index is in {out}; files in the data folder are to be copied after it")
+
+
+@database.command()
+def copy(
+    settings: SettingsPath = None,
+    to: Annotated[
+        str,
+        typer.Option(
+            envvar="DICOMNODE_COPY_TO",
+            help="URL of the empty database; better by the variable, since it holds a password.",
+        ),
+    ] = "",
+) -> None:
+    """Move the index to another database, every row compared; the node must be stopped.
+
+    Example: DICOMNODE_COPY_TO=postgresql+psycopg://... dicomnode db copy
+    """
+    from dicomnode.app import only_one
+    from dicomnode.index import open_database
+    from dicomnode.store.copying import copy_index
+    from dicomnode.store.database import Database
+
+    known = settings_from(settings)
+    if not to.startswith(("sqlite:///", "postgresql+psycopg://")):
+        fault = "DICOMNODE_COPY_TO: a URL of sqlite:/// or postgresql+psycopg:// is needed"
+        raise ConfigError([fault])
+    with only_one(known.data_dir / "node.lock"), progress_bar() as bar:
+        task = bar.add_task("copying", total=None)
+        copied = copy_index(
+            open_database(known),
+            Database(to, known.data_dir),
+            lambda table, done: bar.update(task, description=f"{table}: {done} rows"),
+        )
+    console.print(f"{sum(copied.values())} rows in {len(copied)} tables copied and compared")
+    console.print("now set DICOMNODE_DATABASE_URL to the new database and start the node")
 
 
 def algorithms(settings: SettingsPath = None) -> None:
