@@ -26,6 +26,7 @@ from pydantic_core import ErrorDetails
 from dicomnode.domain.errors import ConfigError, InvalidUid
 from dicomnode.domain.identifiers import checked_uid
 from dicomnode.domain.naming import Template
+from dicomnode.domain.results import ResultKind
 
 
 def _ae_title(text: str) -> str:
@@ -156,6 +157,36 @@ class Confirm(Enum):
     NONE = "none"
 
 
+class Form(Enum):
+    """What a destination may want of a job's results; see docs/outputs.md."""
+
+    SEG = "SEG"
+    SR = "SR"
+    SC = "SC"
+    GSPS = "GSPS"
+    KOS = "KOS"
+
+
+class SegmentationType(Enum):
+    """How masks are packed (PS3.3 C.8.20.2)."""
+
+    BINARY = "binary"
+    LABELMAP = "labelmap"
+
+
+_KINDS = {
+    Form.SEG: ResultKind.SEG,
+    Form.SR: ResultKind.SR,
+    Form.SC: ResultKind.SECONDARY_CAPTURE,
+    Form.GSPS: ResultKind.GSPS,
+    Form.KOS: ResultKind.KOS,
+}
+_LABELMAP_TWINS = {
+    ResultKind.SEG: ResultKind.LABELMAP,
+    ResultKind.SR: ResultKind.LABELMAP_REPORT,
+}
+
+
 class Destination(_Section):
     """A PACS that results go to."""
 
@@ -170,6 +201,17 @@ class Destination(_Section):
     give_up_after_s: Seconds = 7 * 86400.0
     commitment_wait_s: Seconds = 60.0
     """How long to wait for the N-EVENT-REPORT before asking by C-FIND instead."""
+    send: Annotated[tuple[Form, ...], Field(min_length=1)] = (Form.SEG, Form.SR)
+    segmentation: SegmentationType = SegmentationType.BINARY
+    """LABELMAP falls back to BINARY where the destination accepts no such presentation context."""
+
+    @property
+    def kinds(self) -> frozenset[ResultKind]:
+        """What it is to get, as it was configured."""
+        wanted = frozenset(_KINDS[form] for form in self.send)
+        if self.segmentation is SegmentationType.BINARY or ResultKind.SEG not in wanted:
+            return wanted
+        return frozenset(_LABELMAP_TWINS.get(kind, kind) for kind in wanted)
 
 
 class FlowSettings(_Section):

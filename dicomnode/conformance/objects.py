@@ -32,6 +32,7 @@ from dicomnode.testing.findings import PHANTOM_ALGORITHM, heart_with_ratio, lung
 from dicomnode.testing.studies import SeriesGeometry, StudyIdentity, ct_series, radiograph
 from dicomnode.testing.volumes import written_volume
 
+_KINDS = (ResultKind.SEG, ResultKind.SR, ResultKind.SECONDARY_CAPTURE)
 _MADE_AT = datetime(2024, 1, 31, 12, 30, tzinfo=UTC)
 _FIRST = Derivation(job_key="first", revision=1, made_at=_MADE_AT, software_versions=("dicomnode",))
 _SECOND = Derivation(
@@ -54,7 +55,7 @@ NODULE = Code("27925004", "SCT", "Nodule")
 
 
 def example_results(folder: Path) -> Mapping[ResultKind, Sequence[Dataset]]:
-    """SEG and SR of a first and a second revision, on a CT and on a radiograph."""
+    """Results of a first and a second revision, on a CT and on a radiograph."""
     ct_folder, dx_folder = folder / "ct", folder / "dx"
     ct_folder.mkdir()
     dx_folder.mkdir()
@@ -66,8 +67,7 @@ def example_results(folder: Path) -> Mapping[ResultKind, Sequence[Dataset]]:
         *_encode((*heart_with_ratio(dx), _cardiomegaly()), dx, _SECOND, dx_folder),
     ]
     return {
-        kind: [pydicom.dcmread(one.path) for one in made if one.kind is kind]
-        for kind in (ResultKind.SEG, ResultKind.SR)
+        kind: [pydicom.dcmread(one.path) for one in made if one.kind is kind] for kind in _KINDS
     }
 
 
@@ -81,6 +81,7 @@ def _encode(
         derivation=derivation,
         out=folder / "results",
         settings=OutputSettings(institution="Hospital"),
+        kinds=frozenset(_KINDS),
     )
 
 
@@ -115,6 +116,7 @@ def object_tables(results: Mapping[ResultKind, Sequence[Dataset]]) -> Mapping[st
         "seg-attributes": attribute_table(results[ResultKind.SEG]),
         "sr-attributes": attribute_table(results[ResultKind.SR]),
         "sr-content": content_table(results[ResultKind.SR]),
+        "sc-attributes": attribute_table(results[ResultKind.SECONDARY_CAPTURE]),
         "copied-attributes": _copied(),
         "private-elements": _private_elements(every),
         "codes": _codes(code for code in _concepts() if code.scheme != PRIVATE_SCHEME),

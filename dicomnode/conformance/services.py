@@ -7,6 +7,8 @@ from pydicom.uid import (
     UID,
     Comprehensive3DSRStorage,
     ExplicitVRLittleEndian,
+    MultiFrameTrueColorSecondaryCaptureImageStorage,
+    SecondaryCaptureImageStorage,
     SegmentationStorage,
 )
 from pynetdicom.presentation import build_context
@@ -23,7 +25,12 @@ from dicomnode.receive.file_meta import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION
 from dicomnode.receive.status import PROCESSING_FAILURE, STATUSES, SUCCESS
 from dicomnode.settings import Destination, ReceiveSettings, Settings
 
-RESULT_CLASSES = (SegmentationStorage, Comprehensive3DSRStorage)
+RESULT_CLASSES = (
+    SegmentationStorage,
+    Comprehensive3DSRStorage,
+    SecondaryCaptureImageStorage,
+    MultiFrameTrueColorSecondaryCaptureImageStorage,
+)
 
 
 def service_tables() -> Mapping[str, str]:

@@ -40,6 +40,7 @@ class EventName(Enum):
     RESULT_SENT = "result.sent"
     RESULT_REFUSED = "result.refused"
     DELIVERY_RETRYING = "delivery.retrying"
+    DELIVERY_FELL_BACK = "delivery.fell-back"
     DELIVERY_GIVEN_UP = "delivery.given-up"
     RESULT_CONFIRMED = "result.confirmed"
     RESULT_UNCONFIRMED = "result.unconfirmed"

@@ -9,14 +9,35 @@ from dicomnode.domain.identifiers import InstanceUid, SeriesUid, StudyUid
 
 
 class ResultKind(Enum):
-    """Which form a result takes."""
+    """Which form a result takes. Values have four characters at most, as the index keeps them."""
 
     SEG = "SEG"
+    LABELMAP = "SEGL"
+    """A SEG as one label map (Supplement 243) instead of a bit plane for each segment."""
     SR = "SR"
+    LABELMAP_REPORT = "SRL"
+    """The same report, referring to the LABELMAP instead of the SEG."""
     KOS = "KO"
     SECONDARY_CAPTURE = "SC"
+    GSPS = "PR"
     OTHER = "OT"
     """Not made here, e.g. images that `dicomnode send` passes on."""
+
+    @property
+    def twin(self) -> "ResultKind":
+        """What goes instead of a LABELMAP and its report; any other kind itself."""
+        return _TWINS.get(self, self)
+
+    @property
+    def shown(self) -> str:
+        """As it stands in series descriptions: no destination gets both twins."""
+        return self.twin.value
+
+
+_TWINS = {ResultKind.LABELMAP: ResultKind.SEG, ResultKind.LABELMAP_REPORT: ResultKind.SR}
+
+USUAL_KINDS = frozenset({ResultKind.SEG, ResultKind.SR})
+"""What every job makes, whoever wants it: the node's own record."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +54,16 @@ class EncodedObject:
     """Of the whole file."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parcel:
+    """What one destination gets of a job's objects."""
+
+    destination: str
+    objects: tuple[EncodedObject, ...]
+    fell_back_because: str = ""
+    """Why the SEG goes where a LABELMAP was wanted; empty where what was wanted goes."""
+
+
 class DeliveryState(Enum):
     """Where one object stands with one destination."""
 
@@ -47,6 +78,7 @@ class DeliveryState(Enum):
     GIVEN_UP = "given-up"
     """Retryable faults beyond the limit; a person can resend."""
     DISMISSED = "dismissed"
+    """Not to be sent: a person said so, or another form takes its place; the reason says which."""
 
 
 class ConfirmationMethod(Enum):

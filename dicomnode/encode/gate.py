@@ -141,10 +141,7 @@ def _frames_by_segment(ds: Dataset) -> Mapping[int, Sequence[int]]:
 def _frames(
     ds: Dataset, indices: Iterable[int], volume: Volume, planes: Sequence[StatedPlane]
 ) -> Iterator[_Frame]:
-    slices: dict[tuple[str, int | None], int] = {
-        (frame.sop_instance_uid, frame.frame_number): index
-        for index, frame in enumerate(volume.frames)
-    }
+    slices = slices_by_image(volume)
     for index in indices:
         slice_index = _referred_slice(ds, index, slices)
         yield _Frame(
@@ -155,7 +152,15 @@ def _frames(
         )
 
 
-def _referred_slice(ds: Dataset, index: int, slices: dict[tuple[str, int | None], int]) -> int:
+def slices_by_image(volume: Volume) -> Mapping[tuple[str, int | None], int]:
+    """(SOPInstanceUID, frame number or None) -> slice."""
+    return {
+        (frame.sop_instance_uid, frame.frame_number): index
+        for index, frame in enumerate(volume.frames)
+    }
+
+
+def _referred_slice(ds: Dataset, index: int, slices: Mapping[tuple[str, int | None], int]) -> int:
     derivation = functional_group(ds, index, "DerivationImageSequence")
     if derivation is None:
         raise GeometryMismatch(f"frame {index + 1} refers to no image")

@@ -1,4 +1,4 @@
-"""Series, equipment, dates and file meta information: what SEG and SR have in common."""
+"""Series, equipment, dates and file meta information: what all results have in common."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
@@ -19,7 +19,15 @@ MAKER = "dicomnode"
 
 LARGEST_IS = 2**31 - 1
 
-_NUMBER_IN_REVISION = {ResultKind.SEG: 1, ResultKind.SR: 2}
+_NUMBER_IN_REVISION = {
+    ResultKind.SEG: 1,
+    ResultKind.LABELMAP: 1,
+    ResultKind.SR: 2,
+    ResultKind.LABELMAP_REPORT: 2,
+    ResultKind.SECONDARY_CAPTURE: 3,
+    ResultKind.GSPS: 4,
+    ResultKind.KOS: 5,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +72,7 @@ def _series_description(kind: ResultKind, origin: Origin) -> str:
     return Template(origin.settings.series_description).filled(
         {
             "title": identity.title,
-            "kind": kind.value,
+            "kind": kind.shown,
             "version": identity.version,
             "algorithm": identity.name,
             "source_number": "" if origin.source.number is None else str(origin.source.number),

@@ -34,12 +34,10 @@ from dicomnode.encode.canvas import (
 )
 from dicomnode.encode.legend import draw_legend, line_colors
 from dicomnode.encode.planes import PLANES, Plane, Turn
+from dicomnode.encode.windows import window_of
 
 HEIGHT = 1000
 _GAP = 12
-_LUNG_WINDOW = (-600.0, 1600.0)
-_SOFT_TISSUE_WINDOW = (40.0, 400.0)
-"""Centre and width, in Hounsfield units."""
 _BRIGHTEST = 0.88
 """Of a radiograph's white, so that colours stand out on it."""
 
@@ -108,7 +106,7 @@ def _cuts(volume: Volume, findings: Sequence[Finding]) -> Image.Image:
         findings=findings,
         turn=turn,
         values=turn.apply(volume.array),
-        window=_window(volume, findings),
+        window=window_of(volume, findings),
     )
     at = _cut_indices(scene)
     main = next(plane for plane in PLANES if plane.fixed == turn.slice_axis)
@@ -228,18 +226,3 @@ def _stretched(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     low, high = np.percentile(values, (1, 99))
     full = (values - low) / max(float(high - low), 1e-6)
     return np.asarray(full * _BRIGHTEST, dtype=np.float32)
-
-
-def _window(volume: Volume, findings: Sequence[Finding]) -> tuple[float, float]:
-    """CT: the lung or the soft tissue window, whichever suits what is marked; else the range."""
-    if volume.modality != "CT":
-        low, high = np.percentile(volume.array[:, ::4, ::4], (1, 99))
-        return float(low), float(max(high, low + 1e-6))
-    samples = [
-        float(np.median(volume.array[finding.mask][::50]))
-        for finding in _masked(findings)
-        if finding.mask is not None and finding.mask.any()
-    ]
-    is_lung = bool(samples) and min(samples) < -300
-    centre, width = _LUNG_WINDOW if is_lung else _SOFT_TISSUE_WINDOW
-    return centre - width / 2, centre + width / 2

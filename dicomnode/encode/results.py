@@ -1,6 +1,6 @@
 """Findings -> DICOM objects on disk, checked against the mask they came from."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from pydicom.dataset import Dataset
@@ -9,8 +9,10 @@ from dicomnode.algorithm import AlgorithmIdentity
 from dicomnode.domain.errors import EncodeError
 from dicomnode.domain.findings import Finding
 from dicomnode.domain.identifiers import InstanceUid, SeriesUid
-from dicomnode.domain.results import EncodedObject, ResultKind
+from dicomnode.domain.results import USUAL_KINDS, EncodedObject, ResultKind
 from dicomnode.domain.volumes import Volume
+from dicomnode.encode.capture import build_capture
+from dicomnode.encode.capture_gate import check_capture
 from dicomnode.encode.derivation import Derivation, ResultUids
 from dicomnode.encode.files import file_bytes, sha256, staged
 from dicomnode.encode.gate import check_segmentation
@@ -31,12 +33,14 @@ def encode_results(
     derivation: Derivation,
     out: Path,
     settings: OutputSettings,
+    kinds: Collection[ResultKind] = USUAL_KINDS,
 ) -> tuple[EncodedObject, ...]:
-    """Write a SEG (if a finding has a mask) and an SR to `out`, and return them in that order.
+    """Write a SEG (if a finding has a mask), an SR and what else `kinds` asks for to `out`.
 
-    Each file gets its name only after it was flushed, read back and found to lie where the findings
-    lie. Equal arguments give byte-identical files, so this may run any number of times. Of the
-    files behind `volume` only headers are read.
+    They are returned in that order. SEG and SR are always made. Each file gets its name only after
+    it was flushed, read back and found to lie where the findings lie. Equal arguments give
+    byte-identical files, so this may run any number of times. Of the files behind `volume` only
+    headers are read.
 
     Raises:
         GeometryMismatch: what was written does not lie where the findings lie.
@@ -61,10 +65,17 @@ def encode_results(
         segmentation = build_segmentation(segments, origin)
         encoded.append(_publish(ResultKind.SEG, segmentation, out, findings, volume))
     encoded.append(_publish(ResultKind.SR, report, out, findings, volume))
+    if ResultKind.SECONDARY_CAPTURE in kinds:
+        capture = build_capture(findings, origin)
+        encoded.append(_publish(ResultKind.SECONDARY_CAPTURE, capture, out, findings, volume))
     return tuple(encoded)
 
 
-_CHECKS = {ResultKind.SEG: check_segmentation, ResultKind.SR: check_report}
+_CHECKS = {
+    ResultKind.SEG: check_segmentation,
+    ResultKind.SR: check_report,
+    ResultKind.SECONDARY_CAPTURE: check_capture,
+}
 
 
 def _publish(

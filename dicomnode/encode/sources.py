@@ -39,6 +39,8 @@ _SERIES = (
     "SeriesNumber",
     "SeriesDescription",
     "PositionReferenceIndicator",
+    "PatientOrientation",
+    "BurnedInAnnotation",
     *_LOSSY,
 )
 _TOLERANCE = 0.002
@@ -59,6 +61,10 @@ class SourceSeries:
     """SeriesNumber."""
     description: str
     """SeriesDescription, or empty."""
+    orientation: tuple[str, str] | None
+    """PatientOrientation, where rows and columns lead; None if it is not stated."""
+    burned_in_annotation: str
+    """YES, NO or empty."""
     pixel_spacing: tuple[str, ...] | None
     """Between (rows, columns) in mm, for radiographs at the detector; None if it is not known."""
 
@@ -103,8 +109,19 @@ def read_source_series(volume: Volume) -> SourceSeries:
         frame_numbers=frame_numbers if is_multiframe else None,
         number=int(series_number) if series_number.isdigit() else None,
         description=text_of(first, "SeriesDescription", encodings_of(first)) or "",
+        orientation=_orientation_stated(first),
+        burned_in_annotation=_yes_or_no(text_of(first, "BurnedInAnnotation", ["ascii"])),
         pixel_spacing=_spacing(first, planes[0]) if volume.grid.calibrated else None,
     )
+
+
+def _orientation_stated(first: Dataset) -> tuple[str, str] | None:
+    parts = (text_of(first, "PatientOrientation", ["ascii"]) or "").split("\\")
+    return (parts[0], parts[1]) if len(parts) == 2 and all(parts) else None
+
+
+def _yes_or_no(text: str | None) -> str:
+    return text if text in ("YES", "NO") else ""
 
 
 def _read(frame: SourceFrame, keywords: Iterable[str]) -> Dataset:

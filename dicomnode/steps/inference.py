@@ -16,6 +16,7 @@ from pydantic import TypeAdapter
 
 from dicomnode.algorithm import Algorithm, AlgorithmIdentity, RunContext
 from dicomnode.domain.outcomes import RunOutcome, record_of
+from dicomnode.domain.results import USUAL_KINDS, ResultKind
 from dicomnode.encode.derivation import Derivation
 from dicomnode.encode.preview import draw_overlay
 from dicomnode.encode.results import encode_results
@@ -43,6 +44,8 @@ class RunTask:
     out: Path
     """Folder for the objects, the preview and `findings.json`, which is written last."""
     output: OutputSettings
+    kinds: frozenset[ResultKind] = USUAL_KINDS
+    """What is wanted of the results; SEG and SR are always made."""
 
 
 def run_in_child(device: str, source: AlgorithmSource, task: RunTask) -> RunOutcome:
@@ -68,7 +71,7 @@ def run_task(algorithm: Algorithm, task: RunTask, device: str, progress: Progres
         context = RunContext(device=device, scratch=Path(scratch), progress=progress)
         findings = algorithm.run(volumes, context)
     with timer.stage("encode"):
-        progress(0.8, "writing SEG and SR")
+        progress(0.8, "writing results")
         objects = encode_results(
             findings,
             source,
@@ -76,6 +79,7 @@ def run_task(algorithm: Algorithm, task: RunTask, device: str, progress: Progres
             derivation=task.derivation,
             out=task.out,
             settings=task.output,
+            kinds=task.kinds,
         )
     with timer.stage("draw"):
         progress(0.9, "drawing")

@@ -22,6 +22,7 @@ from dicomnode.domain.results import ResultKind
 from dicomnode.domain.studies import ClosingReason
 from dicomnode.encode.derivation import Derivation, Predecessor
 from dicomnode.pipeline.discovery import AlgorithmDescription
+from dicomnode.steps.forms import kinds_to_make, parcels_of
 from dicomnode.steps.inference import RunTask, read_outcome, run_in_child
 from dicomnode.steps.node import Node
 from dicomnode.store.closing import held_instances, snapshot
@@ -129,6 +130,7 @@ def _task(node: Node, job: Job) -> RunTask:
         ),
         out=result_folder(node, job.id),
         output=node.settings.output,
+        kinds=kinds_to_make(node.settings, job.destinations),
     )
 
 
@@ -175,7 +177,8 @@ def record_job(node: Node, job_id: JobId) -> list[str]:
     """Put what the run left on disk into the index; return the destinations to send it to."""
     job = load_job(node.database, job_id)
     outcome = read_outcome(result_folder(node, job_id))
-    kept = record_outcome(node.database, job, outcome, node.clock())
+    parcels = parcels_of(outcome.objects, node.settings, job.destinations)
+    kept = record_outcome(node.database, job, outcome, node.clock(), parcels=parcels)
     return list(job.destinations) if kept else []
 
 

@@ -12,6 +12,7 @@ from dicomnode.domain.outcomes import FindingRecord, RunOutcome
 from dicomnode.domain.results import (
     DeliveryState,
     EncodedObject,
+    Parcel,
 )
 from dicomnode.store.database import Database
 from dicomnode.store.events import write_events
@@ -19,11 +20,21 @@ from dicomnode.store.tables import DeliveryRow, FindingRow, JobRow, MeasurementR
 from dicomnode.store.upsert import insert_new
 
 
-def record_outcome(database: Database, job: Job, outcome: RunOutcome, now: datetime) -> bool:
+def record_outcome(
+    database: Database,
+    job: Job,
+    outcome: RunOutcome,
+    now: datetime,
+    *,
+    parcels: Sequence[Parcel] | None = None,
+) -> bool:
     """Findings, results, their outbox rows and the job's success, in one commit.
 
-    May be repeated. False if the job was cancelled in the meantime: then nothing is written.
+    `parcels` says which destination gets what; None: each gets everything. May be repeated. False
+    if the job was cancelled in the meantime: then nothing is written.
     """
+    if parcels is None:
+        parcels = [Parcel(destination=one, objects=outcome.objects) for one in job.destinations]
     with database.writing() as connection:
         moved = connection.execute(
             update(JobRow)
@@ -48,8 +59,8 @@ def record_outcome(database: Database, job: Job, outcome: RunOutcome, now: datet
             connection,
             [_result_row(database, job.id, encoded, now) for encoded in outcome.objects],
         )
-        insert_new(connection, DeliveryRow, _outbox(job, outcome.objects, now))
-        write_events(connection, _outcome_events(job, outcome), now)
+        insert_new(connection, DeliveryRow, _outbox(job, parcels, now))
+        write_events(connection, [*_outcome_events(job, outcome), *_fallbacks(job, parcels)], now)
         return True
 
 
@@ -119,18 +130,31 @@ def _result_row(
     }
 
 
-def _outbox(job: Job, objects: Sequence[EncodedObject], now: datetime) -> list[dict[str, object]]:
+def _outbox(job: Job, parcels: Sequence[Parcel], now: datetime) -> list[dict[str, object]]:
     return [
         {
             "result_uid": encoded.sop_instance_uid,
             "job_id": job.id,
-            "destination": destination,
+            "destination": parcel.destination,
             "state": DeliveryState.WAITING.value,
             "next_try_at": now,
             "created_at": now,
         }
-        for destination in job.destinations
-        for encoded in objects
+        for parcel in parcels
+        for encoded in parcel.objects
+    ]
+
+
+def _fallbacks(job: Job, parcels: Sequence[Parcel]) -> list[Event]:
+    return [
+        Event(
+            name=EventName.DELIVERY_FELL_BACK,
+            study_uid=job.study_uid,
+            job_id=job.id,
+            facts={"destination": parcel.destination, "reason": parcel.fell_back_because},
+        )
+        for parcel in parcels
+        if parcel.fell_back_because
     ]
 
 

@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from highdicom.seg import segread
 from highdicom.sr import srread
 from pydicom import dcmread
+from pydicom.dataset import Dataset
 
 from dicomnode.domain.codes import ANATOMICAL_STRUCTURE, LUNG, RIGHT, Code
 from dicomnode.domain.findings import (
@@ -48,6 +50,10 @@ DERIVATION = Derivation(
         ),
     ),
 )
+READERS: dict[ResultKind, Callable[[Path], Dataset]] = {
+    ResultKind.SEG: segread,
+    ResultKind.SR: srread,
+}
 JUDGEMENTS = (
     ClassFinding(
         name="cardiomegaly",
@@ -67,6 +73,7 @@ def encode(findings: tuple[Finding, ...], volume: Volume, out: Path) -> tuple[En
         derivation=DERIVATION,
         out=out,
         settings=OutputSettings(),
+        kinds=frozenset(ResultKind),
     )
 
 
@@ -85,7 +92,7 @@ def assert_valid(encoded: tuple[EncodedObject, ...], validator: str) -> None:
         )
         lines = (ran.stdout + ran.stderr).splitlines()
         assert [line for line in lines if line.startswith("Error")] == []
-        reader = segread if each.kind is ResultKind.SEG else srread
+        reader = READERS.get(each.kind, dcmread)
         assert reader(each.path).SOPInstanceUID == each.sop_instance_uid
 
 
@@ -94,7 +101,7 @@ def test_dcmtk_reads_the_report_tree(tmp_path: Path) -> None:
     if program is None:
         pytest.skip("dsrdump (DCMTK) is not installed")
     volume = written_volume([radiograph(StudyIdentity(seed="dsrdump"))], tmp_path)
-    report = encode((*heart_with_ratio(volume), *JUDGEMENTS), volume, tmp_path / "out")[-1]
+    _, report, *_ = encode((*heart_with_ratio(volume), *JUDGEMENTS), volume, tmp_path / "out")
     ran = subprocess.run([program, str(report.path)], capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr
     assert "Cardiothoracic ratio" in ran.stdout
@@ -140,8 +147,8 @@ def test_results_on_a_secondary_capture_with_header_faults_are_valid(
     volume = written_volume([dcmread(NIH)], tmp_path)
     encoded = encode(heart_with_ratio(volume), volume, tmp_path / "out")
     # highdicom reads no PixelMeasures without a spacing, and none is made up here.
-    segmentation, report = encoded
-    assert_valid((report,), validator)
+    segmentation, *others = encoded
+    assert_valid(tuple(others), validator)
     ran = subprocess.run(
         [validator, "-new", str(segmentation.path)], capture_output=True, text=True, check=False
     )

@@ -188,7 +188,7 @@ class ResultRow(Base):
     job_id: Mapped[str] = mapped_column(ForeignKey("job.id"), index=True)
     """The job that made it."""
     kind: Mapped[str] = mapped_column(String(4))
-    """SEG, SR, KO or SC."""
+    """SEG, SR, SC, PR (GSPS), KO (KOS), SEGL (LABELMAP) or SRL (the report that refers to it)."""
     sop_class_uid: Mapped[str] = mapped_column(Uid)
     """SOPClassUID (0008,0016)."""
     study_uid: Mapped[str] = mapped_column(ForeignKey("study.study_uid"), index=True)
