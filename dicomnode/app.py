@@ -13,7 +13,7 @@ from typing import TextIO
 
 import structlog
 
-from dicomnode.domain.errors import ConfigError
+from dicomnode.domain.errors import ConfigError, StoreError
 from dicomnode.domain.events import Event, EventName
 from dicomnode.engine import Engine
 from dicomnode.flow import DELIVERIES, INFERENCE, REVISIONS, Flow, Intake
@@ -32,6 +32,7 @@ from dicomnode.shipped import shipped
 from dicomnode.steps.node import Node
 from dicomnode.steps.reporting import Reporting
 from dicomnode.store.database import Database
+from dicomnode.web.serving import WebProcess, address_of, check_open
 
 log = structlog.get_logger()
 
@@ -39,6 +40,7 @@ INTAKE_EVERY_S = 0.2
 RECONCILE_EVERY_S = 15.0
 COUNT_EVERY_S = 2.0
 FORGET_EVERY_S = 3600.0
+WEB_EVERY_S = 10.0
 
 
 def algorithms_of(settings: Settings) -> Mapping[str, AlgorithmDescription | BrokenAlgorithm]:
@@ -139,6 +141,8 @@ class Serving:
         self._with_worker = with_worker
         self._lock = only_one(settings.data_dir / "node.lock")
         self._database = open_database(settings)
+        if settings.web.enabled:
+            check_open(settings, self._database)
         self.node = open_node(settings, self._database)
         self._receiver = ReceiverProcess(settings)
         self._devices = devices_of(settings)
@@ -146,6 +150,7 @@ class Serving:
         self._engine = Engine(settings.flow_url, executor=_executor(settings, "node"))
         self.flow = Flow(self.node, self._engine, self._children)
         self._reporting = Reporting(self.node)
+        self._web = WebProcess(settings) if settings.web.enabled else None
         self._mllp = self._make_mllp()
         self._loops = self._make_loops()
 
@@ -160,14 +165,33 @@ class Serving:
         if self._mllp is not None:
             self._mllp.start()
             log.info("hl7.started", port=self._mllp.port)
+        self._start_web()
         self.node.log(Event(name=EventName.NODE_STARTED, facts={"port": self._receiver.port}))
         log.info("node.started", port=self._receiver.port, ae_title=self._settings.ae_title)
         return self._receiver.port
+
+    @property
+    def web_address(self) -> str:
+        """Where the pages are; empty: nowhere at the moment."""
+        port = self._web.port if self._web is not None else 0
+        return address_of(self._settings, port) if port else ""
+
+    def _start_web(self) -> None:
+        """Pages that cannot be served must not keep the node from receiving; tried again later."""
+        if self._web is None:
+            return
+        try:
+            self._web.start()
+        except StoreError as exc:
+            log.warning("web.not-started", reason=str(exc))
+        else:
+            log.info("web.started", address=self.web_address)
 
     def _make_loops(self) -> Loops:
         intake = Intake(self.node, self.flow)
         reporting = self._reporting
         mining = Loop(name="mine", action=reporting.mine, every_s=COUNT_EVERY_S)
+        web = self._web and Loop(name="web", action=self._web.keep_alive, every_s=WEB_EVERY_S)
         receiver = Loop(name="receiver", action=self._receiver.keep_alive, every_s=1.0)
         return Loops(
             (
@@ -180,6 +204,7 @@ class Serving:
                 Loop(name="match-reports", action=reporting.match, every_s=COUNT_EVERY_S),
                 *([mining] if self._settings.reports.enabled else []),
                 receiver,
+                *([web] if web else []),
             )
         )
 
@@ -195,6 +220,8 @@ class Serving:
         if self._mllp is not None:
             self._mllp.stop()
         self._loops.stop()
+        if self._web is not None:
+            self._web.stop()
         self._receiver.stop()
         self.node.log(Event(name=EventName.NODE_STOPPED))
         # The engine first: a run that ends because its child is closed must not count as ended.

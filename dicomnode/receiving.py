@@ -1,7 +1,5 @@
 """The receiver's own process: nothing else can slow it down or take it with it."""
 
-import multiprocessing
-import os
 import queue
 import signal
 import socket
@@ -19,6 +17,7 @@ from dicomnode.domain.delivery import CommitmentReport
 from dicomnode.domain.errors import StoreError
 from dicomnode.domain.events import Event
 from dicomnode.domain.sop_classes import STORAGE_COMMITMENT_PUSH
+from dicomnode.keeping import KeptProcess
 from dicomnode.logs import configure_logging
 from dicomnode.receive.receiver import Receiver, start_receiver
 from dicomnode.receive.tuning.process import tune_process
@@ -29,8 +28,6 @@ from dicomnode.store.events import log_events
 from dicomnode.store.landing import SqlInstanceIndex
 
 log = structlog.get_logger()
-
-START_TIMEOUT_S = 60.0
 
 
 def now() -> datetime:
@@ -122,51 +119,8 @@ def receive_until_told(settings: Settings, ready: Connection, parent_pid: int) -
     events.close()
 
 
-class ReceiverProcess:
+class ReceiverProcess(KeptProcess):
     """Keeps a receiver process running; starts it again if it dies."""
 
     def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._context = multiprocessing.get_context("spawn")
-        self._process: multiprocessing.process.BaseProcess | None = None
-        self.port = 0
-
-    def start(self) -> None:
-        """Start it and wait until the port is open.
-
-        Raises:
-            StoreError: it could not start; the message says why.
-        """
-        ours, theirs = self._context.Pipe()
-        self._process = self._context.Process(
-            target=receive_until_told,
-            args=(self._settings, theirs, os.getpid()),
-            name="dicomnode-receiver",
-        )
-        self._process.start()
-        theirs.close()
-        try:
-            answer = ours.recv() if ours.poll(START_TIMEOUT_S) else "it did not start in time"
-        except EOFError:
-            answer = "it ended at once; see the log"
-        if not isinstance(answer, int):
-            self.stop()
-            raise StoreError(f"the receiver could not start: {answer}")
-        self.port = answer
-
-    def keep_alive(self) -> bool:
-        """Start it again if it has died."""
-        if self._process is not None and not self._process.is_alive():
-            log.error("receiver.died", exitcode=self._process.exitcode)
-            self.start()
-        return False
-
-    def stop(self) -> None:
-        """Let it finish the instance in hand, then end it."""
-        if self._process is not None:
-            self._process.terminate()
-            self._process.join(timeout=15)
-            if self._process.is_alive():
-                self._process.kill()
-                self._process.join()
-            self._process = None
+        super().__init__(settings, name="receiver", entry=receive_until_told)

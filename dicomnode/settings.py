@@ -11,6 +11,7 @@ from enum import Enum
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Self, get_args
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -23,6 +24,7 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails
 
+from dicomnode.domain.access import Role
 from dicomnode.domain.errors import ConfigError, InvalidUid
 from dicomnode.domain.identifiers import checked_uid
 from dicomnode.domain.naming import Template
@@ -108,16 +110,17 @@ class ReceiveSettings(_Section):
 
     @model_validator(mode="after")
     def _open_only_on_loopback(self) -> Self:
-        if not self.allow and not _is_loopback(self.host):
+        if not self.allow and not is_loopback(self.host):
             raise ValueError(
                 f"host {self.host!r} is not a loopback address, so `allow` must list the senders"
             )
         return self
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str | None) -> bool:
+    """True if only this machine reaches a server on `host`."""
     try:
-        return ip_address(host).is_loopback
+        return ip_address(host or "").is_loopback
     except ValueError:
         return host == "localhost"
 
@@ -268,7 +271,7 @@ class Hl7Settings(_Section):
     def _open_only_on_loopback(self) -> Self:
         for address in self.allow:
             _network(address)
-        if not self.allow and not _is_loopback(self.host):
+        if not self.allow and not is_loopback(self.host):
             raise ValueError(
                 f"host {self.host!r} is not a loopback address, so `allow` must list the senders"
             )
@@ -303,6 +306,79 @@ class SqlSettings(_Section):
     time_limit_s: Seconds = 30.0
 
 
+def _origin(text: str) -> str:
+    """`https://host[:port]`, or plain http where it stays on this machine."""
+    parts = urlsplit(text)
+    is_whole = parts.hostname and parts.path in {"", "/"} and not (parts.query or parts.fragment)
+    is_safe = parts.scheme == "https" or (parts.scheme == "http" and is_loopback(parts.hostname))
+    if text and not (is_whole and is_safe):
+        raise ValueError("give https://host or https://host:port, nothing behind it")
+    return text.rstrip("/")
+
+
+class OidcSettings(_Section):
+    """Logging in by an OpenID Connect provider: authorization code with PKCE (RFC 7636)."""
+
+    issuer: str
+    """URL of the provider; `/.well-known/openid-configuration` is read below it."""
+    client_id: str
+    client_secret: str = ""
+    """Better given by DICOMNODE_OIDC_SECRET; empty: a public client."""
+    scopes: str = "openid profile"
+    name_claim: str = "preferred_username"
+    """Claim that names the account here."""
+    role_claim: str = "roles"
+    """Claim that holds a role or a list of them; a dot leads into it: `realm_access.roles`."""
+    roles: dict[str, Role] = {}
+    """Value of that claim -> viewer, reader or admin; the highest counts, none: no entry."""
+
+    @field_validator("issuer")
+    @classmethod
+    def _issuer_is_safe(cls, text: str) -> str:
+        parts = urlsplit(text)
+        if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(parts.hostname)):
+            raise ValueError("the issuer is an https URL")
+        return text.rstrip("/")
+
+
+class WebSettings(_Section):
+    """The node's pages, REST API and DICOMweb, in a process of their own."""
+
+    enabled: bool = True
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 8080
+    certificate: Path | None = None
+    """PEM file, with intermediate certificates behind it."""
+    key: Path | None = None
+    """PEM file of the certificate's private key."""
+    public_url: Annotated[str, AfterValidator(_origin)] = ""
+    """As browsers see it, e.g. behind a proxy: `https://dicomnode.hospital.example`."""
+    proxies: tuple[str, ...] = ()
+    """Addresses or networks of proxies whose X-Forwarded-For is believed."""
+    session_hours: Annotated[float, Field(gt=0, le=168)] = 10.0
+    idle_minutes: Annotated[float, Field(gt=0)] = 60.0
+    """A session that was not used for so long ends."""
+    oidc: OidcSettings | None = None
+
+    @model_validator(mode="after")
+    def _open_only_with_certificate(self) -> Self:
+        for address in self.proxies:
+            _network(address)
+        if (self.certificate is None) != (self.key is None):
+            raise ValueError("`certificate` and `key` are given together")
+        if self.certificate is None and not is_loopback(self.host):
+            raise ValueError(
+                f"host {self.host!r} is not a loopback address, so `certificate` and `key` are"
+                " needed"
+            )
+        return self
+
+    @property
+    def is_secure(self) -> bool:
+        """True if browsers reach it by https."""
+        return self.certificate is not None or self.public_url.startswith("https:")
+
+
 class Settings(_Section):
     """The whole configuration."""
 
@@ -323,6 +399,7 @@ class Settings(_Section):
     output: OutputSettings = OutputSettings()
     reports: ReportSettings = ReportSettings()
     sql: SqlSettings = SqlSettings()
+    web: WebSettings = WebSettings()
     destinations: tuple[Destination, ...] = ()
 
     @field_validator("destinations")
@@ -393,6 +470,21 @@ def load_settings(path: Path | None, environ: Mapping[str, str]) -> Settings:
                     "reader_url": environ.get("DICOMNODE_READER_URL") or settings.sql.reader_url,
                 }
             ),
+            "web": _web(settings.web, base, environ),
+        }
+    )
+
+
+def _web(web: WebSettings, base: Path, environ: Mapping[str, str]) -> WebSettings:
+    secret = environ.get("DICOMNODE_OIDC_SECRET")
+    oidc = (
+        web.oidc.model_copy(update={"client_secret": secret}) if web.oidc and secret else web.oidc
+    )
+    return web.model_copy(
+        update={
+            "certificate": base / web.certificate if web.certificate else None,
+            "key": base / web.key if web.key else None,
+            "oidc": oidc,
         }
     )
 

@@ -18,6 +18,7 @@ from dicomnode.cli import (
     serving,
     sql,
     stories,
+    users,
     viewer,
 )
 from dicomnode.domain.errors import ConfigError, DicomNodeError, RuleError, StudyError
@@ -41,6 +42,7 @@ for group in (serving, offline, reports, stories, jobs, admin, sql, demo, viewer
 app.add_typer(rules.app, name="rules")
 app.add_typer(report_archive.app, name="reports")
 app.add_typer(admin.database, name="db")
+app.add_typer(users.app, name="users")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

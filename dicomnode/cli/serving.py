@@ -1,4 +1,4 @@
-"""`serve` and `work`."""
+"""`serve`, `work` and `web`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -12,6 +12,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.command()(serve)
     app.command()(work)
+    app.command()(web)
 
 
 def serve(
@@ -32,6 +33,8 @@ def serve(
         port = node.start()
         host = chosen.receive.host
         console.print(f"{chosen.ae_title} listens on {host}:{port}; files in {chosen.data_dir}")
+        if node.web_address:
+            console.print(f"pages on {node.web_address}")
         console.print("Ctrl-C stops it; nothing that was acknowledged is lost.")
         wait_for_signal()
     finally:
@@ -59,3 +62,24 @@ def work(
         wait_for_signal()
     finally:
         worker.stop()
+
+
+def web(settings: SettingsPath = None) -> None:
+    """Serve the pages and interfaces alone, beside a node whose settings do not (enabled = false).
+
+    Needs the node's database and its data folder. Example: dicomnode web
+    """
+    from dicomnode.app import wait_for_signal
+    from dicomnode.index import open_database
+    from dicomnode.logs import configure_logging
+    from dicomnode.web.serving import WebServer, address_of
+
+    chosen = settings_from(settings)
+    configure_logging(chosen.log_level)
+    server = WebServer(chosen, open_database(chosen))
+    server.start()
+    try:
+        console.print(f"pages on {address_of(chosen, server.port)}; Ctrl-C stops it")
+        wait_for_signal()
+    finally:
+        server.stop()

@@ -36,6 +36,7 @@ DicomNodeError
 ├── StoreError
 │   └── StoreUnavailable     (retry)
 ├── ReportError
+├── AccessError                       `domain.access`
 └── Interrupted                       the node stops; the work goes on at its next start
 
 Raise the most exact one; translate a library's error once, at its edge, with `raise ... from`.

@@ -27,11 +27,14 @@ from dicomnode.domain.questions import (
 )
 from dicomnode.store.database import Database
 from dicomnode.store.sqlite_reading import allow_reading, bound_sizes
+from dicomnode.store.tables import SECRET_TABLES
 from dicomnode.store.views import view_names
 
 STEPS_BETWEEN_LOOKS = 10_000
 """Virtual machine steps of SQLite between two looks at the clock."""
 WORK_MEMORY = "32MB"
+SECRETS = frozenset(table.__tablename__ for table in SECRET_TABLES)
+"""Closed to questions: accounts, sessions, tokens, failed logins."""
 USUAL = Bounds()
 
 
@@ -76,7 +79,7 @@ def _asked_sqlite(
         with _sqlite_words(refusals, late):
             # Opened before the authorizer is there, which would not let its module start.
             connection.execute("SELECT 1 FROM report_search LIMIT 0")
-            connection.set_authorizer(allow_reading(views, refusals.append))
+            connection.set_authorizer(allow_reading(views, SECRETS, refusals.append))
             cursor = connection.execute(query, parameters)
             if cursor.description is None:
                 raise QuestionRefused("a question is a SELECT")
@@ -160,6 +163,16 @@ def _limit(connection: psycopg.Connection, seconds: float) -> None:
         raise QuestionRefused(
             "the database login is a superuser's: give a login that may only read "
             "(DICOMNODE_READER_URL, see docs/questions.md)"
+        )
+    open_to_it = connection.execute(
+        "SELECT relname FROM pg_class WHERE relname = ANY(%s) AND relkind = 'r'"
+        " AND has_any_column_privilege(session_user, oid, 'SELECT')",
+        (list(SECRETS),),
+    ).fetchall()
+    if open_to_it:
+        raise QuestionRefused(
+            f"the database login can read {', '.join(sorted(one[0] for one in open_to_it))}: "
+            "give a login that cannot (DICOMNODE_READER_URL, see docs/questions.md)"
         )
     milliseconds = sql.Literal(int(seconds * 1000))
     connection.execute(sql.SQL("SET LOCAL statement_timeout = {}").format(milliseconds))

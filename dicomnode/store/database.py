@@ -1,6 +1,7 @@
 """Opening the index: SQLite in WAL mode with full syncs, or PostgreSQL."""
 
 import sqlite3
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,10 +36,15 @@ class Database:
         if self.is_sqlite and self.url.database:
             Path(self.url.database).parent.mkdir(parents=True, exist_ok=True)
         self.engine = _sqlite_engine(url) if self.is_sqlite else _postgresql_engine(url)
+        self._joined = threading.local()
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """A transaction that only reads, on one snapshot."""
+        joined: Connection | None = getattr(self._joined, "connection", None)
+        if joined is not None:
+            yield joined
+            return
         with _translated(), self.engine.connect() as connection, connection.begin():
             yield connection
 
@@ -49,11 +55,25 @@ class Database:
         On SQLite the write lock is taken at once (BEGIN IMMEDIATE), so that a transaction which
         read first cannot fail half-way because another one wrote.
         """
+        joined: Connection | None = getattr(self._joined, "connection", None)
+        if joined is not None:
+            yield joined
+            return
         options: dict[str, Any] = {"begin_immediate": True}
         with _translated(), self.engine.connect() as connection:
             writer = connection.execution_options(**options)
             with writer.begin():
                 yield writer
+
+    @contextmanager
+    def as_one(self) -> Iterator[None]:
+        """Whatever the block writes, by however many calls, is one commit, or none at an error."""
+        with self.writing() as connection:
+            self._joined.connection = connection
+            try:
+                yield
+            finally:
+                self._joined.connection = None
 
     def dispose(self) -> None:
         """Close all connections."""

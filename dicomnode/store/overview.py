@@ -48,6 +48,16 @@ class Overview:
     trouble: tuple[Trouble, ...]
 
 
+def is_reachable(database: Database) -> None:
+    """Ask the index for nothing.
+
+    Raises:
+        StoreUnavailable: it does not answer.
+    """
+    with database.reading() as connection:
+        connection.execute(select(1))
+
+
 def overview(database: Database, now: datetime, *, limit: int = 200) -> Overview:
     """Read it in one transaction; at most `limit` troubles of each kind, oldest first."""
     with database.reading() as connection:

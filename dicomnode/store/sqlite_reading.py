@@ -110,8 +110,10 @@ def bound_sizes(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA cache_size=-32000")
 
 
-def allow_reading(views: frozenset[str] | None, refused: Callable[[str], None]) -> Authorizer:
-    """An authorizer for SELECTs; with `views` only these may be named.
+def allow_reading(
+    views: frozenset[str] | None, secret: frozenset[str], refused: Callable[[str], None]
+) -> Authorizer:
+    """An authorizer for SELECTs; with `views` only these may be named, `secret` tables never.
 
     What a view itself reads passes: SQLite names the view as the innermost source.
     """
@@ -128,6 +130,8 @@ def allow_reading(views: frozenset[str] | None, refused: Callable[[str], None]) 
         is_open = views is None or not second or first in views or source in views
         if action == sqlite3.SQLITE_READ and not is_open:
             fault = f"only the documented views may be read, not {first}"
+        if action == sqlite3.SQLITE_READ and first in secret:
+            fault = f"the table {first} is closed to questions"
         if fault is not None:
             refused(fault)
             return sqlite3.SQLITE_DENY

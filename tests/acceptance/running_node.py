@@ -54,6 +54,10 @@ retry_s = 0.5
 
 [algorithms]
 roots = ["bundles"]
+
+[web]
+enabled = {web}
+port = 0
 """
 
 DESTINATION = """
@@ -100,6 +104,7 @@ class NodeUnderTest:
     port: int = field(default_factory=free_port)
     environment: dict[str, str] = field(default_factory=dict)
     serve_options: tuple[str, ...] = ()
+    web: bool = False
     process: "subprocess.Popen[bytes] | None" = None
 
     def prepare(self, destinations: Sequence[str] = ()) -> Self:
@@ -109,7 +114,10 @@ class NodeUnderTest:
         rules = RULES.format(algorithm=self.recipe.name, priority=self.priority)
         (self.folder / "rules.toml").write_text(rules, encoding="utf-8")
         text = SETTINGS.format(
-            port=self.port, quiet_s=self.quiet_s, released_s=self.released_s
+            port=self.port,
+            quiet_s=self.quiet_s,
+            released_s=self.released_s,
+            web=str(self.web).lower(),
         ) + "".join(destinations)
         self.settings_path.write_text(text, encoding="utf-8")
         return self

@@ -10,11 +10,12 @@ from sqlalchemy import text
 
 from dicomnode.domain.errors import ConfigError
 from dicomnode.domain.questions import Bounds, Cell, QuestionRefused, QuestionTooLong
-from dicomnode.store.asking import asked
+from dicomnode.store.asking import SECRETS, asked
 from dicomnode.store.database import Database
 from dicomnode.store.questions import load_questions, read_question
 from dicomnode.store.schema import upgrade
 from dicomnode.store.views import refresh_views, views
+from dicomnode.testing.postgresql import RunningPostgresql
 from tests.contract.store_scenes import receive
 from tests.contract.test_store_reports import incoming, keep, mine
 
@@ -38,6 +39,7 @@ def reader_url(database: Database) -> Iterator[str]:
             )
         )
         connection.execute(text("GRANT SELECT ON ALL TABLES IN SCHEMA public TO asker"))
+        connection.execute(text(f"REVOKE ALL ON {', '.join(SECRETS)} FROM asker"))
     yield database.url.set(username="asker").render_as_string(hide_password=False)
 
 
@@ -194,6 +196,45 @@ def test_what_reaches_out_of_postgresql_is_refused(
         with database.writing() as connection:
             connection.execute(text("DROP OWNED BY outsider; DROP ROLE outsider"))
         database.dispose()
+
+
+@pytest.mark.parametrize("table", sorted(SECRETS))
+def test_accounts_sessions_and_tokens_are_closed(
+    database: Database, reader_url: str, table: str
+) -> None:
+    for query in (
+        f"SELECT * FROM {table}",
+        f"SELECT count(*) FROM {table}",
+        f"SELECT s.study_uid FROM study s JOIN {table} t ON true",
+        f"WITH x AS (SELECT * FROM {table}) SELECT 1 FROM x",
+    ):
+        refused(database, reader_url, query)
+
+
+def test_a_postgresql_login_that_could_read_accounts_asks_nothing(
+    postgresql_server: RunningPostgresql, tmp_path: Path
+) -> None:
+    """Default privileges gave it everything that comes; the schema took that back."""
+    url = postgresql_server.new_database()
+    database = Database(url, tmp_path)
+    grants = (
+        "DO $$ BEGIN CREATE ROLE trusting LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$",
+        "ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT SELECT ON TABLES TO trusting",
+    )
+    with database.writing() as connection:
+        for grant in grants:
+            connection.execute(text(grant))
+    upgrade(database)
+    reader = database.url.set(username="trusting").render_as_string(hide_password=False)
+    assert ask(database, reader, "SELECT count(*) FROM study") == [(0,)]
+    with database.writing() as connection:
+        connection.execute(text("GRANT SELECT (name) ON account TO trusting"))
+    assert "can read account" in refused(database, reader, "SELECT count(*) FROM study")
+    with database.writing() as connection:
+        connection.execute(
+            text("ALTER DEFAULT PRIVILEGES IN SCHEMA public REVOKE ALL ON TABLES FROM trusting")
+        )
+    database.dispose()
 
 
 def test_a_superuser_of_postgresql_asks_nothing(postgresql_url: str, tmp_path: Path) -> None:

@@ -269,6 +269,7 @@ SECTIONS = {
     "output",
     "reports",
     "sql",
+    "web",
     "destinations",
 }
 

@@ -1,5 +1,13 @@
 """Every table, as typed mappings. Migrations live in `sql/migrations`; a test compares the two."""
 
+from dicomnode.store.tables.access import (
+    SECRET_TABLES,
+    AccountRow,
+    ApiTokenRow,
+    AuditRow,
+    LoginTryRow,
+    WebSessionRow,
+)
 from dicomnode.store.tables.base import Base
 from dicomnode.store.tables.received import (
     AssociationRow,
@@ -33,7 +41,11 @@ from dicomnode.store.tables.work import (
 )
 
 __all__ = [
+    "SECRET_TABLES",
+    "AccountRow",
+    "ApiTokenRow",
     "AssociationRow",
+    "AuditRow",
     "Base",
     "ConceptCodeRow",
     "DeliveryRow",
@@ -43,6 +55,7 @@ __all__ = [
     "InstanceRow",
     "JobRow",
     "LabelNameRow",
+    "LoginTryRow",
     "MeasurementRow",
     "MentionRow",
     "MiningVersionRow",
@@ -58,4 +71,5 @@ __all__ = [
     "SeriesRow",
     "StudyAssociationRow",
     "StudyRow",
+    "WebSessionRow",
 ]

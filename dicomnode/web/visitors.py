@@ -1,0 +1,108 @@
+"""Who is behind a request, and whether they may do what they ask.
+
+A router takes `Viewer`, `Reader` or `Admin` as a parameter, or `Depends(require(Role.X))`; it
+then serves a browser's session and a program's `Authorization: Bearer` token alike. A session that
+changes something must send the token of its forms: field `form_token`, or header `X-Form-Token`.
+"""
+
+from collections.abc import Callable
+from datetime import timedelta
+from functools import cache
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from dicomnode.domain.access import NotAllowed, NotLoggedIn, Role
+from dicomnode.settings import WebSettings
+from dicomnode.store.sessions import account_of_session, account_of_token
+from dicomnode.web.context import Visitor, Web, WebContext
+from dicomnode.web.passwords import form_token, is_same, token_hash
+
+FORM_FIELD = "form_token"
+FORM_HEADER = "x-form-token"
+_READS = frozenset({"GET", "HEAD", "OPTIONS"})
+_FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
+
+
+def session_cookie(settings: WebSettings) -> str:
+    """Its name. With `__Host-` browsers insist on https and on this very host (RFC 6265bis)."""
+    return "__Host-dicomnode" if settings.is_secure else "dicomnode"
+
+
+def address_of(request: Request) -> str:
+    """IP address of the client, or of the proxy before it unless the settings trust that."""
+    return request.client.host if request.client else ""
+
+
+async def sent_form_token(request: Request) -> str:
+    """What the request carries to prove that it comes from one of our own forms."""
+    if request.method in _READS:
+        return ""
+    header = request.headers.get(FORM_HEADER)
+    kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    if header is not None or kind not in _FORMS:
+        return header or ""
+    field = (await request.form()).get(FORM_FIELD)
+    return field if isinstance(field, str) else ""
+
+
+SentFormToken = Annotated[str, Depends(sent_form_token)]
+
+
+def known_visitor(request: Request, web: WebContext, sent: SentFormToken) -> Visitor:
+    """Whoever is logged in.
+
+    Raises:
+        NotLoggedIn: nobody is.
+        NotAllowed: something is to be changed, but the request comes from no form of ours.
+    """
+    kind, _, token = request.headers.get("authorization", "").partition(" ")
+    if kind.lower() == "bearer":
+        return _program(request, web, token.strip())
+    token = request.cookies.get(session_cookie(web.settings.web), "")
+    visitor = _browser(request, web, token)
+    if request.method not in _READS and not is_same(sent, visitor.form_token):
+        raise NotAllowed("this form is out of date; open the page again")
+    return visitor
+
+
+def _program(request: Request, web: Web, token: str) -> Visitor:
+    account = account_of_token(web.database, token_hash(token), web.clock()) if token else None
+    if account is None:
+        raise NotLoggedIn("this token is not known, has ended or was revoked")
+    return Visitor(name=account.name, role=account.role, address=address_of(request))
+
+
+def _browser(request: Request, web: Web, token: str) -> Visitor:
+    idle = timedelta(minutes=web.settings.web.idle_minutes)
+    hashed = token_hash(token)
+    account = account_of_session(web.database, hashed, web.clock(), idle=idle) if token else None
+    if account is None:
+        raise NotLoggedIn("log in first")
+    return Visitor(
+        name=account.name,
+        role=account.role,
+        address=address_of(request),
+        form_token=form_token(token),
+        session_hash=hashed,
+    )
+
+
+KnownVisitor = Annotated[Visitor, Depends(known_visitor)]
+
+
+@cache
+def require(role: Role) -> Callable[[Visitor], Visitor]:
+    """A dependency that lets through whoever may do what needs `role`."""
+
+    def allowed(visitor: KnownVisitor) -> Visitor:
+        if not visitor.may(role):
+            raise NotAllowed(f"this needs the role {role.value}; yours is {visitor.role.value}")
+        return visitor
+
+    return allowed
+
+
+Viewer = Annotated[Visitor, Depends(require(Role.VIEWER))]
+Reader = Annotated[Visitor, Depends(require(Role.READER))]
+Admin = Annotated[Visitor, Depends(require(Role.ADMIN))]
