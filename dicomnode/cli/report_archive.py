@@ -88,6 +88,14 @@ def import_(
         console.print(f"  row {row.number}: {row.reason}", style="yellow")
     if made.bad_rows > len(made.bad or []):
         console.print(f"  ... and {made.bad_rows - len(made.bad or [])} more", style="yellow")
+    for one in made.odd or []:
+        console.print(f"  report {one.report_id}: {one.remarks}", style="yellow")
+    if made.odd_reports > len(made.odd or []):
+        console.print(
+            f"  ... and {made.odd_reports - len(made.odd or [])} more: "
+            "dicomnode sql reports_with_remarks",
+            style="yellow",
+        )
 
 
 def _renamed(pairs: list[str]) -> dict[str, str]:
@@ -241,6 +249,8 @@ def show(
     console.print(f"read by: {told.version or 'nobody yet'}")
     if told.line.flags:
         console.print(f"could not be read: {', '.join(told.line.flags)}", style="yellow")
+    if told.remarks:
+        console.print(f"odd: {told.remarks}", style="yellow")
 
 
 def _setup(settings: "Settings", policy: str | None, lexicon: list[Path] | None) -> "MinerSetup":

@@ -47,6 +47,7 @@ class EventName(Enum):
     RESULT_RESENT = "result.resent"
     REPORT_KEPT = "report.kept"
     REPORT_MATCHED = "report.matched"
+    REPORT_UNTIED = "report.untied"
     REPORT_UNREADABLE = "report.unreadable"
 
 

@@ -36,7 +36,8 @@ class IncomingReport:
     """What the source calls the report in all its versions: filler order number, FHIR id,
     SOPInstanceUID, row id. Empty: `name` makes one of the content."""
     message_id: str = ""
-    """What the source calls this one message; the same again is a duplicate."""
+    """What the source calls this one message; the same content under it again is a duplicate, even
+    where a later version has come."""
     predecessor_id: str = ""
     """`source_id` of an earlier report that this one replaces, where versions have own ids."""
     parts: tuple[ReportPart, ...]
@@ -55,6 +56,8 @@ class IncomingReport:
     """YYYYMMDD."""
     modality: str = ""
     referring_unit: str = ""
+    remarks: str = ""
+    """What is odd about it and how it was taken; quotes nothing of it."""
 
     @property
     def content_sha256(self) -> str:
@@ -80,7 +83,7 @@ class Kept(Enum):
 
     NEW = "new"
     DUPLICATE = "duplicate"
-    """The same message, or the same words again: nothing was added."""
+    """The same words about the same patient and study again: nothing was added."""
     SUPERSEDES = "supersedes"
     """A later version: the earlier one is kept, but no longer current."""
     OUTDATED = "outdated"
@@ -94,6 +97,8 @@ class KeptReport:
     report_id: int
     """Row of the version that holds these words."""
     outcome: Kept
+    remarks: str = ""
+    """What was odd about it; quotes nothing of it."""
 
 
 class MatchedBy(Enum):

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -25,6 +26,10 @@ ABOUT = (
     "referring_unit",
 )
 """What a row may say besides its text, under these names unless a layout says otherwise."""
+
+
+SEXES = {"male": "M", "female": "F", "other": "O"}
+_DAY = re.compile(r"(\d{4})-?(\d{2})-?(\d{2})(?:\d{4}|\d{6})?(?!\d)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,8 +156,9 @@ def _report(row: Mapping[str, str], layout: Layout, columns: Sequence[str]) -> I
     if status and status not in known:
         raise ValueError(f"status {status[:20]!r} is none of {', '.join(sorted(known))}")
     about = {name: cell(name) for name in ABOUT}
-    about["study_date"] = about["study_date"].replace("-", "")[:8]
-    about["patient_birth_date"] = about["patient_birth_date"].replace("-", "")[:8]
+    for name in ("study_date", "patient_birth_date"):
+        about[name] = _day(about[name])
+    about["patient_sex"] = SEXES.get(about["patient_sex"].lower(), about["patient_sex"])
     return IncomingReport(
         source=ReportSource.BULK,
         source_id=f"{layout.collection}/{row[layout.id_column].strip()}",
@@ -161,6 +167,12 @@ def _report(row: Mapping[str, str], layout: Layout, columns: Sequence[str]) -> I
         issued_at=_moment(issued) if issued else None,
         **about,
     )
+
+
+def _day(text: str) -> str:
+    """YYYYMMDD of an ISO 8601 or DICOM date, with or without a time; others as they are."""
+    match = _DAY.match(text)
+    return "".join(match.groups()) if match else text
 
 
 def _moment(text: str) -> datetime:

@@ -10,6 +10,7 @@ from functools import cache
 from itertools import islice
 from multiprocessing import get_context
 
+from dicomnode.domain.errors import StoreError
 from dicomnode.domain.incoming_reports import IncomingReport, Kept, KeptReport, ReportStatus
 from dicomnode.domain.reports import Report
 from dicomnode.reports import Miner, MinerSetup, open_miner
@@ -19,11 +20,10 @@ from dicomnode.store.database import Database
 from dicomnode.store.readings import (
     Reading,
     StoredReport,
-    last_read,
     put_in_force,
     record_readings,
-    reports_after,
     unmined_reports,
+    unread_after,
 )
 from dicomnode.store.reports import keep_reports
 
@@ -46,24 +46,29 @@ class Imported:
     bad: list[BadRow] | None = None
     """The first hundred rows that are no report."""
     bad_rows: int = 0
+    odd: list[KeptReport] | None = None
+    """The first hundred reports with a remark."""
+    odd_reports: int = 0
 
     @property
     def rows(self) -> int:
         """All rows seen."""
         return self.new + self.superseding + self.duplicates + self.outdated + self.bad_rows
 
-    def count(self, kept: Sequence[KeptReport]) -> None:
-        """Add what became of a chunk."""
-        for one in kept:
-            match one.outcome:
-                case Kept.NEW:
-                    self.new += 1
-                case Kept.SUPERSEDES:
-                    self.superseding += 1
-                case Kept.DUPLICATE:
-                    self.duplicates += 1
-                case Kept.OUTDATED:
-                    self.outdated += 1
+    def count(self, kept: KeptReport) -> None:
+        """Add what became of a report."""
+        if kept.remarks:
+            self.odd_reports += 1
+            self.odd = [*(self.odd or []), kept][:100]
+        match kept.outcome:
+            case Kept.NEW:
+                self.new += 1
+            case Kept.SUPERSEDES:
+                self.superseding += 1
+            case Kept.DUPLICATE:
+                self.duplicates += 1
+            case Kept.OUTDATED:
+                self.outdated += 1
 
     def note(self, row: BadRow) -> None:
         """Add a row that is no report."""
@@ -91,14 +96,20 @@ def import_reports(
     def chunks() -> Iterator[list[StoredReport]]:
         source = iter(rows)
         while chunk := list(islice(source, CHUNK)):
+            first = made.rows + 1
             reports = [row for row in chunk if isinstance(row, IncomingReport)]
-            for row in chunk:
+            outcomes = iter(_keep(database, reports, clock()))
+            kept: list[tuple[IncomingReport, KeptReport]] = []
+            for number, row in enumerate(chunk, start=first):
                 if isinstance(row, BadRow):
                     made.note(row)
-            kept = keep_reports(database, reports, clock())
-            made.count(kept)
+                elif (outcome := next(outcomes)) is None:
+                    made.note(BadRow(number=number, reason="the database refuses it"))
+                else:
+                    made.count(outcome)
+                    kept.append((row, outcome))
             progress(made.rows)
-            yield _to_mine(reports, kept)
+            yield _to_mine(kept)
         seen = 0
         while left := [each for each in unmined_reports(database, CHUNK) if each.id > seen]:
             seen = left[-1].id
@@ -111,11 +122,33 @@ def import_reports(
     return made
 
 
-def _to_mine(reports: Sequence[IncomingReport], kept: Sequence[KeptReport]) -> list[StoredReport]:
+def _keep(
+    database: Database, reports: Sequence[IncomingReport], now: datetime
+) -> list[KeptReport | None]:
+    """What became of each report, in order; None: the database refuses that one.
+
+    Values are made to fit beforehand, so this is for what cannot be foreseen: the batch is halved
+    until the report is found that fails it.
+
+    Raises:
+        StoreError: the database cannot be reached.
+    """
+    try:
+        return [*keep_reports(database, reports, now)]
+    except StoreError as exc:
+        if exc.retryable:
+            raise
+        if len(reports) <= 1:
+            return [None for _ in reports]
+        half = len(reports) // 2
+        return [*_keep(database, reports[:half], now), *_keep(database, reports[half:], now)]
+
+
+def _to_mine(kept: Sequence[tuple[IncomingReport, KeptReport]]) -> list[StoredReport]:
     """Those that were added, as the index holds them."""
     return [
         StoredReport(id=one.report_id, report=Report(report_id="", parts=report.parts))
-        for report, one in zip(reports, kept, strict=True)
+        for report, one in kept
         if one.outcome is not Kept.DUPLICATE and report.status is not ReportStatus.CANCELLED
     ]
 
@@ -130,34 +163,27 @@ def remine_reports(
 ) -> int:
     """Read every report again; return the version, whose labels count once all are read.
 
-    The labels of other versions are kept. May be stopped at any moment and begun again: it goes
-    on behind the last report that this version has read.
+    The labels of other versions are kept. May be stopped at any moment and begun again: only what
+    this version has not read is read, by all workers.
     """
     version = register_version(database, _miner(setup), clock())
     done = 0
-    while True:
-        with _reader(setup, workers) as read:
-            for readings in read(_all_after(database, last_read(database, version))):
+    with _reader(setup, workers) as read:
+        while True:
+            for readings in read(_unread(database, version)):
                 record_readings(database, version, readings, in_force=False)
                 done += len(readings)
                 progress(done)
-        # Reports that came in meanwhile are read by the next turn.
-        if put_in_force(database, version):
-            return version
-        _read_gaps(database, version, setup)
+            # Reports that came in meanwhile are read by the next turn.
+            if put_in_force(database, version):
+                return version
 
 
-def _all_after(database: Database, report_id: int) -> Iterator[list[StoredReport]]:
-    while chunk := reports_after(database, report_id, CHUNK):
+def _unread(database: Database, version: int) -> Iterator[list[StoredReport]]:
+    report_id = 0
+    while chunk := unread_after(database, version, report_id, CHUNK):
         yield chunk
         report_id = chunk[-1].id
-
-
-def _read_gaps(database: Database, version: int, setup: MinerSetup) -> None:
-    """Read from the beginning what this version has not read: a cancelled report may be back."""
-    for chunk in _all_after(database, 0):
-        readings = read_reports(_miner(setup), chunk)
-        record_readings(database, version, readings, in_force=False)
 
 
 @cache

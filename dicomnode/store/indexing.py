@@ -125,7 +125,16 @@ def _insert_parents(connection: Connection, items: Sequence[Indexed]) -> None:
     studies = {item.header.study_uid: item for item in reversed(items)}
     insert_new(connection, StudyRow, [_study(item) for item in studies.values()])
     series = {item.header.series_uid: item for item in reversed(items)}
-    insert_new(connection, SeriesRow, [_series(item) for item in series.values()])
+    known = select(SeriesRow.series_uid).where(SeriesRow.series_uid.in_(series))
+    fresh = [series[uid] for uid in series.keys() - set(connection.scalars(known))]
+    insert_new(connection, SeriesRow, [_series(item) for item in fresh])
+    if fresh:
+        # Reports may be tied by modality, so a new series is a reason to look for them again.
+        connection.execute(
+            update(StudyRow)
+            .where(StudyRow.study_uid.in_({item.header.study_uid for item in fresh}))
+            .values(reports_sought_at=None)
+        )
 
 
 def _study(item: Indexed) -> dict[str, object]:

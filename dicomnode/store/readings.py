@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, and_, insert, select, update
 
 from dicomnode.domain.incoming_reports import ReportStatus
 from dicomnode.domain.reports import (
@@ -100,11 +100,13 @@ def unmined_reports(database: Database, limit: int) -> list[StoredReport]:
         return _stored(connection, list(connection.scalars(query)))
 
 
-def reports_after(database: Database, report_id: int, limit: int) -> list[StoredReport]:
-    """The next reports by number, for reading all of them again."""
+def unread_after(
+    database: Database, version_id: int, report_id: int, limit: int
+) -> list[StoredReport]:
+    """The next reports by number that a version has not read, for reading all of them again."""
     query = (
         select(ReportRow.id)
-        .where(ReportRow.id > report_id, ReportRow.status != ReportStatus.CANCELLED.value)
+        .where(ReportRow.id > report_id, _is_unread(version_id))
         .order_by(ReportRow.id)
         .limit(limit)
     )
@@ -112,13 +114,11 @@ def reports_after(database: Database, report_id: int, limit: int) -> list[Stored
         return _stored(connection, list(connection.scalars(query)))
 
 
-def last_read(database: Database, version_id: int) -> int:
-    """The highest report that a version has read; 0: none."""
-    query = select(func.max(ReportReadingRow.report_id)).where(
-        ReportReadingRow.version_id == version_id
+def _is_unread(version_id: int) -> ColumnElement[bool]:
+    read = select(ReportReadingRow.report_id).where(
+        ReportReadingRow.version_id == version_id, ReportReadingRow.report_id == ReportRow.id
     )
-    with database.reading() as connection:
-        return connection.scalar(query) or 0
+    return and_(ReportRow.status != ReportStatus.CANCELLED.value, ~read.exists())
 
 
 def _stored(connection: Connection, ids: Sequence[int]) -> list[StoredReport]:
@@ -161,12 +161,7 @@ def record_readings(
 
 def put_in_force(database: Database, version_id: int) -> bool:
     """Let a version's labels count for every report, if it has read all; True if it has."""
-    read = select(ReportReadingRow.report_id).where(
-        ReportReadingRow.version_id == version_id, ReportReadingRow.report_id == ReportRow.id
-    )
-    unread = select(ReportRow.id).where(
-        ReportRow.status != ReportStatus.CANCELLED.value, ~read.exists()
-    )
+    unread = select(ReportRow.id).where(_is_unread(version_id))
     with database.writing() as connection:
         if connection.execute(unread.limit(1)).first() is not None:
             return False

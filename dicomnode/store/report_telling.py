@@ -82,6 +82,8 @@ class ReportTold:
     line: ReportLine
     is_current: bool
     matched_by: str | None
+    remarks: str
+    """What was odd about it when it came."""
     version: str
     parts: tuple[PartTold, ...]
     mentions: tuple[MentionTold, ...]
@@ -235,6 +237,7 @@ def report(database: Database, report_id: int) -> ReportTold:
         line=line,
         is_current=row.is_current,
         matched_by=row.matched_by,
+        remarks=row.remarks or "",
         version=f"{version.policy}, lexicon {version.lexicon}" if version else "",
         parts=tuple(PartTold(name=part.name, text=part.text) for part in parts),
         mentions=tuple(

@@ -6,14 +6,28 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, insert, select, tuple_, update
+from sqlalchemy import Connection, Row, insert, select, tuple_, update
 
 from dicomnode.domain.incoming_reports import IncomingReport, Kept, KeptReport
+from dicomnode.domain.reports import ReportPart
 from dicomnode.store.database import Database
+from dicomnode.store.report_values import fitting, storable
 from dicomnode.store.tables import ReportPartRow, ReportRow
 
 LARGEST_BATCH = 1000
 """Reports in one commit; more is cut up."""
+
+# Field of a report -> column. Other words under one of these are another version.
+ABOUT = {
+    "patient_id": ReportRow.patient_id,
+    "patient_birth_date": ReportRow.patient_birth_date,
+    "patient_sex": ReportRow.patient_sex,
+    "accession_number": ReportRow.accession_number,
+    "study_uid": ReportRow.stated_study_uid,
+    "study_date": ReportRow.study_date,
+    "modality": ReportRow.modality,
+    "referring_unit": ReportRow.referring_unit,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,8 +35,20 @@ class _Version:
     """One version of a report that the index holds."""
 
     id: int
+    message_id: str
     content_sha256: str
     issued_at: datetime | None
+    about: Mapping[str, str]
+    """Values of `ABOUT`."""
+
+    def says_the_same(self, report: IncomingReport) -> bool:
+        """True if `report` has these words and contradicts nothing stated beside them.
+
+        A sender that leaves out what it stated before takes nothing back.
+        """
+        return self.content_sha256 == report.content_sha256 and all(
+            getattr(report, name) in {"", stated} for name, stated in self.about.items()
+        )
 
 
 @dataclass(slots=True, kw_only=True)
@@ -48,8 +74,9 @@ def keep_reports(
 ) -> list[KeptReport]:
     """Keep every report, in order; what is returned is on disk. May be repeated.
 
-    A message or a text that is there already adds nothing. A later version of a report becomes
-    the current one, unless its source dates it before the version that is there.
+    A text that is there already adds nothing, unless what is stated beside it (patient, accession
+    number, ...) has changed. A later version of a report becomes the current one, unless its
+    source dates it before the version that is there. Odd values are made to fit, with a remark.
 
     Raises:
         StoreError: nothing of the batch in hand was kept.
@@ -57,7 +84,8 @@ def keep_reports(
     kept: list[KeptReport] = []
     for first in range(0, len(reports), LARGEST_BATCH):
         with database.writing() as connection:
-            for run in _runs(reports[first : first + LARGEST_BATCH]):
+            batch = [fitting(report) for report in reports[first : first + LARGEST_BATCH]]
+            for run in _runs(batch):
                 kept.extend(_keep_run(connection, run, now))
     return kept
 
@@ -65,11 +93,9 @@ def keep_reports(
 def _runs(reports: Sequence[IncomingReport]) -> Iterator[list[IncomingReport]]:
     """Stretches in which no report depends on another one of the same stretch."""
     run: list[IncomingReport] = []
-    names: set[tuple[str, str]] = set()
+    names: set[str] = set()
     for report in reports:
-        own = {("name", report.name), ("message", report.message_id or report.name)}
-        if report.predecessor_id:
-            own.add(("name", report.predecessor_id))
+        own = {report.source_id, report.predecessor_id or report.source_id}
         if own & names:
             yield run
             run, names = [], set()
@@ -82,39 +108,42 @@ def _runs(reports: Sequence[IncomingReport]) -> Iterator[list[IncomingReport]]:
 def _keep_run(
     connection: Connection, reports: Sequence[IncomingReport], now: datetime
 ) -> list[KeptReport]:
-    messages = _known_messages(connection, reports)
     known = _known_versions(connection, reports)
-    decided = [_decide(report, messages, known) for report in reports]
+    decided = [_decide(report, known) for report in reports]
     ids = iter(_insert(connection, [one for one in decided if isinstance(one, _Addition)], now))
     return [
-        KeptReport(report_id=next(ids), outcome=one.outcome) if isinstance(one, _Addition) else one
+        one
+        if isinstance(one, KeptReport)
+        else KeptReport(report_id=next(ids), outcome=one.outcome, remarks=one.report.remarks)
         for one in decided
     ]
 
 
 def _decide(
-    report: IncomingReport,
-    messages: Mapping[tuple[str, str], int],
-    known: Mapping[tuple[str, str], _Known],
+    report: IncomingReport, known: Mapping[tuple[str, str], _Known]
 ) -> KeptReport | _Addition:
     """A duplicate of something, or a version to add."""
     source = report.source.value
-    seen = messages.get((source, report.message_id)) if report.message_id else None
-    if seen is not None:
-        return KeptReport(report_id=seen, outcome=Kept.DUPLICATE)
-    own = known[(source, report.name)]
-    if _is_older(report, own.current):
-        same = [one for one in own.versions if one.content_sha256 == report.content_sha256]
-        if same:
-            return KeptReport(report_id=same[0].id, outcome=Kept.DUPLICATE)
-        number = len(own.versions) + 1
+    own = known[(source, report.source_id)]
+    is_older = _is_older(report, own.current)
+    # An older version that is dated, or named by its message, may have been sent once more.
+    candidates = [
+        version
+        for version in own.versions
+        if is_older
+        or version is own.current
+        or (report.message_id and version.message_id == report.message_id)
+    ]
+    for version in candidates:
+        if version.says_the_same(report):
+            return KeptReport(report_id=version.id, outcome=Kept.DUPLICATE)
+    number = len(own.versions) + 1
+    if is_older:
         return _Addition(report=report, number=number, outcome=Kept.OUTDATED, replaced=None)
     replaced = own.current or known[(source, report.predecessor_id)].current
-    if own.current is not None and own.current.content_sha256 == report.content_sha256:
-        return KeptReport(report_id=own.current.id, outcome=Kept.DUPLICATE)
     return _Addition(
         report=report,
-        number=len(own.versions) + 1,
+        number=number,
         outcome=Kept.SUPERSEDES if replaced else Kept.NEW,
         replaced=replaced.id if replaced else None,
     )
@@ -134,7 +163,7 @@ def _insert(connection: Connection, additions: Sequence[_Addition], now: datetim
     statement = insert(ReportRow).returning(ReportRow.id, sort_by_parameter_order=True)
     ids = list(connection.scalars(statement, [_row(one, now) for one in additions]))
     parts = [
-        {"report_id": report_id, "number": number, "name": part.name, "text": storable(part.text)}
+        {"report_id": report_id, "number": number, **_part(part)}
         for report_id, one in zip(ids, additions, strict=True)
         for number, part in enumerate(one.report.parts)
     ]
@@ -148,11 +177,15 @@ def _insert(connection: Connection, additions: Sequence[_Addition], now: datetim
     return ids
 
 
+def _part(part: ReportPart) -> dict[str, str]:
+    return {"name": storable(part.name), "text": storable(part.text)}
+
+
 def _row(addition: _Addition, now: datetime) -> dict[str, Any]:
     report = addition.report
     return {
         "source": report.source.value,
-        "source_id": report.name,
+        "source_id": report.source_id,
         "number": addition.number,
         "message_id": report.message_id,
         "content_sha256": report.content_sha256,
@@ -161,40 +194,26 @@ def _row(addition: _Addition, now: datetime) -> dict[str, Any]:
         "supersedes_id": addition.replaced,
         "issued_at": report.issued_at,
         "received_at": now,
-        "patient_id": report.patient_id,
-        "patient_birth_date": report.patient_birth_date,
-        "patient_sex": report.patient_sex,
-        "accession_number": report.accession_number,
-        "stated_study_uid": report.study_uid,
-        "study_date": report.study_date,
-        "modality": report.modality,
-        "referring_unit": report.referring_unit,
+        "remarks": report.remarks or None,
+        **{column.key: getattr(report, name) for name, column in ABOUT.items()},
     }
-
-
-def storable(text: str) -> str:
-    """`text` with what no database takes replaced one for one, so that places stay the same.
-
-    PostgreSQL refuses the code point 0, both databases refuse lone surrogates.
-    """
-    if "\0" in text or any("\ud800" <= each <= "\udfff" for each in text):
-        return "".join("�" if c == "\0" or "\ud800" <= c <= "\udfff" else c for c in text)
-    return text
 
 
 def _known_versions(
     connection: Connection, reports: Sequence[IncomingReport]
 ) -> Mapping[tuple[str, str], _Known]:
-    names = {(report.source.value, report.name) for report in reports}
+    names = {(report.source.value, report.source_id) for report in reports}
     names |= {(one.source.value, one.predecessor_id) for one in reports if one.predecessor_id}
     query = (
         select(
+            ReportRow.id,
             ReportRow.source,
             ReportRow.source_id,
-            ReportRow.id,
+            ReportRow.message_id,
             ReportRow.content_sha256,
             ReportRow.issued_at,
             ReportRow.is_current,
+            *ABOUT.values(),
         )
         .where(tuple_(ReportRow.source, ReportRow.source_id).in_(sorted(names)))
         .order_by(ReportRow.number)
@@ -202,20 +221,18 @@ def _known_versions(
     found: dict[tuple[str, str], _Known] = defaultdict(_Known)
     for row in connection.execute(query):
         known = found[(row.source, row.source_id)]
-        version = _Version(id=row.id, content_sha256=row.content_sha256, issued_at=row.issued_at)
+        version = _version(row)
         known.versions.append(version)
         if row.is_current:
             known.current = version
     return found
 
 
-def _known_messages(
-    connection: Connection, reports: Sequence[IncomingReport]
-) -> Mapping[tuple[str, str], int]:
-    ids = sorted({report.message_id for report in reports if report.message_id})
-    if not ids:
-        return {}
-    query = select(ReportRow.source, ReportRow.message_id, ReportRow.id).where(
-        ReportRow.message_id.in_(ids)
+def _version(row: Row[*tuple[Any, ...]]) -> _Version:
+    return _Version(
+        id=row.id,
+        message_id=row.message_id,
+        content_sha256=row.content_sha256,
+        issued_at=row.issued_at,
+        about={name: getattr(row, column.key) for name, column in ABOUT.items()},
     )
-    return {(row.source, row.message_id): row.id for row in connection.execute(query)}

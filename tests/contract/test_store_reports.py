@@ -1,22 +1,26 @@
 """Reports are kept once in all their versions, find their studies, and keep what was read."""
 
+from collections.abc import Iterator
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from sqlalchemy import select, text
 
 from dicomnode.domain.incoming_reports import IncomingReport, Kept, ReportSource, ReportStatus
 from dicomnode.domain.reports import ReportPart
 from dicomnode.reports import MinerSetup, open_miner
+from dicomnode.reports.bulk import BadRow
+from dicomnode.steps.report_archive import import_reports, remine_reports
 from dicomnode.steps.reporting import read_reports, register_version
 from dicomnode.store.database import Database
-from dicomnode.store.readings import put_in_force, record_readings, reports_after, unmined_reports
-from dicomnode.store.report_matching import match_new_reports, match_new_studies
+from dicomnode.store.readings import put_in_force, record_readings, unmined_reports, unread_after
 from dicomnode.store.report_telling import UnknownReport, differences, latest_reports, report
 from dicomnode.store.reports import keep_reports
-from dicomnode.store.tables import ReportRow, StudyRow
-from tests.contract.store_scenes import NOON, at, receive
+from dicomnode.store.tables import ReportRow
+from tests.contract.store_scenes import NOON, at
 
 pytest_plugins = ["tests.contract.postgresql", "tests.contract.databases"]
 
@@ -40,7 +44,8 @@ def current(database: Database) -> list[tuple[int, str]]:
 def mine(database: Database, policy: str = "strict", *, in_force: bool = True) -> int:
     miner = open_miner(MinerSetup(policy=policy, graph=False))
     version = register_version(database, miner, NOON)
-    stored = unmined_reports(database, 100) if in_force else reports_after(database, 0, 100)
+    everything = unread_after(database, version, 0, 100)
+    stored = unmined_reports(database, 100) if in_force else everything
     record_readings(database, version, read_reports(miner, stored), in_force=in_force)
     return version
 
@@ -51,10 +56,37 @@ def test_the_same_words_again_add_nothing(database: Database) -> None:
     assert len(current(database)) == 1
 
 
-def test_the_same_message_again_adds_nothing(database: Database) -> None:
+def test_a_message_that_is_sent_again_after_a_later_one_adds_nothing(database: Database) -> None:
     assert keep(database, incoming(message_id="M1")) == [Kept.NEW]
-    assert keep(database, incoming("Other words.", message_id="M1")) == [Kept.DUPLICATE]
     assert keep(database, incoming("Other words.", message_id="M2")) == [Kept.SUPERSEDES]
+    assert keep(database, incoming(message_id="M1")) == [Kept.DUPLICATE]
+
+
+def test_a_message_id_that_is_used_again_for_other_words_hides_nothing(
+    database: Database,
+) -> None:
+    assert keep(database, incoming(message_id="M1")) == [Kept.NEW]
+    assert keep(database, incoming("Other words.", message_id="M1")) == [Kept.SUPERSEDES]
+    assert keep(database, incoming(message_id="M1", source_id="R2")) == [Kept.NEW]
+
+
+@pytest.mark.parametrize(
+    "corrected",
+    [{"accession_number": "A2"}, {"patient_id": "P2"}, {"study_date": "20240202"}],
+)
+def test_the_same_words_under_corrected_data_are_a_later_version(
+    database: Database, corrected: dict[str, str]
+) -> None:
+    about = {"accession_number": "A1", "patient_id": "P1", "study_date": "20240131"}
+    first, second, third = keep_reports(
+        database,
+        [incoming(**about), incoming(**{**about, **corrected}), incoming(**corrected)],
+        NOON,
+    )
+    assert (first.outcome, second.outcome) == (Kept.NEW, Kept.SUPERSEDES)
+    assert current(database) == [(second.report_id, "final")]
+    # What a sender leaves out it does not take back.
+    assert (third.outcome, third.report_id) == (Kept.DUPLICATE, second.report_id)
 
 
 def test_a_correction_supersedes_and_the_first_version_stays(database: Database) -> None:
@@ -92,79 +124,100 @@ def test_reports_without_a_name_are_told_apart_by_their_words(database: Database
     assert keep(database, replace(nameless, accession_number="A2")) == [Kept.NEW]
 
 
+ODD = {
+    "patient_sex": "undetermined",
+    "study_uid": "1." * 40,
+    "modality": "a modality of its own",
+    "patient_id": "P\0",
+    "accession_number": "\ud800",
+    "study_date": "31 January 2024",
+    "patient_birth_date": "unknown to us",
+    "referring_unit": "w" * 10_000,
+}
+
+
+@pytest.mark.parametrize("field", ODD)
+def test_an_odd_value_is_remarked_on_and_stops_nothing(database: Database, field: str) -> None:
+    odd = incoming(source_id="R2", **{field: ODD[field]})
+    batch = [incoming(source_id="R1"), odd, incoming(source_id="R3")]
+    kept = keep_reports(database, batch, NOON)
+    assert [one.outcome for one in kept] == [Kept.NEW] * 3
+    assert report(database, kept[1].report_id).remarks.startswith(field)
+    assert kept[0].remarks == kept[2].remarks == ""
+    assert keep(database, *batch) == [Kept.DUPLICATE] * 3
+
+
+def test_names_that_no_database_takes_stay_different_names(database: Database) -> None:
+    names = ["R\0", "R\ud800", "R\ud801", "R" * 5000, "R" * 5001, "é" * 1000]
+    batch = [incoming(source_id=name, message_id=name) for name in names]
+    assert keep(database, *batch) == [Kept.NEW] * len(names)
+    assert keep(database, *batch) == [Kept.DUPLICATE] * len(names)
+
+
+@pytest.mark.parametrize("year", [1, 9999])
+def test_a_moment_out_of_all_bounds_is_left_out(database: Database, year: int) -> None:
+    moment = datetime(year, 12 if year > 1 else 1, 31, 23, tzinfo=timezone(timedelta(hours=23)))
+    if year == 9999:
+        moment = moment.replace(tzinfo=timezone(-timedelta(hours=23)))
+    (kept,) = keep_reports(database, [replace(incoming(), issued_at=moment)], NOON)
+    assert report(database, kept.report_id).remarks.startswith("issued_at")
+
+
+ANY = st.text(st.characters(exclude_categories=()), max_size=12)
+
+
+@given(text=ANY, name=ANY, value=ANY)
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_whatever_is_stated_goes_in(database: Database, text: str, name: str, value: str) -> None:
+    about = dict.fromkeys(ODD, value)
+    odd = incoming(text, source_id=name, message_id=value, **about)
+    renamed = replace(odd, parts=(*odd.parts, ReportPart(name=name, text=value)))
+    assert keep(database, renamed)[0] in {Kept.NEW, Kept.SUPERSEDES, Kept.DUPLICATE}
+    assert keep(database, renamed) == [Kept.DUPLICATE]
+
+
+REFUSING = {
+    True: """CREATE TRIGGER picky BEFORE INSERT ON report_part WHEN new.text = 'Mass.'
+        BEGIN SELECT RAISE(ABORT, 'never that'); END""",
+    False: "ALTER TABLE report_part ADD CONSTRAINT picky CHECK (text <> 'Mass.')",
+}
+TAKING = {
+    True: "DROP TRIGGER picky",
+    False: "ALTER TABLE report_part DROP CONSTRAINT picky",
+}
+
+
+@pytest.fixture
+def picky(database: Database) -> Iterator[Database]:
+    """A database that will not have one text, for a reason nobody foresaw."""
+    for statements in (REFUSING, TAKING):
+        with database.writing() as connection:
+            connection.execute(text(statements[database.is_sqlite]))
+        if statements is REFUSING:
+            yield database
+
+
+def test_what_the_database_refuses_is_listed_and_the_rest_goes_in(picky: Database) -> None:
+    words = ["Effusion.", "Nodule.", "Mass.", "Edema.", "Hernia."]
+    rows = [incoming(text, source_id=f"R{number}") for number, text in enumerate(words)]
+    made = import_reports(
+        picky,
+        rows,
+        setup=MinerSetup(graph=False),
+        workers=1,
+        clock=lambda: NOON,
+        progress=lambda _rows: None,
+    )
+    assert made.bad == [BadRow(number=3, reason="the database refuses it")]
+    assert (made.new, made.mined, len(current(picky))) == (4, 4, 4)
+
+
 def test_what_no_database_takes_is_replaced_one_for_one(database: Database) -> None:
     keep(database, incoming("No\0effusion \ud800 seen."))
     (line,) = latest_reports(database, 10)
     assert report(database, line.id).parts[0].text == "No\ufffdeffusion \ufffd seen."
-
-
-def study(database: Database, uid: str, **values: str) -> None:
-    receive(database, [f"{uid}.1.1"], association=f"a{uid}")
-    with database.writing() as connection:
-        table = StudyRow.__table__
-        connection.execute(
-            table.update().where(table.c.study_uid == uid).values(**values)  # type: ignore[attr-defined]
-        )
-
-
-def matched(database: Database) -> list[tuple[str | None, str]]:
-    match_new_studies(database, 100, NOON)
-    match_new_reports(database, 100, NOON)
-    lines = latest_reports(database, 100)
-    told = [report(database, line.id) for line in lines]
-    return [(each.line.study_uid, each.matched_by or each.line.match_note) for each in told]
-
-
-@pytest.mark.parametrize("report_first", [True, False])
-@pytest.mark.parametrize(
-    ("about", "by"),
-    [
-        ({"study_uid": "1.2.1"}, "study-uid"),
-        ({"accession_number": "A1"}, "accession"),
-        ({"study_date": "20240131"}, "patient-and-date"),
-    ],
-)
-def test_a_report_finds_its_study_whichever_came_first(
-    database: Database, about: dict[str, str], by: str, report_first: bool
-) -> None:
-    if report_first:
-        keep(database, incoming(**about))
-        assert matched(database)[0][0] is None
-    study(database, "1.2.1", patient_id="P1", study_date="20240131", accession_number="A1")
-    if not report_first:
-        keep(database, incoming(**about))
-    assert matched(database) == [("1.2.1", by)]
-
-
-def test_a_report_is_not_tied_to_another_patient_by_its_accession_number(
-    database: Database,
-) -> None:
-    study(database, "1.2.1", patient_id="P2", accession_number="A1")
-    keep(database, incoming(accession_number="A1"))
-    note = "the study with its accession number has another patient ID"
-    assert matched(database) == [(None, note)]
-
-
-def test_two_studies_on_one_day_are_not_chosen_between(database: Database) -> None:
-    study(database, "1.2.1", patient_id="P1", study_date="20240131")
-    study(database, "1.2.2", patient_id="P1", study_date="20240131")
-    keep(database, incoming(study_date="20240131"))
-    assert matched(database) == [(None, "2 studies of the patient on that day")]
-
-
-def test_a_report_that_states_nothing_says_so(database: Database) -> None:
-    keep(database, incoming(patient_id=""))
-    (_, note) = matched(database)[0]
-    assert note.startswith("states neither")
-
-
-def test_matching_is_done_once(database: Database) -> None:
-    study(database, "1.2.1", accession_number="A2")
-    keep(database, incoming(accession_number="A9"))
-    assert match_new_reports(database, 100, NOON) == 1
-    assert match_new_reports(database, 100, NOON) == 0
-    assert match_new_studies(database, 100, NOON) == 1
-    assert match_new_studies(database, 100, NOON) == 0
 
 
 def test_labels_lead_back_to_their_words(database: Database) -> None:
@@ -211,7 +264,7 @@ def test_a_new_version_counts_only_once_it_has_read_all(database: Database) -> N
     mine(database)
     miner = open_miner(MinerSetup(policy="chestxray8", graph=False))
     second = register_version(database, miner, NOON + timedelta(days=1))
-    one, *rest = reports_after(database, 0, 10)
+    one, *rest = unread_after(database, second, 0, 10)
     record_readings(database, second, read_reports(miner, [one]), in_force=False)
     assert not put_in_force(database, second)
     record_readings(database, second, read_reports(miner, rest), in_force=False)
@@ -219,6 +272,18 @@ def test_a_new_version_counts_only_once_it_has_read_all(database: Database) -> N
     (change,) = differences(database, first, second)
     assert (change.name, change.before, change.after, change.reports) == ("effusion", -1, 0, 2)
     assert sorted(change.examples) == [one.id, rest[0].id]
+
+
+def test_reading_again_reads_what_this_version_has_not_read(database: Database) -> None:
+    keep(database, incoming("Effusion.", source_id="R1"))
+    mine(database)
+    keep(database, incoming("Nodule.", source_id="R2"))
+    mine(database, "openi")
+    steps: list[int] = []
+    setup = MinerSetup(policy="openi", graph=False)
+    remine_reports(database, setup=setup, workers=1, clock=lambda: NOON, progress=steps.append)
+    assert steps == [1]
+    assert {line.positive for line in latest_reports(database, 9)} == {("effusion",), ("nodule",)}
 
 
 def test_labels_gained_and_lost_are_differences_too(database: Database) -> None:

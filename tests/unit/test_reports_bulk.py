@@ -103,3 +103,22 @@ def test_a_file_that_cannot_be_read_says_what_to_do(
     source = write(tmp_path, "r.csv", "uid,findings,impression\n1,Erguß,\n", "latin-1")
     with pytest.raises(ReportError, match=words):
         list(read_bulk(source, layout(**changed)))
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("2024-01-31", "20240131"),
+        ("2024-01-31T09:30:00", "20240131"),
+        ("20240131093000", "20240131"),
+        ("202401311", "202401311"),
+        ("31/01/2024", "31/01/2024"),
+        ("", ""),
+    ],
+)
+def test_only_what_is_a_date_is_made_one(tmp_path: Path, written: str, read: str) -> None:
+    source = tmp_path / "reports.csv"
+    source.write_text(f"uid,findings,impression,study_date,patient_sex\n1,A.,B.,{written},Male\n")
+    (row,) = read_bulk(source, Layout(collection="c"))
+    assert isinstance(row, IncomingReport)
+    assert (row.study_date, row.patient_sex) == (read, "M")

@@ -8,7 +8,7 @@ that is not mentioned has no row: `label_name` lists all there are.
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ForeignKey, Index, SmallInteger, String, Text, UniqueConstraint
+from sqlalchemy import ForeignKey, Index, SmallInteger, String, Text, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from dicomnode.store.tables.base import Base, RowId, Uid
@@ -112,18 +112,25 @@ class ReportRow(Base):
     """When its study was last looked for; null: not yet."""
     match_note: Mapped[str] = mapped_column(Text, default="")
     """Why it has no study."""
+    remarks: Mapped[str | None] = mapped_column(Text)
+    """What was odd about it when it came; null: nothing."""
     version_id: Mapped[int | None] = mapped_column(ForeignKey("mining_version.id"))
     """The version of the miner whose labels are in force; null: not mined yet."""
 
     __table_args__ = (
         UniqueConstraint("source", "source_id", "number"),
-        Index("ix_report_message", "message_id"),
         Index("ix_report_accession", "accession_number"),
         Index("ix_report_patient", "patient_id", "study_date"),
         Index("ix_report_stated_study", "stated_study_uid"),
         Index("ix_report_mined", "version_id", "id"),
         Index("ix_report_untried", "match_tried_at"),
         Index("ix_report_received", "received_at"),
+        Index(
+            "ix_report_odd",
+            "id",
+            sqlite_where=text("remarks IS NOT NULL"),
+            postgresql_where=text("remarks IS NOT NULL"),
+        ),
     )
 
 
