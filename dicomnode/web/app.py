@@ -10,7 +10,7 @@ from starlette.staticfiles import StaticFiles
 from dicomnode.receiving import now
 from dicomnode.settings import Settings
 from dicomnode.store.database import Database
-from dicomnode.web import health
+from dicomnode.web import health, metrics
 from dicomnode.web.answers import add_answers
 from dicomnode.web.api import API
 from dicomnode.web.context import Web
@@ -20,7 +20,7 @@ from dicomnode.web.pages import PAGES
 from dicomnode.web.passwords import Passwords
 from dicomnode.web.rendering import FOLDER, Page
 
-ROUTERS: tuple[APIRouter, ...] = (API,)
+ROUTERS: tuple[APIRouter, ...] = (API, metrics.router)
 """Interfaces for programs. Each of their routes asks by `visitors.require` who is there."""
 
 

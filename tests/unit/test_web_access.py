@@ -19,7 +19,7 @@ from dicomnode.web.login import TRIES_PER_ACCOUNT, TRIES_PER_ADDRESS
 from dicomnode.web.visitors import known_visitor
 from tests.unit.web_site import PASSWORD, QUICK, Site, form, hidden, log_in
 
-OPEN = {"/login", "/health"}
+OPEN = {"/login", "/health", "/health/ready"}
 """The only routes that ask nobody who is there, besides static files."""
 
 
@@ -68,7 +68,12 @@ def test_no_route_answers_somebody_unknown(site: Site) -> None:
             if is_let_in:
                 answered[f"{method} {route.path}"] = answer.status_code
     # POST without a form: refused as such.
-    assert answered == {"GET /login": 200, "POST /login": 422, "GET /health": 200}
+    assert answered == {
+        "GET /login": 200,
+        "POST /login": 422,
+        "GET /health": 200,
+        "GET /health/ready": 200,
+    }
 
 
 @pytest.mark.parametrize("role", Role)
