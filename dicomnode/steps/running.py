@@ -2,20 +2,24 @@
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, Future, wait
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Protocol, TypedDict, TypeVar
 
 from dicomnode import __version__
+from dicomnode.assembly.headers import read_header
 from dicomnode.domain.errors import (
     BundleInvalid,
     DicomNodeError,
     InputRefused,
+    InstanceUnreadable,
     Interrupted,
     StudyError,
     VolumeError,
 )
-from dicomnode.domain.identifiers import JobId
+from dicomnode.domain.identifiers import InstanceUid, JobId
+from dicomnode.domain.instances import InstanceHeader
 from dicomnode.domain.jobs import Job, JobState
 from dicomnode.domain.outcomes import RunOutcome
 from dicomnode.domain.results import ResultKind
@@ -178,8 +182,24 @@ def record_job(node: Node, job_id: JobId) -> list[str]:
     job = load_job(node.database, job_id)
     outcome = read_outcome(result_folder(node, job_id))
     parcels = parcels_of(outcome.objects, node.settings, job.destinations)
-    kept = record_outcome(node.database, job, outcome, node.clock(), parcels=parcels)
+    kept = record_outcome(
+        node.database,
+        job,
+        outcome,
+        node.clock(),
+        parcels=parcels,
+        headers=_headers_of(outcome),
+    )
     return list(job.destinations) if kept else []
+
+
+def _headers_of(outcome: RunOutcome) -> dict[InstanceUid, InstanceHeader]:
+    headers = {}
+    for made in outcome.objects:
+        # Searches can do without; what is wrong with the file, its delivery will tell.
+        with suppress(InstanceUnreadable):
+            headers[made.sop_instance_uid] = read_header(made.path)
+    return headers
 
 
 def give_up_job(node: Node, job: UnfinishedJob, engine_state: str) -> None:

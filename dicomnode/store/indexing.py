@@ -1,5 +1,6 @@
 """Landed instances find their series and study."""
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection, case, insert, select, update
 
+from dicomnode.domain.catalogue import search_key
 from dicomnode.domain.events import Event, EventName
 from dicomnode.domain.identifiers import InstanceUid, SeriesUid, StudyUid
 from dicomnode.domain.instances import HeaderValues, InstanceHeader, QuarantineKind
@@ -25,6 +27,7 @@ from dicomnode.store.tables import (
 from dicomnode.store.upsert import insert_new
 
 VIEW = "ViewPosition"
+_WHOLE_NUMBER = re.compile(r"[+-]?[0-9]{1,9}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,7 +148,11 @@ def _study(item: Indexed) -> dict[str, object]:
         "patient_name": _first(values, "PatientName"),
         "patient_birth_date": _first(values, "PatientBirthDate"),
         "patient_sex": _first(values, "PatientSex"),
+        "name_key": search_key(_first(values, "PatientName")),
         "study_date": _first(values, "StudyDate"),
+        "study_time": _first(values, "StudyTime"),
+        "study_id": _first(values, "StudyID"),
+        "referrer_key": search_key(_first(values, "ReferringPhysicianName")),
         "accession_number": _first(values, "AccessionNumber"),
         "description": _first(values, "StudyDescription"),
         "header": _storable(values),
@@ -154,13 +161,27 @@ def _study(item: Indexed) -> dict[str, object]:
 
 
 def _series(item: Indexed) -> dict[str, object]:
-    values = {**item.header.study_values, **item.header.series_values}
     return {
         "series_uid": item.header.series_uid,
         "study_uid": item.header.study_uid,
-        "modality": _without_nulls(item.header.modality)[:16],
+        **series_columns(item.header),
+    }
+
+
+def series_columns(header: InstanceHeader) -> dict[str, object]:
+    """What the tables `series` and `result` keep of a header."""
+    values = {**header.study_values, **header.series_values}
+    return {
+        "modality": _without_nulls(header.modality)[:16],
+        "series_number": _number(values, "SeriesNumber"),
         "header": _storable(values),
     }
+
+
+def _number(values: HeaderValues, keyword: str) -> int | None:
+    """A whole number that fits the column, None for anything else."""
+    text = _first(values, keyword)
+    return int(text) if _WHOLE_NUMBER.fullmatch(text) else None
 
 
 def _first(values: HeaderValues, keyword: str) -> str:
@@ -207,6 +228,10 @@ def _place(connection: Connection, items: Sequence[Indexed]) -> None:
                 study_uid=item.header.study_uid,
                 series_uid=item.header.series_uid,
                 frames=item.header.frames,
+                instance_number=_number(values := item.header.series_values, "InstanceNumber"),
+                rows=_number(values, "Rows"),
+                columns=_number(values, "Columns"),
+                bits_allocated=_number(values, "BitsAllocated"),
             )
         )
     pairs = {(item.header.study_uid, item.landed.association_id) for item in items}

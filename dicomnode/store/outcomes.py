@@ -1,12 +1,14 @@
 """What a run made: findings, result objects and their places in the outboxes."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from types import MappingProxyType
 
 from sqlalchemy import Connection, delete, insert, select, update
 
 from dicomnode.domain.events import Event, EventName
-from dicomnode.domain.identifiers import JobId
+from dicomnode.domain.identifiers import InstanceUid, JobId
+from dicomnode.domain.instances import InstanceHeader
 from dicomnode.domain.jobs import Job, JobState
 from dicomnode.domain.outcomes import FindingRecord, RunOutcome
 from dicomnode.domain.results import (
@@ -16,8 +18,11 @@ from dicomnode.domain.results import (
 )
 from dicomnode.store.database import Database
 from dicomnode.store.events import write_events
+from dicomnode.store.indexing import series_columns
 from dicomnode.store.tables import DeliveryRow, FindingRow, JobRow, MeasurementRow, ResultRow
 from dicomnode.store.upsert import insert_new
+
+_OF_THE_FILE = ("path", "sha256", "modality", "series_number", "header")
 
 
 def record_outcome(
@@ -27,11 +32,13 @@ def record_outcome(
     now: datetime,
     *,
     parcels: Sequence[Parcel] | None = None,
+    headers: Mapping[InstanceUid, InstanceHeader] = MappingProxyType({}),
 ) -> bool:
     """Findings, results, their outbox rows and the job's success, in one commit.
 
-    `parcels` says which destination gets what; None: each gets everything. May be repeated. False
-    if the job was cancelled in the meantime: then nothing is written.
+    `parcels` says which destination gets what; None: each gets everything. `headers` are those of
+    the objects, for searches. May be repeated. False if the job was cancelled in the meantime: then
+    nothing is written.
     """
     if parcels is None:
         parcels = [Parcel(destination=one, objects=outcome.objects) for one in job.destinations]
@@ -57,7 +64,10 @@ def record_outcome(
         _replace_findings(connection, job.id, outcome.findings)
         _keep_results(
             connection,
-            [_result_row(database, job.id, encoded, now) for encoded in outcome.objects],
+            [
+                _result_row(database, job.id, made, headers.get(made.sop_instance_uid), now)
+                for made in outcome.objects
+            ],
         )
         insert_new(connection, DeliveryRow, _outbox(job, parcels, now))
         write_events(connection, [*_outcome_events(job, outcome), *_fallbacks(job, parcels)], now)
@@ -110,14 +120,20 @@ def _keep_results(connection: Connection, rows: Sequence[dict[str, object]]) -> 
         connection.execute(
             update(ResultRow)
             .where(ResultRow.sop_instance_uid == row["sop_instance_uid"])
-            .values(path=row["path"], sha256=row["sha256"])
+            .values({name: row[name] for name in _OF_THE_FILE})
         )
 
 
 def _result_row(
-    database: Database, job: JobId, encoded: EncodedObject, now: datetime
+    database: Database,
+    job: JobId,
+    encoded: EncodedObject,
+    header: InstanceHeader | None,
+    now: datetime,
 ) -> dict[str, object]:
+    by_kind = {"modality": encoded.kind.value, "series_number": None, "header": None}
     return {
+        **(series_columns(header) if header else by_kind),
         "sop_instance_uid": encoded.sop_instance_uid,
         "job_id": job,
         "kind": encoded.kind.value,

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, DateTime, Dialect, Integer, String
+from sqlalchemy import JSON, BigInteger, DateTime, Dialect, Integer, String, Text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.types import TypeDecorator
@@ -11,6 +11,8 @@ from sqlalchemy.types import TypeDecorator
 Uid = String(64)
 # SQLite counts up only on a column that is exactly INTEGER.
 RowId = BigInteger().with_variant(Integer, "sqlite")
+# Compared byte by byte on both databases, so that a prefix is a range of the index.
+Key = Text().with_variant(Text(collation="C"), "postgresql")
 # None is NULL, not JSON's own null, so that SQL can ask for it.
 Json = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
 

@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import BigInteger, ForeignKey, Index, String, Text, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from dicomnode.store.tables.base import Base, RowId, Uid
+from dicomnode.store.tables.base import Base, Key, RowId, Uid
 
 
 class AssociationRow(Base):
@@ -30,6 +30,9 @@ class AssociationRow(Base):
     """When it ended; null while open."""
     outcome: Mapped[str | None] = mapped_column(String(16))
     """released, aborted or lost."""
+    service: Mapped[str] = mapped_column(String(8), default="C-STORE", server_default="C-STORE")
+    """How it sent: C-STORE, or STOW (one request to the node's DICOMweb; its calling AE title is
+    then the user's name)."""
 
     __table_args__ = (Index("ix_association_open", "closed_at", "id"),)
 
@@ -45,12 +48,20 @@ class StudyRow(Base):
     """PatientID (0010,0020)."""
     patient_name: Mapped[str] = mapped_column(Text, default="")
     """PatientName (0010,0010)."""
+    name_key: Mapped[str] = mapped_column(Key, default="", server_default=text("''"))
+    """The same without difference of case, to be searched."""
     patient_birth_date: Mapped[str] = mapped_column(Text, default="")
     """PatientBirthDate (0010,0030) as sent."""
     patient_sex: Mapped[str] = mapped_column(Text, default="")
     """PatientSex (0010,0040)."""
     study_date: Mapped[str] = mapped_column(Text, default="")
     """StudyDate (0008,0020) as sent."""
+    study_time: Mapped[str] = mapped_column(Text, default="", server_default=text("''"))
+    """StudyTime (0008,0030) as sent."""
+    study_id: Mapped[str] = mapped_column(Text, default="", server_default=text("''"))
+    """StudyID (0020,0010)."""
+    referrer_key: Mapped[str] = mapped_column(Key, default="", server_default=text("''"))
+    """ReferringPhysicianName (0008,0090) without difference of case, to be searched."""
     accession_number: Mapped[str] = mapped_column(Text, default="")
     """AccessionNumber (0008,0050)."""
     description: Mapped[str] = mapped_column(Text, default="")
@@ -82,6 +93,10 @@ class StudyRow(Base):
         Index("ix_study_patient", "patient_id"),
         Index("ix_study_accession", "accession_number"),
         Index("ix_study_received", "received_at"),
+        Index("ix_study_date", "study_date", "study_uid"),
+        Index("ix_study_name", "name_key"),
+        Index("ix_study_referrer", "referrer_key"),
+        Index("ix_study_study_id", "study_id"),
     )
 
 
@@ -96,6 +111,8 @@ class SeriesRow(Base):
     """The study it belongs to."""
     modality: Mapped[str] = mapped_column(String(16))
     """Modality (0008,0060)."""
+    series_number: Mapped[int | None]
+    """SeriesNumber (0020,0011)."""
     header: Mapped[dict[str, Any]]
     """Keyword -> list of values, as the first indexed instance has them."""
     instance_count: Mapped[int] = mapped_column(default=0)
@@ -109,7 +126,10 @@ class SeriesRow(Base):
     last_new_at: Mapped[datetime | None]
     """When the last of the new instances was received."""
 
-    __table_args__ = (Index("ix_series_open", "new_instances"),)
+    __table_args__ = (
+        Index("ix_series_open", "new_instances"),
+        Index("ix_series_modality", "modality", "study_uid"),
+    )
 
 
 class InstanceRow(Base):
@@ -141,6 +161,14 @@ class InstanceRow(Base):
     """Null until it is indexed."""
     frames: Mapped[int | None]
     """NumberOfFrames (0028,0008), 1 for single-frame images."""
+    instance_number: Mapped[int | None]
+    """InstanceNumber (0020,0013)."""
+    rows: Mapped[int | None]
+    """Rows (0028,0010); null for what is no image."""
+    columns: Mapped[int | None]
+    """Columns (0028,0011)."""
+    bits_allocated: Mapped[int | None]
+    """BitsAllocated (0028,0100)."""
     study_revision: Mapped[int | None]
     """The revision of its study that first holds it; null while that is open."""
     series_revision: Mapped[int | None]

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ForeignKey, Index, String, Text, UniqueConstraint
+from sqlalchemy import ForeignKey, Index, String, Text, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from dicomnode.store.tables.base import Base, RowId, Uid
@@ -195,6 +195,12 @@ class ResultRow(Base):
     """The study it belongs to."""
     series_uid: Mapped[str] = mapped_column(Uid)
     """SeriesInstanceUID (0020,000E), derived."""
+    modality: Mapped[str] = mapped_column(String(16), default="", server_default=text("''"))
+    """Modality (0008,0060)."""
+    series_number: Mapped[int | None]
+    """SeriesNumber (0020,0011)."""
+    header: Mapped[dict[str, Any] | None]
+    """Keyword -> list of values, as in `series.header`; null for results of older versions."""
     path: Mapped[str] = mapped_column(Text)
     """Relative to the data folder, with forward slashes."""
     sha256: Mapped[str] = mapped_column(String(64))
