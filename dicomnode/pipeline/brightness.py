@@ -7,7 +7,7 @@ import numpy as np
 from pydicom.dataset import Dataset
 
 from dicomnode.domain.errors import UnsupportedImage
-from dicomnode.pipeline.display import Stretch, Values, Voi, read_voi
+from dicomnode.pipeline.display import Stretch, Values, Voi, Window, read_voi
 from dicomnode.pipeline.elements import items, text
 from dicomnode.pipeline.frames import ImageFile, Rescale
 from dicomnode.pipeline.headers import RADIOGRAPH_KEYWORDS, read_header, read_rescale
@@ -41,11 +41,14 @@ def read_display_header(path: Path) -> tuple[Dataset, ImageFile]:
     return read_header(path, DISPLAY_KEYWORDS)
 
 
-def brightness(ds: Dataset, image: ImageFile, index: int = 0) -> Brightness:
+def brightness(
+    ds: Dataset, image: ImageFile, index: int = 0, *, window: Window | None = None
+) -> Brightness:
     """Frame `index` (from 0) through Modality LUT and VOI LUT or window (PS3.4 N.2).
 
-    Without a window it is stretched from its darkest to its brightest value. MONOCHROME1 is
-    inverted (PS3.3 C.7.6.3.1.2), so that bone is bright on every radiograph.
+    `window` takes the place of the header's. Without either it is stretched from its darkest to
+    its brightest value. MONOCHROME1 is inverted (PS3.3 C.7.6.3.1.2), so that bone is bright on
+    every radiograph.
 
     Raises:
         UnsupportedImage: there is no such frame, or its pixels cannot be decoded.
@@ -57,7 +60,10 @@ def brightness(ds: Dataset, image: ImageFile, index: int = 0) -> Brightness:
     (stored,) = read_stored(image, [index])
     values = np.empty((layout.rows, layout.columns), dtype=np.float32)
     rescale_into(values, stored, rescale)
-    voi, warnings = _voi(ds, index, signed_values=layout.signed or rescale.intercept < 0)
+    voi: Voi | None = window
+    warnings: tuple[str, ...] = ()
+    if voi is None:
+        voi, warnings = _voi(ds, index, signed_values=layout.signed or rescale.intercept < 0)
     if voi is None:
         shown = _stretch(values, stored, ds).apply(values)
         warnings = (*warnings, "no window in the header: stretched from darkest to brightest")

@@ -186,9 +186,7 @@ def _study_conditions(database: Database, search: Search) -> list[ColumnElement[
     return conditions
 
 
-def _own_level(
-    database: Database, search: Search, columns: Columns
-) -> list[ColumnElement[bool]]:
+def _own_level(database: Database, search: Search, columns: Columns) -> list[ColumnElement[bool]]:
     """The conditions that these columns answer."""
     return [
         meets(database, columns[keyword], keyword, condition)
@@ -238,8 +236,8 @@ def _own_series(database: Database, search: Search) -> Select[Any]:
 
 
 def _of_studies(
-    database: Database, search: Search, query: Select[Any], study_uid: Any
-) -> Select[Any]:
+    database: Database, search: Search, query: Select[*tuple[Any, ...]], study_uid: Any
+) -> Select[*tuple[Any, ...]]:
     """`query`, restricted to studies that meet the conditions on studies, if there are any."""
     if not (search.conditions.keys() - {"StudyInstanceUID"}) & {*_STUDY, "ModalitiesInStudy"}:
         return query
@@ -263,10 +261,10 @@ def _studies(connection: Connection, rows: Sequence[Row[Any]]) -> tuple[FoundStu
         modalities[row.study_uid].add(row.modality)
         series[row.study_uid] += row.series
     own = select(ResultRow.study_uid, ResultRow.modality, ResultRow.series_uid)
-    for row in connection.execute(own.where(ResultRow.study_uid.in_(uids))):
-        modalities[row.study_uid].add(row.modality)
-        own_series[row.study_uid].add(row.series_uid)
-        results[row.study_uid] += 1
+    for result in connection.execute(own.where(ResultRow.study_uid.in_(uids))):
+        modalities[result.study_uid].add(result.modality)
+        own_series[result.study_uid].add(result.series_uid)
+        results[result.study_uid] += 1
     return tuple(
         FoundStudy(
             study_uid=StudyUid(row.study_uid),

@@ -11,9 +11,7 @@ revision = "0006"
 down_revision = "0005"
 
 KEY = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
-JSON = sa.JSON(none_as_null=True).with_variant(
-    postgresql.JSONB(none_as_null=True), "postgresql"
-)
+JSON = sa.JSON(none_as_null=True).with_variant(postgresql.JSONB(none_as_null=True), "postgresql")
 STUDY = sa.table(
     "study",
     sa.column("study_uid", sa.String),
@@ -33,7 +31,9 @@ SERIES = sa.table(
 
 
 def upgrade() -> None:
-    _add("association", sa.Column("service", sa.String(8), nullable=False, server_default="C-STORE"))
+    _add(
+        "association", sa.Column("service", sa.String(8), nullable=False, server_default="C-STORE")
+    )
     for name, kind in (
         ("name_key", KEY),
         ("study_time", sa.Text()),
@@ -44,7 +44,9 @@ def upgrade() -> None:
     _add("series", sa.Column("series_number", sa.Integer()))
     for name in ("instance_number", "rows", "columns", "bits_allocated"):
         _add("instance", sa.Column(name, sa.Integer()))
-    _add("result", sa.Column("modality", sa.String(16), nullable=False, server_default=sa.text("''")))
+    _add(
+        "result", sa.Column("modality", sa.String(16), nullable=False, server_default=sa.text("''"))
+    )
     _add("result", sa.Column("series_number", sa.Integer()))
     _add("result", sa.Column("header", JSON))
     op.execute("UPDATE result SET modality = CASE kind WHEN 'SC' THEN 'OT' ELSE kind END")

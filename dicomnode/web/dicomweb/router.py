@@ -1,0 +1,172 @@
+"""The resources of DICOMweb, and who answers them."""
+
+from collections.abc import Sequence
+
+from fastapi import APIRouter, Request, Response, params
+
+from dicomnode.domain.catalogue import Level
+from dicomnode.store.database import Database
+from dicomnode.web.dicomweb.problems import DicomWebRoute
+from dicomnode.web.dicomweb.retrieving import Place, Retrieval
+from dicomnode.web.dicomweb.searching import search
+
+PREFIX = "/dicom-web"
+STUDY = "/studies/{study}"
+SERIES = f"{STUDY}/series/{{series}}"
+INSTANCE = f"{SERIES}/instances/{{instance}}"
+FRAMES = f"{INSTANCE}/frames/{{frames}}"
+
+
+def dicomweb_router(database: Database, *, reads: Sequence[params.Depends]) -> APIRouter:
+    """Everything below `/dicom-web`; `reads` decide who may search and retrieve."""
+    router = APIRouter(
+        prefix=PREFIX, route_class=DicomWebRoute, tags=["DICOMweb"], dependencies=reads
+    )
+    _add_searches(router, database)
+    _add_retrievals(router, database)
+    _add_pictures(router, database)
+    return router
+
+
+def root_of(request: Request) -> str:
+    """URL of the service as the client reached it, without a slash at the end."""
+    return f"{str(request.base_url).rstrip('/')}{PREFIX}"
+
+
+def _add_searches(router: APIRouter, database: Database) -> None:
+    def ask(
+        request: Request, level: Level, study: str | None = None, series: str | None = None
+    ) -> Response:
+        return search(database, request, root_of(request), level, study=study, series=series)
+
+    @router.get("/studies")
+    def studies(request: Request) -> Response:
+        """Search for studies."""
+        return ask(request, Level.STUDY)
+
+    @router.get("/series")
+    def all_series(request: Request) -> Response:
+        """Search for series of any study."""
+        return ask(request, Level.SERIES)
+
+    @router.get("/instances")
+    def all_instances(request: Request) -> Response:
+        """Search for instances of any study."""
+        return ask(request, Level.INSTANCE)
+
+    @router.get(f"{STUDY}/series")
+    def series_of_study(request: Request, study: str) -> Response:
+        """Search for series of a study."""
+        return ask(request, Level.SERIES, study)
+
+    @router.get(f"{STUDY}/instances")
+    def instances_of_study(request: Request, study: str) -> Response:
+        """Search for instances of a study."""
+        return ask(request, Level.INSTANCE, study)
+
+    @router.get(f"{SERIES}/instances")
+    def instances_of_series(request: Request, study: str, series: str) -> Response:
+        """Search for instances of a series."""
+        return ask(request, Level.INSTANCE, study, series)
+
+
+def _add_retrievals(router: APIRouter, database: Database) -> None:
+    def retrieval(request: Request) -> Retrieval:
+        return Retrieval(database=database, request=request, root=root_of(request))
+
+    @router.get(STUDY)
+    def study(request: Request, study: str) -> Response:
+        """Every instance of a study."""
+        return retrieval(request).objects(Place.at(study))
+
+    @router.get(SERIES)
+    def series(request: Request, study: str, series: str) -> Response:
+        """Every instance of a series."""
+        return retrieval(request).objects(Place.at(study, series))
+
+    @router.get(INSTANCE)
+    def instance(request: Request, study: str, series: str, instance: str) -> Response:
+        """One instance."""
+        return retrieval(request).objects(Place.at(study, series, instance))
+
+    @router.get(f"{STUDY}/metadata")
+    def study_metadata(request: Request, study: str) -> Response:
+        """Headers of a study."""
+        return retrieval(request).metadata(Place.at(study))
+
+    @router.get(f"{SERIES}/metadata")
+    def series_metadata(request: Request, study: str, series: str) -> Response:
+        """Headers of a series."""
+        return retrieval(request).metadata(Place.at(study, series))
+
+    @router.get(f"{INSTANCE}/metadata")
+    def instance_metadata(request: Request, study: str, series: str, instance: str) -> Response:
+        """Header of an instance."""
+        return retrieval(request).metadata(Place.at(study, series, instance))
+
+    @router.get(f"{INSTANCE}/frames")
+    def all_frames(request: Request, study: str, series: str, instance: str) -> Response:
+        """Every frame of an instance."""
+        return retrieval(request).frames(Place.at(study, series, instance), None)
+
+    @router.get(FRAMES)
+    def frames(request: Request, study: str, series: str, instance: str, frames: str) -> Response:
+        """The frames `1,2,...` of an instance."""
+        return retrieval(request).frames(Place.at(study, series, instance), frames)
+
+    @router.get(f"{INSTANCE}/bulkdata/{{path:path}}")
+    def bulk_data(request: Request, study: str, series: str, instance: str, path: str) -> Response:
+        """A large value that the metadata left out."""
+        return retrieval(request).bulk(Place.at(study, series, instance), path)
+
+
+def _add_pictures(router: APIRouter, database: Database) -> None:
+    def picture(
+        request: Request, place: Place, frames: str | None = None, *, small: bool = False
+    ) -> Response:
+        found = Retrieval(database=database, request=request, root=root_of(request))
+        return found.picture(place, frames, small=small)
+
+    @router.get(f"{STUDY}/rendered")
+    def study_picture(request: Request, study: str) -> Response:
+        """The image in the middle of a study, as JPEG or PNG."""
+        return picture(request, Place.at(study))
+
+    @router.get(f"{SERIES}/rendered")
+    def series_picture(request: Request, study: str, series: str) -> Response:
+        """The image in the middle of a series, as JPEG or PNG."""
+        return picture(request, Place.at(study, series))
+
+    @router.get(f"{INSTANCE}/rendered")
+    def instance_picture(request: Request, study: str, series: str, instance: str) -> Response:
+        """An image as JPEG or PNG."""
+        return picture(request, Place.at(study, series, instance))
+
+    @router.get(f"{FRAMES}/rendered")
+    def frame_picture(
+        request: Request, study: str, series: str, instance: str, frames: str
+    ) -> Response:
+        """One frame as JPEG or PNG."""
+        return picture(request, Place.at(study, series, instance), frames)
+
+    @router.get(f"{STUDY}/thumbnail")
+    def study_thumbnail(request: Request, study: str) -> Response:
+        """The image in the middle of a study, small."""
+        return picture(request, Place.at(study), small=True)
+
+    @router.get(f"{SERIES}/thumbnail")
+    def series_thumbnail(request: Request, study: str, series: str) -> Response:
+        """The image in the middle of a series, small."""
+        return picture(request, Place.at(study, series), small=True)
+
+    @router.get(f"{INSTANCE}/thumbnail")
+    def instance_thumbnail(request: Request, study: str, series: str, instance: str) -> Response:
+        """An image, small."""
+        return picture(request, Place.at(study, series, instance), small=True)
+
+    @router.get(f"{FRAMES}/thumbnail")
+    def frame_thumbnail(
+        request: Request, study: str, series: str, instance: str, frames: str
+    ) -> Response:
+        """One frame, small."""
+        return picture(request, Place.at(study, series, instance), frames, small=True)
