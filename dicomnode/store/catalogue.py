@@ -174,13 +174,15 @@ def _study_conditions(database: Database, search: Search) -> list[ColumnElement[
     conditions = _own_level(database, search, _STUDY)
     wanted = search.conditions.get("ModalitiesInStudy")
     if wanted is not None:
+        # Aliases: the query around may be one of series or results itself.
+        series, result = aliased(SeriesRow), aliased(ResultRow)
         received = exists().where(
-            SeriesRow.study_uid == StudyRow.study_uid,
-            meets(database, SeriesRow.modality, "Modality", wanted),
+            series.study_uid == StudyRow.study_uid,
+            meets(database, series.modality, "Modality", wanted),
         )
         own = exists().where(
-            ResultRow.study_uid == StudyRow.study_uid,
-            meets(database, ResultRow.modality, "Modality", wanted),
+            result.study_uid == StudyRow.study_uid,
+            meets(database, result.modality, "Modality", wanted),
         )
         conditions.append(received | own)
     return conditions

@@ -81,7 +81,7 @@ def _fits(database: Database, column: Any, pattern: str) -> ColumnElement[bool]:
         return same
     if database.is_sqlite:
         # LIKE of SQLite does not tell a from A.
-        fits = column.op("GLOB")(pattern.replace("[", "[[]"))
+        fits = column.bool_op("GLOB")(pattern.replace("[", "[[]"))
     else:
         escaped = pattern.replace("\\", r"\\").replace("%", r"\%").replace("_", r"\_")
         fits = column.like(escaped.replace("*", "%").replace("?", "_"), escape="\\")

@@ -28,7 +28,7 @@ _GREY = ("MONOCHROME1", "MONOCHROME2")
 _QUALITY = 90
 _REAL = r"[+-]?[0-9]{1,9}(?:\.[0-9]{1,6})?"
 _VIEWPORT = re.compile(r"([0-9]{1,5}),([0-9]{1,5})((?:,[+-]?[0-9.]{0,12}){4})?")
-_WINDOW = re.compile(rf"({_REAL}),({_REAL})(?:,(\w+))?")
+_WINDOW = re.compile(rf"({_REAL}),({_REAL})(?:,([\w-]+))?")
 _SHAPES: Mapping[str, WindowShape] = {
     "linear": WindowShape.LINEAR,
     "linear-exact": WindowShape.LINEAR_EXACT,

@@ -1,6 +1,6 @@
 """The resources of DICOMweb, and who answers them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from fastapi import APIRouter, Request, Response, params
 
@@ -17,27 +17,44 @@ INSTANCE = f"{SERIES}/instances/{{instance}}"
 FRAMES = f"{INSTANCE}/frames/{{frames}}"
 
 
-def dicomweb_router(database: Database, *, reads: Sequence[params.Depends]) -> APIRouter:
-    """Everything below `/dicom-web`; `reads` decide who may search and retrieve."""
+Root = Callable[[Request], str]
+
+
+def dicomweb_router(
+    database: Database, *, reads: Sequence[params.Depends], public_url: str = ""
+) -> APIRouter:
+    """Everything below `/dicom-web`; `reads` decide who may search and retrieve.
+
+    Links lead to `public_url`, without one to where the client came.
+    """
     router = APIRouter(
         prefix=PREFIX, route_class=DicomWebRoute, tags=["DICOMweb"], dependencies=reads
     )
-    _add_searches(router, database)
-    _add_retrievals(router, database)
-    _add_pictures(router, database)
+
+    def root(request: Request) -> str:
+        return f"{public_url.rstrip('/') or address_of(request)}{PREFIX}"
+
+    _add_searches(router, database, root)
+    _add_retrievals(router, database, root)
+    _add_pictures(router, database, root)
     return router
 
 
-def root_of(request: Request) -> str:
-    """URL of the service as the client reached it, without a slash at the end."""
-    return f"{str(request.base_url).rstrip('/')}{PREFIX}"
+def address_of(request: Request) -> str:
+    """Scheme, host and port the client used, without a slash at the end."""
+    url = request.base_url
+    server = request.scope.get("server")
+    if url.port is None and server and server[1] not in (None, 80, 443):
+        # Some clients leave the port out of the Host header.
+        url = url.replace(port=server[1])
+    return str(url).rstrip("/")
 
 
-def _add_searches(router: APIRouter, database: Database) -> None:
+def _add_searches(router: APIRouter, database: Database, root: Root) -> None:
     def ask(
         request: Request, level: Level, study: str | None = None, series: str | None = None
     ) -> Response:
-        return search(database, request, root_of(request), level, study=study, series=series)
+        return search(database, request, root(request), level, study=study, series=series)
 
     @router.get("/studies")
     def studies(request: Request) -> Response:
@@ -70,9 +87,9 @@ def _add_searches(router: APIRouter, database: Database) -> None:
         return ask(request, Level.INSTANCE, study, series)
 
 
-def _add_retrievals(router: APIRouter, database: Database) -> None:
+def _add_retrievals(router: APIRouter, database: Database, root: Root) -> None:
     def retrieval(request: Request) -> Retrieval:
-        return Retrieval(database=database, request=request, root=root_of(request))
+        return Retrieval(database=database, request=request, root=root(request))
 
     @router.get(STUDY)
     def study(request: Request, study: str) -> Response:
@@ -120,11 +137,11 @@ def _add_retrievals(router: APIRouter, database: Database) -> None:
         return retrieval(request).bulk(Place.at(study, series, instance), path)
 
 
-def _add_pictures(router: APIRouter, database: Database) -> None:
+def _add_pictures(router: APIRouter, database: Database, root: Root) -> None:
     def picture(
         request: Request, place: Place, frames: str | None = None, *, small: bool = False
     ) -> Response:
-        found = Retrieval(database=database, request=request, root=root_of(request))
+        found = Retrieval(database=database, request=request, root=root(request))
         return found.picture(place, frames, small=small)
 
     @router.get(f"{STUDY}/rendered")
