@@ -12,16 +12,26 @@ HeaderValues = Mapping[str, tuple[str, ...]]
 """DICOM keyword -> its values as text, in order. Absent: no key; empty: an empty tuple."""
 
 
+class Service(Enum):
+    """How instances came."""
+
+    STORE = "C-STORE"
+    STOW = "STOW"
+    """One request to the node's DICOMweb."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Association:
-    """One association a peer made with us."""
+    """One association a peer made with us, or one STOW request, which is treated as one."""
 
     id: str
     """Ours, random hex; names the folder its instances are kept in."""
     calling_ae: str
+    """Of a STOW request: the user's name."""
     called_ae: str
     address: str
     opened_at: datetime
+    service: Service = Service.STORE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,6 +11,8 @@ from dicomnode.domain.instances import Association
 
 SPOOL = "spool"
 """Files on their way: `<association id>-<n>.part`."""
+STOW_SPOOL = "spool-stow"
+"""The same for STOW requests, which another process takes."""
 INSTANCES = "instances"
 QUARANTINE = "quarantine"
 

@@ -27,8 +27,10 @@ from dicomnode.receive.spool import Folder, disk_error, flush_folder
 class LandingSite:
     """The folders of one data folder, and the index of what is in them."""
 
-    def __init__(self, data_dir: Path, index: InstanceIndex) -> None:
+    def __init__(self, data_dir: Path, index: InstanceIndex, *, spool: str = SPOOL) -> None:
         self.data_dir = data_dir
+        self.spool = data_dir / spool
+        """Of this site alone: its start empties it."""
         self.index = index
         self._commit = GroupCommit(index.keep)
         # A hundred associations that begin at once would else take as many database connections.
@@ -41,8 +43,8 @@ class LandingSite:
             OSError: as the system says.
         """
         self.data_dir.mkdir(parents=True, exist_ok=True)
-        for name in (SPOOL, INSTANCES, QUARANTINE):
-            (self.data_dir / name).mkdir(mode=0o750, exist_ok=True)
+        for folder in (self.spool, self.data_dir / INSTANCES, self.data_dir / QUARANTINE):
+            folder.mkdir(mode=0o750, exist_ok=True)
         flush_folder(self.data_dir)
 
     def open_folder(self, association: Association) -> Folder:

@@ -3,12 +3,13 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 
 from dicomnode.domain.errors import DicomNodeError, InstanceUnreadable, StoreError
 from dicomnode.domain.events import Event, EventName
 from dicomnode.domain.identifiers import InstanceUid, checked_uid
 from dicomnode.domain.instances import Association, Landing, ReceivedInstance
-from dicomnode.domain.receiving import SPOOL, AssociationOutcome, association_folder
+from dicomnode.domain.receiving import AssociationOutcome, association_folder
 from dicomnode.receive.command import StoreRequest
 from dicomnode.receive.errors import DiskFault, SopClassMismatch
 from dicomnode.receive.file_meta import FileMeta, write_file_head
@@ -46,7 +47,7 @@ class StoreSession:
         self.storing = storing
         self.association = association
         self._folder = association_folder(storing.site.data_dir, association)
-        self._spool_folder = storing.site.data_dir / SPOOL
+        self._spool_folder = storing.site.spool
         self._count = 0
         self._tally = {"kept": 0, "duplicates": 0, "conflicts": 0, "refused": 0}
         self._open_folder: Folder | None = None
@@ -193,6 +194,17 @@ class Transfer:
                 self._fail(exc)
         assert self._refused is not None
         return self._refused
+
+    @property
+    def path(self) -> Path | None:
+        """Where the bytes taken so far lie; None: nowhere, for it is refused."""
+        return None if self._spool is None else self._spool.path
+
+    def refuse(self, error: DicomNodeError) -> Status:
+        """Answer with a failure and leave nothing behind, whatever was taken."""
+        if self._spool is not None:
+            self._fail(error)
+        return self.finish()
 
     def discard(self) -> None:
         """The data set will never be complete: leave nothing behind."""

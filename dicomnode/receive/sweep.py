@@ -9,7 +9,7 @@ from pathlib import Path
 from dicomnode.domain.errors import InstanceUnreadable, InvalidUid
 from dicomnode.domain.identifiers import InstanceUid
 from dicomnode.domain.instances import Association, ReceivedInstance
-from dicomnode.domain.receiving import SPOOL, AssociationOutcome, association_folder
+from dicomnode.domain.receiving import AssociationOutcome, association_folder
 from dicomnode.receive.file_meta import read_file_head
 from dicomnode.receive.landing import LandingSite
 
@@ -38,7 +38,7 @@ def sweep(site: LandingSite, clock: Callable[[], datetime]) -> Swept:
         StoreError: the index is not available.
         OSError: the disk is not.
     """
-    removed = _empty_spool(site.data_dir / SPOOL)
+    removed = _empty_spool(site.spool)
     totals = [0, 0, 0]
     associations = site.index.left_open()
     for association in associations:

@@ -13,6 +13,7 @@ from dicomnode.domain.instances import (
     Landing,
     QuarantineKind,
     ReceivedInstance,
+    Service,
 )
 from dicomnode.domain.receiving import AssociationOutcome, quarantine_path
 from dicomnode.store.database import Database
@@ -48,6 +49,7 @@ class SqlInstanceIndex:
                     "address": association.address,
                     "receiver": self._receiver,
                     "opened_at": association.opened_at,
+                    "service": association.service.value,
                 },
             )
 
@@ -91,6 +93,7 @@ class SqlInstanceIndex:
                 called_ae=row.called_ae,
                 address=row.address,
                 opened_at=row.opened_at,
+                service=Service(row.service),
             )
             for row in rows
         ]

@@ -35,6 +35,8 @@ class Received:
     at: datetime
     instances: int
     outcome: str
+    service: str
+    """C-STORE, or STOW: then the calling AE title is a user's name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,6 +180,7 @@ def _received(connection: Connection, study_uid: str) -> tuple[Received, ...]:
             at=row.opened_at,
             instances=row.instances,
             outcome=row.outcome or "open",
+            service=row.service,
         )
         for row in connection.execute(query)
     )
