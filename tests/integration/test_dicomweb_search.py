@@ -184,7 +184,7 @@ def test_no_query_breaks_a_search(
     service: Service, level: str, query: list[tuple[str, str]], accept: str | None
 ) -> None:
     headers = {} if accept is None else {"Accept": accept.strip()}
-    answer = service.http.get(f"/{level}", params=query, headers=headers)
+    answer = service.http.get(f"/{level}", params=tuple(query), headers=headers)
     assert answer.status_code in (200, 400, 406), answer.text
 
 

@@ -18,10 +18,16 @@ FRAMES = f"{INSTANCE}/frames/{{frames}}"
 
 
 Root = Callable[[Request], str]
+Seen = Callable[[Request, str], None]
+"""Is told of a request for headers or files of a study, and of which."""
 
 
 def dicomweb_router(
-    database: Database, *, reads: Sequence[params.Depends], public_url: str = ""
+    database: Database,
+    *,
+    reads: Sequence[params.Depends],
+    public_url: str = "",
+    seen: Seen = lambda _request, _study: None,
 ) -> APIRouter:
     """Everything below `/dicom-web`; `reads` decide who may search and retrieve.
 
@@ -35,7 +41,8 @@ def dicomweb_router(
         return f"{public_url.rstrip('/') or address_of(request)}{PREFIX}"
 
     _add_searches(router, database, root)
-    _add_retrievals(router, database, root)
+    _add_objects(router, database, root, seen)
+    _add_parts(router, database, root)
     _add_pictures(router, database, root)
     return router
 
@@ -87,39 +94,53 @@ def _add_searches(router: APIRouter, database: Database, root: Root) -> None:
         return ask(request, Level.INSTANCE, study, series)
 
 
-def _add_retrievals(router: APIRouter, database: Database, root: Root) -> None:
-    def retrieval(request: Request) -> Retrieval:
-        return Retrieval(database=database, request=request, root=root(request))
+def _add_objects(router: APIRouter, database: Database, root: Root, seen: Seen) -> None:
+    def objects(request: Request, place: Place) -> Response:
+        found = Retrieval(database=database, request=request, root=root(request))
+        answer = found.objects(place)
+        seen(request, place.study)
+        return answer
+
+    def metadata(request: Request, place: Place) -> Response:
+        found = Retrieval(database=database, request=request, root=root(request))
+        answer = found.metadata(place)
+        seen(request, place.study)
+        return answer
 
     @router.get(STUDY)
     def study(request: Request, study: str) -> Response:
         """Every instance of a study."""
-        return retrieval(request).objects(Place.at(study))
+        return objects(request, Place.at(study))
 
     @router.get(SERIES)
     def series(request: Request, study: str, series: str) -> Response:
         """Every instance of a series."""
-        return retrieval(request).objects(Place.at(study, series))
+        return objects(request, Place.at(study, series))
 
     @router.get(INSTANCE)
     def instance(request: Request, study: str, series: str, instance: str) -> Response:
         """One instance."""
-        return retrieval(request).objects(Place.at(study, series, instance))
+        return objects(request, Place.at(study, series, instance))
 
     @router.get(f"{STUDY}/metadata")
     def study_metadata(request: Request, study: str) -> Response:
         """Headers of a study."""
-        return retrieval(request).metadata(Place.at(study))
+        return metadata(request, Place.at(study))
 
     @router.get(f"{SERIES}/metadata")
     def series_metadata(request: Request, study: str, series: str) -> Response:
         """Headers of a series."""
-        return retrieval(request).metadata(Place.at(study, series))
+        return metadata(request, Place.at(study, series))
 
     @router.get(f"{INSTANCE}/metadata")
     def instance_metadata(request: Request, study: str, series: str, instance: str) -> Response:
         """Header of an instance."""
-        return retrieval(request).metadata(Place.at(study, series, instance))
+        return metadata(request, Place.at(study, series, instance))
+
+
+def _add_parts(router: APIRouter, database: Database, root: Root) -> None:
+    def retrieval(request: Request) -> Retrieval:
+        return Retrieval(database=database, request=request, root=root(request))
 
     @router.get(f"{INSTANCE}/frames")
     def all_frames(request: Request, study: str, series: str, instance: str) -> Response:
