@@ -5,8 +5,6 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import TextIO
@@ -21,14 +19,12 @@ from dicomnode.index import open_database
 from dicomnode.loops import Loop, Loops
 from dicomnode.pipeline.child import InferenceChildren, probe_cuda_devices
 from dicomnode.pipeline.devices import ComputeDevice, compute_devices
-from dicomnode.pipeline.discovery import AlgorithmDescription, BrokenAlgorithm, discover
+from dicomnode.pipeline.discovery import BrokenAlgorithm
 from dicomnode.receive.reports.mllp import MllpListener
 from dicomnode.receiving import ReceiverProcess, now
-from dicomnode.rules.loading import default_rules, load_rules
-from dicomnode.rules.model import RuleSet
 from dicomnode.rules.watching import WatchedRules
 from dicomnode.settings import Settings
-from dicomnode.shipped import shipped
+from dicomnode.steps.installed import algorithms_of, rules_loader, rules_path, usable
 from dicomnode.steps.node import Node
 from dicomnode.steps.reporting import Reporting
 from dicomnode.store.database import Database
@@ -41,64 +37,6 @@ RECONCILE_EVERY_S = 15.0
 COUNT_EVERY_S = 2.0
 FORGET_EVERY_S = 3600.0
 WEB_EVERY_S = 10.0
-
-
-def algorithms_of(settings: Settings) -> Mapping[str, AlgorithmDescription | BrokenAlgorithm]:
-    """Every installed algorithm: shipped bundles, configured roots, plug-in packages."""
-    return discover([shipped("algorithms"), *settings.algorithms.roots])
-
-
-def usable(
-    found: Mapping[str, AlgorithmDescription | BrokenAlgorithm],
-) -> Mapping[str, AlgorithmDescription]:
-    """The ones that can be run."""
-    return {name: one for name, one in found.items() if isinstance(one, AlgorithmDescription)}
-
-
-def rules_loader(settings: Settings, algorithms: Collection[str], file: str) -> "Loader":
-    """`load_rules` that knows this node's algorithms and destinations.
-
-    Algorithms that are installed but broken are known too: their jobs fail with the fault, while
-    the node goes on receiving.
-    """
-    destinations = [destination.name for destination in settings.destinations]
-    return Loader(file=file, algorithms=tuple(algorithms), destinations=tuple(destinations))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Loader:
-    """Loads rule text against what this node has."""
-
-    file: str
-    algorithms: tuple[str, ...]
-    destinations: tuple[str, ...]
-
-    def __call__(self, text: str) -> RuleSet:
-        """The rules in `text`.
-
-        Raises:
-            RuleError: naming file, line and, where near, what may have been meant.
-        """
-        return load_rules(
-            text,
-            file=self.file,
-            known_algorithms=self.algorithms,
-            known_destinations=self.destinations,
-        )
-
-
-def rules_path(settings: Settings) -> Path:
-    """The rule file; without one in the settings, `rules.toml` in the data folder.
-
-    That is made from the shipped rules at the first start, for the site to edit.
-    """
-    if settings.rules is not None:
-        return settings.rules
-    path = settings.data_dir / "rules.toml"
-    if not path.exists():
-        settings.data_dir.mkdir(parents=True, exist_ok=True)
-        path.write_text(default_rules(), encoding="utf-8")
-    return path
 
 
 def open_node(settings: Settings, database: Database) -> Node:

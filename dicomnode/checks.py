@@ -20,7 +20,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from dicomnode.app import algorithms_of, devices_of, rules_loader
+from dicomnode.app import devices_of
 from dicomnode.deliver.association import Peer
 from dicomnode.deliver.echo import echo
 from dicomnode.domain.errors import ConfigError, DicomNodeError, RuleError
@@ -29,6 +29,7 @@ from dicomnode.pipeline.discovery import AlgorithmDescription, BrokenAlgorithm
 from dicomnode.rules.loading import default_rules
 from dicomnode.rules.watching import WatchedRules
 from dicomnode.settings import Settings
+from dicomnode.steps.installed import algorithms_of, rules_loader
 from dicomnode.store.database import Database
 from dicomnode.store.schema import current_and_head
 

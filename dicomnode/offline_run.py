@@ -9,7 +9,6 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from dicomnode import __version__
-from dicomnode.app import algorithms_of
 from dicomnode.assembly.headers import read_header
 from dicomnode.domain.errors import (
     ConfigError,
@@ -26,6 +25,7 @@ from dicomnode.offline import read_folder
 from dicomnode.pipeline.discovery import AlgorithmSource, BrokenAlgorithm, load_algorithm
 from dicomnode.settings import Confirm, Destination, Settings
 from dicomnode.steps.inference import Progress, RunTask, run_task
+from dicomnode.steps.installed import algorithms_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -89,8 +89,8 @@ def copy(
 
 def algorithms(settings: SettingsPath = None) -> None:
     """List the algorithms of this installation, broken ones with their fault."""
-    from dicomnode.app import algorithms_of
     from dicomnode.pipeline.discovery import BrokenAlgorithm
+    from dicomnode.steps.installed import algorithms_of
 
     table = Table(box=None)
     for column in ("name", "version", "reads", "what it is"):

@@ -1,5 +1,6 @@
-"""`rules check` and `rules explain`."""
+"""`rules check`, `rules explain` and `rules dry-run`."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -19,8 +20,8 @@ def check(file: RuleFile, settings: SettingsPath = None) -> None:
 
     Example: dicomnode rules check rules.toml
     """
-    from dicomnode.app import algorithms_of, rules_loader
     from dicomnode.rules.watching import WatchedRules
+    from dicomnode.steps.installed import algorithms_of, rules_loader
 
     chosen = settings_from(settings)
     rules = WatchedRules(file, rules_loader(chosen, algorithms_of(chosen), str(file))).refresh()
@@ -40,11 +41,11 @@ def explain(
 
     Nothing is run or sent. Example: dicomnode rules explain rules.toml ./study
     """
-    from dicomnode.app import algorithms_of, rules_loader, usable
     from dicomnode.offline import snapshots_of
     from dicomnode.rules.explaining import explain as in_words
     from dicomnode.rules.matching import match
     from dicomnode.rules.watching import WatchedRules
+    from dicomnode.steps.installed import algorithms_of, rules_loader, usable
 
     chosen = settings_from(settings)
     found_here = algorithms_of(chosen)
@@ -59,3 +60,25 @@ def explain(
         whole = "" if snapshot.series_uid is None else f", series {snapshot.series_uid} alone"
         console.print(f"\nstudy {snapshot.study_uid}{whole}", style="bold")
         console.print(in_words(match(rules, snapshot, needs=needs)))
+
+
+@app.command("dry-run")
+def dry_run(
+    file: RuleFile,
+    settings: SettingsPath = None,
+    last: Annotated[int, typer.Option(help="Studies of the past, the newest first.", min=1)] = 200,
+) -> None:
+    """Say what a rule file would have done with the last studies, beside the one in force.
+
+    Reads the index only. Example: dicomnode rules dry-run new_rules.toml --last 500
+    """
+    from dicomnode.index import open_database
+    from dicomnode.steps.ruling import RuleDesk, in_words
+
+    known = settings_from(settings)
+    desk = RuleDesk.of(known)
+    new = replace(desk.load, file=str(file))(file.read_text(encoding="utf-8"))
+    database = open_database(known)
+    tried = desk.try_on_history(database, new, last=last)
+    for line in in_words(tried):
+        console.print(line)

@@ -24,6 +24,15 @@ class Scope(Enum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RuleText:
+    """One version of a rule file, whether or not it can be used."""
+
+    digest: str
+    """SHA-256 of `text` in UTF-8, hex."""
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ConditionVerdict:
     """One condition held against one study or series, in words a person can check."""
 

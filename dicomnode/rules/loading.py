@@ -6,7 +6,7 @@ from enum import Enum
 from importlib.resources import files
 from typing import TypeVar
 
-from dicomnode.domain.matching import Priority, Scope
+from dicomnode.domain.matching import Priority, RuleText, Scope
 from dicomnode.rules.conditions import read_conditions
 from dicomnode.rules.model import InputRule, Preference, Raise, Rule, RuleSet, Take
 from dicomnode.rules.subjects import SERIES_WORDS, STUDY_WORDS
@@ -29,6 +29,12 @@ def default_rules() -> str:
     return (files("dicomnode.rules") / "default.toml").read_text(encoding="utf-8")
 
 
+def kept_text(text: str) -> RuleText:
+    """A rule file as it is kept and named: `\\n` line ends, no byte order mark."""
+    canonical = text.removeprefix("\ufeff").replace("\r\n", "\n")
+    return RuleText(digest=hashlib.sha256(canonical.encode()).hexdigest(), text=canonical)
+
+
 def load_rules(
     text: str,
     *,
@@ -43,8 +49,8 @@ def load_rules(
     Raises:
         RuleError: every fault of the file, each as `file:line: what; did you mean ...`.
     """
-    canonical = text.removeprefix("\ufeff").replace("\r\n", "\n")
-    source = TomlSource(canonical, file=file)
+    kept = kept_text(text)
+    source = TomlSource(kept.text, file=file)
     refuse_unknown_keys(source, (), source.table, {"rule"})
     reader = _RuleReader(source, known_algorithms, known_destinations)
     entries = source.table.get("rule", [])
@@ -56,9 +62,9 @@ def load_rules(
     rules = [reader.read(("rule", index), table) for index, table in enumerate(entries)]
     source.raise_faults()
     return RuleSet(
-        digest=hashlib.sha256(canonical.encode()).hexdigest(),
+        digest=kept.digest,
         rules=tuple(rule for rule in rules if rule is not None),
-        text=canonical,
+        text=kept.text,
     )
 
 

@@ -1,6 +1,6 @@
 """Open studies with their evidence; closing them into revisions; revisions as snapshots."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -260,6 +260,20 @@ def snapshot(database: Database, revision_id: int) -> StudySnapshot:
         calling_aes=frozenset(revision.calling_aes),
         series={SeriesUid(row.series_uid): _facts(row, held[row.series_uid]) for row in rows},
     )
+
+
+def latest_snapshots(database: Database, studies: int) -> Iterator[StudySnapshot]:
+    """The last closing of each of the studies that closed last, newest first, one by one."""
+    query = (
+        select(func.max(RevisionRow.id).label("last"))
+        .where(RevisionRow.series_uid == "")
+        .group_by(RevisionRow.study_uid)
+        .order_by(func.max(RevisionRow.id).desc())
+        .limit(studies)
+    )
+    with database.reading() as connection:
+        revisions = list(connection.scalars(query))
+    return (snapshot(database, revision) for revision in revisions)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -67,9 +67,14 @@ class RevisionTold:
 class FindingTold:
     """One finding with its numbers, in words."""
 
+    number: int
+    """1, 2, ... within the job."""
     name: str
     kind: str
     meaning: str
+    score: float | None
+    text: str
+    """A caption, or positive / negative for a class."""
     numbers: tuple[str, ...]
 
 
@@ -239,13 +244,14 @@ def _job(connection: Connection, row: Row[Any]) -> JobTold:
         finished_at=row.finished_at,
         seconds=row.seconds or {},
         warnings=tuple(row.warnings or ()),
-        findings=_findings(connection, row.id),
+        findings=findings_told(connection, row.id),
         paths=tuple(connection.scalars(paths)),
         deliveries=_deliveries(connection, row.id),
     )
 
 
-def _findings(connection: Connection, job_id: str) -> tuple[FindingTold, ...]:
+def findings_told(connection: Connection, job_id: str) -> tuple[FindingTold, ...]:
+    """The findings of a job, in their order."""
     query = select(FindingRow).where(FindingRow.job_id == job_id).order_by(FindingRow.number)
     told = []
     for row in connection.execute(query).all():
@@ -255,7 +261,15 @@ def _findings(connection: Connection, job_id: str) -> tuple[FindingTold, ...]:
         )
         sides = [part for part in (row.laterality, row.code_meaning) if part]
         told.append(
-            FindingTold(name=row.name, kind=row.kind, meaning=" ".join(sides), numbers=numbers)
+            FindingTold(
+                number=row.number,
+                name=row.name,
+                kind=row.kind,
+                meaning=" ".join(sides),
+                score=row.score,
+                text=row.text or "",
+                numbers=numbers,
+            )
         )
     return tuple(told)
 

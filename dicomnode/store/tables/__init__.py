@@ -9,6 +9,12 @@ from dicomnode.store.tables.access import (
     WebSessionRow,
 )
 from dicomnode.store.tables.base import Base
+from dicomnode.store.tables.judged import (
+    CorrectionRow,
+    CorrectionSegmentRow,
+    JudgementRow,
+    RuleActivationRow,
+)
 from dicomnode.store.tables.received import (
     AssociationRow,
     InstanceRow,
@@ -48,12 +54,15 @@ __all__ = [
     "AuditRow",
     "Base",
     "ConceptCodeRow",
+    "CorrectionRow",
+    "CorrectionSegmentRow",
     "DeliveryRow",
     "EventRow",
     "FindingRow",
     "ImageReferenceRow",
     "InstanceRow",
     "JobRow",
+    "JudgementRow",
     "LabelNameRow",
     "LoginTryRow",
     "MeasurementRow",
@@ -67,6 +76,7 @@ __all__ = [
     "ReportSectionRow",
     "ResultRow",
     "RevisionRow",
+    "RuleActivationRow",
     "RuleSetRow",
     "SeriesRow",
     "StudyAssociationRow",

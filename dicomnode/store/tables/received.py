@@ -175,6 +175,9 @@ class InstanceRow(Base):
     """The same for the revisions of its series alone."""
     report_state: Mapped[str | None] = mapped_column(String(12))
     """Of an SR: waiting, kept (as a report), no-words or unreadable; null for all others."""
+    correction_state: Mapped[str | None] = mapped_column(String(12))
+    """Of an SEG or SR in a study with results of ours: waiting, kept (as a correction), none or
+    unreadable; null for all others."""
 
     __table_args__ = (
         Index(
@@ -182,6 +185,12 @@ class InstanceRow(Base):
             "report_state",
             sqlite_where=text("report_state = 'waiting'"),
             postgresql_where=text("report_state = 'waiting'"),
+        ),
+        Index(
+            "ix_instance_correction",
+            "correction_state",
+            sqlite_where=text("correction_state = 'waiting'"),
+            postgresql_where=text("correction_state = 'waiting'"),
         ),
         Index("ix_instance_state", "state", "received_at"),
         Index("ix_instance_study", "study_uid", "study_revision"),
