@@ -66,7 +66,11 @@ def _asked_sqlite(
     database: Database, query: str, parameters: dict[str, Cell], bounds: Bounds, _url: str
 ) -> Iterator[Answer]:
     connection = sqlite3.connect(
-        f"file:{database.url.database}?mode=ro", uri=True, timeout=bounds.seconds
+        f"file:{database.url.database}?mode=ro",
+        uri=True,
+        timeout=bounds.seconds,
+        # A streamed answer is read by one thread after another, never by two at once.
+        check_same_thread=False,
     )
     connection.isolation_level = None
     try:

@@ -31,6 +31,10 @@ STATUS: tuple[tuple[type[DicomNodeError], int], ...] = (
 FOR_PROGRAMS = ("/api/", "/dicom-web", "/fhir")
 
 
+class BrokenOff(Exception):
+    """An answer cannot be brought to its end; the connection is closed in the middle of it."""
+
+
 def status_of(exc: DicomNodeError) -> int:
     """The HTTP status an error is answered with."""
     return next(status for kind, status in STATUS if isinstance(exc, kind))
@@ -70,6 +74,9 @@ def _answer_invalid(request: Request, exc: Exception) -> Response:
 
 def _answer_bug(request: Request, exc: Exception) -> Response:
     """Whatever a handler forgot to catch; the log tells where, the visitor that it is our fault."""
+    if isinstance(exc, BrokenOff):
+        log.warning("web.broken-off", reason=str(exc))
+        return answer(request, 500, str(exc))
     log.error("web.failed", error=type(exc).__name__, exc_info=exc)
     return answer(request, 500, "something went wrong here; the node's log tells what")
 
