@@ -10,7 +10,7 @@ from difflib import get_close_matches
 from enum import Enum
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
-from typing import Annotated, Self, get_args
+from typing import Annotated, Self, TypeVar, get_args
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -29,6 +29,7 @@ from dicomnode.domain.errors import ConfigError, InvalidUid
 from dicomnode.domain.identifiers import checked_uid
 from dicomnode.domain.naming import Template
 from dicomnode.domain.results import ResultKind
+from dicomnode.domain.tls import TlsFiles
 
 
 def _ae_title(text: str) -> str:
@@ -92,6 +93,25 @@ class AllowedPeer(_Section):
         )
 
 
+class ReceiveTls(_Section):
+    """DICOM over TLS (PS3.15 B.9), on a port of its own."""
+
+    certificate: Path
+    """PEM; the chain, the node's own certificate first."""
+    key: Path
+    """PEM, without a password; readable by the node alone."""
+    authorities: Path | None = None
+    """PEM. Peers must show a certificate that these vouch for; None: they need not show one."""
+    port: Annotated[int, Field(ge=0, le=65535)] = 2762
+    only: bool = False
+    """True: the port without TLS is not opened."""
+
+    @property
+    def files(self) -> TlsFiles:
+        """What the node shows and whom it believes."""
+        return TlsFiles(certificate=self.certificate, key=self.key, authorities=self.authorities)
+
+
 class ReceiveSettings(_Section):
     """The C-ECHO and C-STORE SCP."""
 
@@ -107,6 +127,7 @@ class ReceiveSettings(_Section):
     """With less free space than this on the store's file system C-STORE answers 0xA700."""
     separate_process: bool = True
     """Receive in a process of its own, so that nothing else can slow it or take it down."""
+    tls: ReceiveTls | None = None
 
     @model_validator(mode="after")
     def _open_only_on_loopback(self) -> Self:
@@ -125,6 +146,23 @@ def is_loopback(host: str | None) -> bool:
         return host == "localhost"
 
 
+class PeerTls(_Section):
+    """How a peer is called over TLS."""
+
+    authorities: Path
+    """PEM. The peer must show a certificate that these vouch for."""
+    certificate: Path | None = None
+    """PEM; what the node shows, where the peer wants to see one."""
+    key: Path | None = None
+    server_name: str = ""
+    """Name that must stand in its certificate; empty: `host`."""
+
+    @property
+    def files(self) -> TlsFiles:
+        """What the node shows and whom it believes."""
+        return TlsFiles(certificate=self.certificate, key=self.key, authorities=self.authorities)
+
+
 class CountQuery(_Section):
     """Whom to ask by C-FIND how many instances a study has, for senders with this AE title."""
 
@@ -132,6 +170,7 @@ class CountQuery(_Section):
     ae_title: AETitle
     host: str
     port: Port
+    tls: PeerTls | None = None
 
 
 class AssemblySettings(_Section):
@@ -197,6 +236,7 @@ class Destination(_Section):
     ae_title: AETitle
     host: str
     port: Port
+    tls: PeerTls | None = None
     confirm: Confirm = Confirm.READ_BACK
     timeout_s: Seconds = 30.0
     first_retry_s: Seconds = 5.0
@@ -428,6 +468,9 @@ class Settings(_Section):
         return f"sqlite:///{self.data_dir / 'flow.sqlite'}"
 
 
+_Tls = TypeVar("_Tls", ReceiveTls, PeerTls)
+
+
 def load_settings(path: Path | None, environ: Mapping[str, str]) -> Settings:
     """Read settings from a TOML file; without one, the defaults.
 
@@ -471,8 +514,32 @@ def load_settings(path: Path | None, environ: Mapping[str, str]) -> Settings:
                 }
             ),
             "web": _web(settings.web, base, environ),
+            "receive": settings.receive.model_copy(
+                update={"tls": _beside(settings.receive.tls, base)}
+            ),
+            "assembly": settings.assembly.model_copy(
+                update={
+                    "count_queries": tuple(
+                        one.model_copy(update={"tls": _beside(one.tls, base)})
+                        for one in settings.assembly.count_queries
+                    )
+                }
+            ),
+            "destinations": tuple(
+                one.model_copy(update={"tls": _beside(one.tls, base)})
+                for one in settings.destinations
+            ),
         }
     )
+
+
+def _beside(tls: _Tls | None, base: Path) -> _Tls | None:
+    """The same with paths that do not depend on where the node is started."""
+    if tls is None:
+        return None
+    names = ("certificate", "key", "authorities")
+    stated = {name: getattr(tls, name) for name in names}
+    return tls.model_copy(update={name: base / path for name, path in stated.items() if path})
 
 
 def _web(web: WebSettings, base: Path, environ: Mapping[str, str]) -> WebSettings:

@@ -2,6 +2,7 @@
 
 import logging
 import socket
+import ssl
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,9 +18,15 @@ from pynetdicom.presentation import PresentationContext
 from dicomnode import __version__
 from dicomnode.deliver.line import prepare
 from dicomnode.domain.delivery import ServiceRefused
-from dicomnode.domain.errors import AssociationRejected, DeliveryError, PeerUnavailable
+from dicomnode.domain.errors import (
+    AssociationRejected,
+    ConfigError,
+    DeliveryError,
+    PeerUnavailable,
+)
 from dicomnode.domain.identifiers import IMPLEMENTATION_CLASS_UID
-from dicomnode.settings import CountQuery, Destination
+from dicomnode.domain.tls import client_context
+from dicomnode.settings import CountQuery, Destination, PeerTls
 
 # Files go out as they lie on disk, not decoded and encoded again.
 _config.STORE_SEND_CHUNKED_DATASET = True
@@ -42,6 +49,8 @@ class Peer:
     timeout_s: float = 30.0
     """For the connection, the association, each answer and each stalled write."""
     name: str = ""
+    tls: PeerTls | None = None
+    """None: without encryption."""
 
     @classmethod
     def of(cls, known: Destination) -> Self:
@@ -52,12 +61,19 @@ class Peer:
             port=known.port,
             timeout_s=known.timeout_s,
             name=known.name,
+            tls=known.tls,
         )
 
     @classmethod
     def asked(cls, query: CountQuery, *, timeout_s: float) -> Self:
         """The peer that counts a study's instances."""
-        return cls(ae_title=query.ae_title, host=query.host, port=query.port, timeout_s=timeout_s)
+        return cls(
+            ae_title=query.ae_title,
+            host=query.host,
+            port=query.port,
+            timeout_s=timeout_s,
+            tls=query.tls,
+        )
 
     def __str__(self) -> str:
         address = f"{self.ae_title} at {self.host}:{self.port}"
@@ -119,7 +135,10 @@ def _request(
             contexts=list(contexts),
             ae_title=peer.ae_title,
             evt_handlers=[(evt.EVT_CONN_OPEN, on_open), *handlers],
+            tls_args=_tls_args(peer),
         )
+    except ConfigError as exc:
+        raise PeerUnavailable(f"{peer}: {exc}") from exc
     except (socket.gaierror, UnicodeError) as exc:
         raise PeerUnavailable(
             f"{peer}: the host name cannot be resolved; check `host` and the name service"
@@ -135,11 +154,24 @@ def _request(
     return assoc
 
 
+def _tls_args(peer: Peer) -> tuple[ssl.SSLContext, str] | None:
+    """Read anew for each association, so that a renewed certificate counts at once."""
+    if peer.tls is None:
+        return None
+    return client_context(peer.tls.files), peer.tls.server_name or peer.host
+
+
 def _not_connected(peer: Peer, *, too_long: bool) -> PeerUnavailable:
     if too_long:
         return PeerUnavailable(
             f"{peer}: no connection within {peer.timeout_s:g} s; is the host up, is the address "
             "right, does a firewall drop the packets?"
+        )
+    if peer.tls is not None:
+        return PeerUnavailable(
+            f"{peer}: no TLS connection; is the PACS running and the port right, do `authorities` "
+            "vouch for its certificate, does that name the host (or `server_name`), and does it "
+            "accept ours?"
         )
     return PeerUnavailable(
         f"{peer}: connection refused or host unreachable; is the PACS running and the port right?"

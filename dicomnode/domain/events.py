@@ -17,6 +17,7 @@ class EventName(Enum):
     ASSOCIATION_OPENED = "association.opened"
     ASSOCIATION_REJECTED = "association.rejected"
     ASSOCIATION_CLOSED = "association.closed"
+    CERTIFICATE_REFUSED = "certificate.refused"
     CONTEXT_REFUSED = "context.refused"
     INSTANCE_REFUSED = "instance.refused"
     INSTANCE_DUPLICATE = "instance.duplicate"

@@ -17,6 +17,7 @@ from pynetdicom.presentation import PresentationContext
 
 from dicomnode.domain.events import Event, EventName
 from dicomnode.domain.receiving import SPOOL
+from dicomnode.domain.tls import FreshContext, server_context
 from dicomnode.receive.contexts import storage_sop_classes, supported_contexts
 from dicomnode.receive.errors import FolderInUse
 from dicomnode.receive.file_meta import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
@@ -26,7 +27,7 @@ from dicomnode.receive.reception import Reception
 from dicomnode.receive.spool import DiskReserve, Write
 from dicomnode.receive.storing import OnEvent, Storing
 from dicomnode.receive.sweep import Swept, sweep
-from dicomnode.receive.tuning.server import EventHandler, ReceiverServer
+from dicomnode.receive.tuning.server import EventHandler, ReceiverAssociation, ReceiverServer
 from dicomnode.settings import ReceiveSettings
 
 _STOP_LATENCY_S = 0.1
@@ -78,42 +79,79 @@ def start_receiver(
             on_event=on_event,
             write=write,
         )
-        server = ReceiverServer(
-            _entity(settings, ae_title),
-            (settings.host, settings.port if port is None else port),
-            ae_title,
-            supported_contexts(settings.private_sop_classes, extra_contexts),
-            handlers=extra_handlers,
-            reception=Reception(settings, own_ae=ae_title, storing=storing, new_id=new_id),
-            storage_sop_classes=frozenset((*storage_sop_classes(), *settings.private_sop_classes)),
-        )
+        reception = Reception(settings, own_ae=ae_title, storing=storing, new_id=new_id)
+        secure = _fresh_context(settings, reception)
+
+        def listen(on_port: int, tls: FreshContext | None) -> ReceiverServer:
+            server = ReceiverServer(
+                _entity(settings, ae_title),
+                (settings.host, on_port),
+                ae_title,
+                supported_contexts(settings.private_sop_classes, extra_contexts),
+                handlers=extra_handlers,
+                reception=reception,
+                storage_sop_classes=frozenset(
+                    (*storage_sop_classes(), *settings.private_sop_classes)
+                ),
+                tls=tls,
+            )
+            unless_started.callback(server.server_close)
+            return server
+
+        plain_port = settings.port if port is None else port
+        plain = None if settings.tls and settings.tls.only else listen(plain_port, None)
+        encrypted = listen(settings.tls.port, secure) if settings.tls else None
         unless_started.pop_all()
-    return Receiver(server, lock, swept)
+    return Receiver(plain, encrypted, reception, lock, swept)
+
+
+def _fresh_context(settings: ReceiveSettings, reception: Reception) -> FreshContext | None:
+    if settings.tls is None:
+        return None
+    return FreshContext(settings.tls.files, server_context, reception.note_stale_certificate)
 
 
 class Receiver:
     """A running receiver. A context manager: leaving it stops it."""
 
-    def __init__(self, server: ReceiverServer, lock: TextIO, swept: Swept) -> None:
+    def __init__(
+        self,
+        plain: ReceiverServer | None,
+        encrypted: ReceiverServer | None,
+        reception: Reception,
+        lock: TextIO,
+        swept: Swept,
+    ) -> None:
         self.swept = swept
         """What the start found and repaired."""
-        self._server = server
+        self._encrypted = encrypted
+        self._servers = [server for server in (plain, encrypted) if server is not None]
+        self._reception = reception
         self._lock = lock
         self._is_stopped = False
-        self._thread = threading.Thread(
-            target=server.serve_forever, args=(_STOP_LATENCY_S,), name="receiver", daemon=True
-        )
-        self._thread.start()
+        self._threads = [
+            threading.Thread(
+                target=server.serve_forever, args=(_STOP_LATENCY_S,), name="receiver", daemon=True
+            )
+            for server in self._servers
+        ]
+        for thread in self._threads:
+            thread.start()
 
     @property
     def port(self) -> int:
-        """The port that is listened on."""
-        return int(self._server.server_address[1])
+        """The port that is listened on, without TLS if there is one without."""
+        return int(self._servers[0].server_address[1])
+
+    @property
+    def tls_port(self) -> int | None:
+        """The port for TLS; None: there is none."""
+        return int(self._encrypted.server_address[1]) if self._encrypted else None
 
     @property
     def open_associations(self) -> int:
         """How many connections there are at the moment."""
-        return len(self._server.associations)
+        return len(self._associations())
 
     def stop(self, drain_s: float = 10.0) -> None:
         """Stop in good order, after `drain_s` seconds at the latest.
@@ -123,13 +161,15 @@ class Receiver:
         if self._is_stopped:
             return
         self._is_stopped = True
-        self._server.reception.drain()
-        self._server.stop_listening()
-        self._thread.join()
-        for association in self._server.associations:
+        self._reception.drain()
+        for server in self._servers:
+            server.stop_listening()
+        for thread in self._threads:
+            thread.join()
+        for association in self._associations():
             association.drain()
         self._wait_for_associations(drain_s)
-        for association in self._server.associations:
+        for association in self._associations():
             association.abort(block=False)
         self._wait_for_associations(1.0)
         self._lock.close()
@@ -143,8 +183,11 @@ class Receiver:
 
     def _wait_for_associations(self, longest_s: float) -> None:
         deadline = time.monotonic() + longest_s
-        for association in self._server.associations:
+        for association in self._associations():
             association.join(max(0.0, deadline - time.monotonic()))
+
+    def _associations(self) -> list[ReceiverAssociation]:
+        return [one for server in self._servers for one in server.associations]
 
     def __enter__(self) -> Self:
         """Itself; it already runs."""

@@ -75,6 +75,16 @@ class Reception:
         )
         return StoreSession(self._storing, association)
 
+    def note_refused_line(self, address: str, why: str) -> None:
+        """Log a connection that did not become a secure one, so that nobody could ask."""
+        self._storing.on_event(
+            Event(name=EventName.ASSOCIATION_REJECTED, facts={"address": address, "why": why})
+        )
+
+    def note_stale_certificate(self, why: str) -> None:
+        """Log that a changed certificate cannot be used; the one before goes on."""
+        self._storing.on_event(Event(name=EventName.CERTIFICATE_REFUSED, facts={"why": why}))
+
     def leave(self, session: StoreSession, how: AssociationOutcome) -> None:
         """The association of `session` has ended."""
         session.close(how)

@@ -27,10 +27,7 @@ class ReceiverSocket(AssociationSocket):
         super().__init__(assoc, client_socket=client_socket)
         client_socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         client_socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        # By the kernel: `settimeout` would poll before each read.
-        limit = struct.pack("ll", int(timeout_s), int(timeout_s % 1 * 1_000_000))
-        client_socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
-        client_socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
+        self._limit_waits(client_socket, timeout_s)
         self._buffer = memoryview(bytearray(_BUFFER_BYTES))
         # Held bytes are [start, end); gathered ones [run, run_end), always before them.
         self._start = self._end = self._run = self._run_end = 0
@@ -40,12 +37,30 @@ class ReceiverSocket(AssociationSocket):
         self._nap = select.poll()
         self._nap.register(client_socket, select.POLLIN)
 
+    def _limit_waits(self, line: socket.socket, timeout_s: float) -> None:
+        """By the kernel: `settimeout` would poll before each read."""
+        limit = struct.pack("ll", int(timeout_s), int(timeout_s % 1 * 1_000_000))
+        line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
+        line.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
+
+    def _receive(self, into: memoryview) -> int:
+        """Bytes that came; BlockingIOError if none did for the time-out."""
+        assert self.socket is not None
+        return self.socket.recv_into(into)
+
+    @property
+    def _is_decrypted(self) -> bool:
+        """True if bytes wait that the kernel no longer has; never without TLS."""
+        return False
+
     @property
     def ready(self) -> bool:
         """True if a read would not wait."""
         if self.socket is None or not self._is_connected:
             return False
-        return self._start < self._end or self._is_readable or bool(self._poll.poll(0))
+        if self._start < self._end or self._is_readable or self._is_decrypted:
+            return True
+        return bool(self._poll.poll(0))
 
     @property
     def holds_bytes(self) -> bool:
@@ -59,7 +74,7 @@ class ReceiverSocket(AssociationSocket):
 
     def nap(self, longest_s: float) -> None:
         """Wait for the peer's bytes or for the doorbell."""
-        if self._start < self._end or self.socket is None:
+        if self._start < self._end or self.socket is None or self._is_decrypted:
             return
         for fd, _ in self._nap.poll(longest_s * 1000):
             if fd == self._doorbell.fd:
@@ -179,7 +194,7 @@ class ReceiverSocket(AssociationSocket):
         assert self.socket is not None
         self._is_readable = False
         try:
-            count = self.socket.recv_into(self._buffer[self._end :])
+            count = self._receive(self._buffer[self._end :])
         except BlockingIOError as exc:
             raise PeerSilent("nothing came in the middle of a PDU for the idle time-out") from exc
         except OSError as exc:

@@ -14,12 +14,14 @@ from pynetdicom.presentation import PresentationContext
 from pynetdicom.transport import AssociationServer, RequestHandler
 
 from dicomnode.domain.receiving import AssociationOutcome
+from dicomnode.domain.tls import FreshContext
 from dicomnode.receive.admission import Applicant, Rejection
 from dicomnode.receive.command import StoreRequest
 from dicomnode.receive.errors import ProtocolBroken
 from dicomnode.receive.reception import Reception
 from dicomnode.receive.storing import AcceptedContext, StoreSession, Transfer
 from dicomnode.receive.tuning.connection import ReceiverSocket
+from dicomnode.receive.tuning.secure import SecureSocket
 from dicomnode.receive.tuning.upper_layer import ReceiverDUL
 from dicomnode.receive.tuning.wakeups import Checkpoint, RingingQueue
 
@@ -160,8 +162,7 @@ class ReceiverRequestHandler(RequestHandler):
     def _create_association(self) -> ReceiverAssociation:
         association = ReceiverAssociation(self.ae, self.server)
         association.name = f"association-{self.client_address[1]}"
-        timeout_s = self.server.reception.settings.idle_timeout_s
-        association.set_socket(ReceiverSocket(association, self.request, timeout_s=timeout_s))
+        association.set_socket(self._socket_of(association))
         acceptor = association.acceptor
         acceptor.maximum_length = self.ae.maximum_pdu_size
         acceptor.ae_title = self.server.ae_title
@@ -174,6 +175,22 @@ class ReceiverRequestHandler(RequestHandler):
             if event.is_intervention and handler:
                 association.bind(event, *handler)
         return association
+
+    def _socket_of(self, association: ReceiverAssociation) -> ReceiverSocket:
+        server = self.server
+        timeout_s = server.reception.settings.idle_timeout_s
+        if server.tls is None:
+            return ReceiverSocket(association, self.request, timeout_s=timeout_s)
+        self.request = server.tls.current().wrap_socket(
+            self.request, server_side=True, do_handshake_on_connect=False
+        )
+        address = _plain_address(self.client_address[0])
+        return SecureSocket(
+            association,
+            self.request,
+            timeout_s=timeout_s,
+            on_refused=lambda why: server.reception.note_refused_line(address, why),
+        )
 
 
 class ReceiverServer(AssociationServer):
@@ -191,8 +208,10 @@ class ReceiverServer(AssociationServer):
         handlers: Sequence[EventHandler],
         reception: Reception,
         storage_sop_classes: frozenset[str],
+        tls: FreshContext | None = None,
     ) -> None:
         self.reception = reception
+        self.tls = tls
         self.storage_sop_classes = storage_sop_classes
         self._lock = threading.Lock()
         self._associations: set[ReceiverAssociation] = set()
