@@ -32,7 +32,13 @@ from dicomnode.testing.findings import PHANTOM_ALGORITHM, heart_with_ratio, lung
 from dicomnode.testing.studies import SeriesGeometry, StudyIdentity, ct_series, radiograph
 from dicomnode.testing.volumes import written_volume
 
-_KINDS = (ResultKind.SEG, ResultKind.SR, ResultKind.SECONDARY_CAPTURE)
+_KINDS = (
+    ResultKind.SEG,
+    ResultKind.SR,
+    ResultKind.SECONDARY_CAPTURE,
+    ResultKind.GSPS,
+    ResultKind.KOS,
+)
 _MADE_AT = datetime(2024, 1, 31, 12, 30, tzinfo=UTC)
 _FIRST = Derivation(job_key="first", revision=1, made_at=_MADE_AT, software_versions=("dicomnode",))
 _SECOND = Derivation(
@@ -117,6 +123,9 @@ def object_tables(results: Mapping[ResultKind, Sequence[Dataset]]) -> Mapping[st
         "sr-attributes": attribute_table(results[ResultKind.SR]),
         "sr-content": content_table(results[ResultKind.SR]),
         "sc-attributes": attribute_table(results[ResultKind.SECONDARY_CAPTURE]),
+        "gsps-attributes": attribute_table(results[ResultKind.GSPS]),
+        "kos-attributes": attribute_table(results[ResultKind.KOS]),
+        "kos-content": content_table(results[ResultKind.KOS]),
         "copied-attributes": _copied(),
         "private-elements": _private_elements(every),
         "codes": _codes(code for code in _concepts() if code.scheme != PRIVATE_SCHEME),

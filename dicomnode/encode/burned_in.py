@@ -12,21 +12,14 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw
 from scipy import ndimage
 
-from dicomnode.domain.codes import number_in_words
-from dicomnode.domain.findings import (
-    CaptionFinding,
-    ClassFinding,
-    Finding,
-    LesionFinding,
-    Measurement,
-    SegmentFinding,
-)
+from dicomnode.domain.findings import Finding, LesionFinding, SegmentFinding
 from dicomnode.domain.volumes import Volume
 from dicomnode.encode.canvas import MUTED, TEXT, WARNING, Color, font, wrapped
 from dicomnode.encode.directions import Edges
 from dicomnode.encode.legend import LINE_COLORS, line_colors
 from dicomnode.encode.tracking import marks_of
 from dicomnode.encode.windows import window_of
+from dicomnode.encode.wording import RESEARCH_USE, finding_in_words
 
 Pixels = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.bool_]
@@ -156,11 +149,11 @@ def _strip(
     volume: Volume, findings: Sequence[Finding], index: int, words: Words, width: int
 ) -> Image.Image:
     writer = _Strip(width)
-    writer.line("RESEARCH USE ONLY - NOT FOR DIAGNOSIS", WARNING)
+    writer.line(RESEARCH_USE, WARNING)
     where = f", slice {index + 1} of {len(volume.frames)}" if len(volume.frames) > 1 else ""
     writer.line(words.title + where, TEXT)
     for finding in findings:
-        writer.line(_told(finding), TEXT, _swatch(finding))
+        writer.line(finding_in_words(finding), TEXT, _swatch(finding))
     if not findings:
         writer.line("No finding", TEXT)
     for note in (*words.notes, *volume.warnings):
@@ -172,30 +165,6 @@ def _swatch(finding: Finding) -> tuple[Color, ...]:
     if isinstance(finding, SegmentFinding | LesionFinding):
         return (vivid(finding.color),)
     return tuple(vivid(color) for color in line_colors(finding))
-
-
-def _told(finding: Finding) -> str:
-    if isinstance(finding, CaptionFinding):
-        return finding.text
-    if isinstance(finding, ClassFinding):
-        verdict = "at or above" if finding.positive else "below"
-        return f"{finding.name}: {finding.probability:.2f}, {verdict} {finding.operating_point:.2f}"
-    numbers = [mark.measurement for mark in marks_of(finding) if mark.measurement is not None]
-    numbers += [number for number in finding.measurements if number not in numbers]
-    told = [_number(number, finding.name) for number in numbers]
-    if isinstance(finding, LesionFinding):
-        told.append(f"score {finding.score:.2f}")
-    if isinstance(finding, SegmentFinding) and not finding.mask.any():
-        told = ["not found"]
-    return f"{finding.name}: {', '.join(told)}" if told else finding.name
-
-
-def _number(number: Measurement, finding: str) -> str:
-    words = number_in_words(number.value, number.unit.value)
-    if number.name.meaning.lower() == finding.lower():
-        return words
-    derived = f" ({number.derivation.meaning.lower()})" if number.derivation else ""
-    return f"{number.name.meaning}{derived} {words}"
 
 
 class _Strip:

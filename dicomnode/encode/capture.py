@@ -23,6 +23,7 @@ from dicomnode.encode.directions import edges_of
 from dicomnode.encode.heading import finish, heading_of
 from dicomnode.encode.key_images import key_slices
 from dicomnode.encode.origin import Origin
+from dicomnode.encode.wording import title_of
 
 MOST_FRAMES = 24
 """About 30 MB for a CT; the findings that come first are shown."""
@@ -37,20 +38,13 @@ def build_capture(findings: Sequence[Finding], origin: Origin) -> Dataset:
         findings,
         shown,
         edges=edges_of(origin.volume.grid, origin.source.orientation),
-        words=Words(title=_title(origin), notes=_notes(origin, len(found))),
+        words=Words(title=title_of(origin), notes=_notes(origin, len(found))),
     )
     ds = _identified(origin, many=len(frames) > 1)
     _describe_image(ds, shown, origin)
     _put_pixels(ds, frames)
     finish(ds, origin.source.patient, heading_of(ResultKind.SECONDARY_CAPTURE, origin))
     return ds
-
-
-def _title(origin: Origin) -> str:
-    identity = origin.identity
-    revision = origin.derivation.revision
-    again = f", revision {revision}" if revision > 1 else ""
-    return f"{identity.title} ({identity.name} {identity.version}){again}"
 
 
 def _notes(origin: Origin, found: int) -> list[str]:

@@ -26,6 +26,7 @@ PROCEDURES = {
 }
 """Modality -> procedure reported (PS3.16 CID 100), where the source names no procedure."""
 
+OF_INTEREST = Code("113000", "DCM", "Of Interest")
 SOURCE_IMAGE = Code("121322", "DCM", "Source image for image processing operation")
 REPORT_TITLE = Code("126000", "DCM", "Imaging Measurement Report")
 IMAGING_MEASUREMENTS = Code("126010", "DCM", "Imaging Measurements")

@@ -61,7 +61,9 @@ def build_report(
     root = value_types.ContainerContentItem(name=concept(REPORT_TITLE), template_id="1500")
     root.ContentSequence = value_types.ContentSequence()
     root.ContentSequence.extend(templates.LanguageOfContentItemAndDescendants(_english()))
-    root.ContentSequence.extend(_observer(origin.identity))
+    root.ContentSequence.extend(
+        templates.ObservationContext(observer_device_context=device_observer(origin.identity))
+    )
     root.ContentSequence.extend(_procedures(origin.source))
     placed = [group for of_finding in groups.values() for group in of_finding]
     root.ContentSequence.append(_measurements(placed or [maker.whole_image()]))
@@ -113,18 +115,17 @@ def _english() -> CodedConcept:
     return CodedConcept("en-US", "RFC5646", "English (United States)")
 
 
-def _observer(identity: AlgorithmIdentity) -> templates.ObservationContext:
-    return templates.ObservationContext(
-        observer_device_context=templates.ObserverContext(
-            observer_type=codes.DCM.Device,
-            observer_identifying_attributes=templates.DeviceObserverIdentifyingAttributes(
-                uid=device_uid(identity),
-                name=identity.title,
-                manufacturer_name=identity.manufacturer,
-                model_name=identity.name,
-                serial_number=identity.model_digest,
-            ),
-        )
+def device_observer(identity: AlgorithmIdentity) -> templates.ObserverContext:
+    """The algorithm as observer (PS3.16 TID 1002, TID 1004)."""
+    return templates.ObserverContext(
+        observer_type=codes.DCM.Device,
+        observer_identifying_attributes=templates.DeviceObserverIdentifyingAttributes(
+            uid=device_uid(identity),
+            name=identity.title,
+            manufacturer_name=identity.manufacturer,
+            model_name=identity.name,
+            serial_number=identity.model_digest,
+        ),
     )
 
 

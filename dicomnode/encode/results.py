@@ -1,6 +1,6 @@
 """Findings -> DICOM objects on disk, checked against the mask they came from."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 from pydicom.dataset import Dataset
@@ -16,7 +16,11 @@ from dicomnode.encode.capture_gate import check_capture
 from dicomnode.encode.derivation import Derivation, ResultUids
 from dicomnode.encode.files import file_bytes, sha256, staged
 from dicomnode.encode.gate import check_segmentation
+from dicomnode.encode.key_objects import build_key_objects
+from dicomnode.encode.key_objects_gate import check_key_objects
 from dicomnode.encode.origin import Origin
+from dicomnode.encode.presentation import build_presentation
+from dicomnode.encode.presentation_gate import check_presentation
 from dicomnode.encode.report import build_report
 from dicomnode.encode.report_gate import check_report
 from dicomnode.encode.segmentation import build_segmentation
@@ -65,16 +69,24 @@ def encode_results(
         segmentation = build_segmentation(segments, origin)
         encoded.append(_publish(ResultKind.SEG, segmentation, out, findings, volume))
     encoded.append(_publish(ResultKind.SR, report, out, findings, volume))
-    if ResultKind.SECONDARY_CAPTURE in kinds:
-        capture = build_capture(findings, origin)
-        encoded.append(_publish(ResultKind.SECONDARY_CAPTURE, capture, out, findings, volume))
+    for kind, build in _ON_REQUEST.items():
+        ds = build(findings, origin) if kind in kinds else None
+        if ds is not None:
+            encoded.append(_publish(kind, ds, out, findings, volume))
     return tuple(encoded)
 
 
+_ON_REQUEST: Mapping[ResultKind, Callable[[Sequence[Finding], Origin], Dataset | None]] = {
+    ResultKind.SECONDARY_CAPTURE: build_capture,
+    ResultKind.GSPS: build_presentation,
+    ResultKind.KOS: build_key_objects,
+}
 _CHECKS = {
     ResultKind.SEG: check_segmentation,
     ResultKind.SR: check_report,
     ResultKind.SECONDARY_CAPTURE: check_capture,
+    ResultKind.GSPS: check_presentation,
+    ResultKind.KOS: check_key_objects,
 }
 
 
