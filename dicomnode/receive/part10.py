@@ -31,9 +31,7 @@ class HeadReader:
         self._held += piece
         if len(self._held) < _DATA + 12:
             return None
-        if self._held[128:_DATA] != b"DICM":
-            raise InstanceUnreadable("not a DICOM file: no DICM mark at byte 128 (PS3.10 7.1)")
-        end, elements = _walk(self._held)
+        end, elements = _walk(self._held, _start(self._held))
         if end is None:
             if len(self._held) > LARGEST_HEAD:
                 raise InstanceUnreadable("the File Meta Information is too long")
@@ -46,10 +44,19 @@ class HeadReader:
         return meta, bytes(self._held[end:])
 
 
-def _walk(held: bytearray) -> tuple[int | None, dict[int, bytes]]:
+def _start(held: bytearray) -> int:
+    """Where File Meta Information begins."""
+    if held[128:_DATA] == b"DICM":
+        return _DATA
+    # Toolkits that write a data set made in memory leave the preamble out.
+    if held[:2] == b"\x02\x00" and bytes(held[4:6]) in (b"UL", b"OB", b"UI"):
+        return 0
+    raise InstanceUnreadable("not a DICOM file: no DICM mark at byte 128 (PS3.10 7.1)")
+
+
+def _walk(held: bytearray, at: int) -> tuple[int | None, dict[int, bytes]]:
     """Where the data set begins (None: further on), and the elements of group 2 before it."""
     elements: dict[int, bytes] = {}
-    at = _DATA
     end: int | None = None
     while end is None or at < end:
         if at + 12 > len(held):

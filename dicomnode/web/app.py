@@ -14,7 +14,7 @@ from dicomnode.web import health, metrics
 from dicomnode.web.answers import add_answers
 from dicomnode.web.api import API
 from dicomnode.web.context import Web
-from dicomnode.web.dicomweb.mounted import dicomweb_for
+from dicomnode.web.dicomweb.mounted import KeptDesk, dicomweb_for
 from dicomnode.web.guards import Guards
 from dicomnode.web.login import router as login
 from dicomnode.web.pages import PAGES
@@ -48,7 +48,8 @@ def create_app(
     app.include_router(health.router, include_in_schema=False)
     for router in routers:
         app.include_router(router)
-    app.include_router(dicomweb_for(app.state.web), include_in_schema=False)
+    app.state.desk = KeptDesk(app.state.web)
+    app.include_router(dicomweb_for(app.state.web, app.state.desk), include_in_schema=False)
     app.mount("/static", KeptStaticFiles(directory=FOLDER / "static"), name="static")
     app.add_middleware(Guards, settings=settings.web)
     return app

@@ -10,7 +10,7 @@ from types import FrameType
 import structlog
 import uvicorn
 
-from dicomnode.domain.errors import ConfigError
+from dicomnode.domain.errors import ConfigError, StoreError
 from dicomnode.index import open_database
 from dicomnode.keeping import KeptProcess
 from dicomnode.logs import configure_logging
@@ -18,6 +18,7 @@ from dicomnode.settings import Settings, is_loopback
 from dicomnode.store.accounts import has_admin
 from dicomnode.store.database import Database
 from dicomnode.web.app import create_app
+from dicomnode.web.dicomweb.mounted import KeptDesk
 
 log = structlog.get_logger()
 
@@ -58,8 +59,10 @@ class WebServer:
             self._socket.close()
             fault = f"web.port {web.port} on {web.host}: {exc.strerror}"
             raise ConfigError([fault]) from exc
+        app = create_app(settings, database)
+        self._desk: KeptDesk = app.state.desk
         config = uvicorn.Config(
-            create_app(settings, database),
+            app,
             log_config=None,
             # Addresses of pages hold identifiers of studies.
             access_log=False,
@@ -85,6 +88,11 @@ class WebServer:
 
     def start(self) -> None:
         """Answer from now on, in a thread of its own."""
+        try:
+            self._desk()
+        except (StoreError, OSError) as exc:
+            # The first request that stores something tries again.
+            log.warning("stow.not_repaired", error=type(exc).__name__, reason=str(exc))
         self._socket.listen(BACKLOG)
         self._thread.start()
 
@@ -93,6 +101,7 @@ class WebServer:
         self._server.should_exit = True
         self._thread.join()
         self._socket.close()
+        self._desk.close()
 
 
 def address_of(settings: Settings, port: int) -> str:

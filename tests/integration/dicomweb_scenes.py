@@ -22,11 +22,14 @@ from dicomnode.domain.identifiers import InstanceUid
 from dicomnode.domain.instances import Association, ReceivedInstance
 from dicomnode.domain.receiving import AssociationOutcome, association_folder
 from dicomnode.receive.file_meta import FileMeta, write_file_head
+from dicomnode.receive.storing import OnEvent
+from dicomnode.receive.stow import StowDesk
+from dicomnode.settings import ReceiveSettings
 from dicomnode.store.database import Database
 from dicomnode.store.indexing import Indexed, index_instances, landed_instances
 from dicomnode.store.landing import SqlInstanceIndex
 from dicomnode.store.schema import upgrade
-from dicomnode.web.dicomweb.router import PREFIX, dicomweb_router
+from dicomnode.web.dicomweb.router import PREFIX, StoreService, dicomweb_router
 
 NOON = datetime(2024, 1, 31, 12, tzinfo=UTC)
 
@@ -64,6 +67,10 @@ class Archive:
         ]
         index.keep(instances)
         index.close_association(made.id, AssociationOutcome.RELEASED, at=NOON)
+        self.index()
+
+    def index(self) -> None:
+        """Read the headers of what has landed, as the node does all the time."""
         landed = landed_instances(self.database, 10_000)
         indexed = [Indexed(landed=one, header=read_header(one.path)) for one in landed]
         index_instances(self.database, indexed, [], NOON)
@@ -71,12 +78,7 @@ class Archive:
 
 def _landed(source: Path | Dataset, made: Association, path: Path) -> ReceivedInstance:
     """A file as the receiver writes it: its own head, the data set byte for byte."""
-    if isinstance(source, Path):
-        content = source.read_bytes()
-    else:
-        buffer = BytesIO()
-        dcmwrite(buffer, source, enforce_file_format=True)
-        content = buffer.getvalue()
+    content = source.read_bytes() if isinstance(source, Path) else content_of(source)
     meta = dcmread(BytesIO(content), stop_before_pixels=True).file_meta
     data_set = content[144 + meta.FileMetaInformationGroupLength :]
     head = FileMeta(
@@ -127,8 +129,40 @@ def serving(app: FastAPI) -> Iterator[Service]:
         listening.close()
 
 
-def app_over(database: Database) -> FastAPI:
+def app_over(database: Database, desk: StowDesk | None = None) -> FastAPI:
     """The routes alone, open to everyone."""
+    stow = None
+    if desk is not None:
+        stow = StoreService(writes=(), desk=lambda: desk, user=lambda _: "anna")
     app = FastAPI(openapi_url=None)
-    app.include_router(dicomweb_router(database, reads=()))
+    app.include_router(dicomweb_router(database, reads=(), stow=stow))
     return app
+
+
+def desk_over(
+    database: Database, *, reserve_mb: int = 0, on_event: OnEvent = lambda _event: None
+) -> StowDesk:
+    """Where such an application stores to."""
+    return StowDesk(
+        ReceiveSettings(reserve_mb=reserve_mb),
+        ae_title="DICOMNODE",
+        data_dir=database.path_root,
+        index=SqlInstanceIndex(database, receiver="DICOMNODE@test STOW"),
+        clock=lambda: NOON,
+        on_event=on_event,
+    ).open()
+
+
+def body_of(files: Iterable[bytes], boundary: str = "b0und4ry") -> tuple[bytes, str]:
+    """A multipart body of DICOM files, and its Content-Type."""
+    head = f"--{boundary}\r\nContent-Type: application/dicom\r\n\r\n".encode()
+    parts = b"".join(head + content + b"\r\n" for content in files)
+    kind = f'multipart/related; type="application/dicom"; boundary={boundary}'
+    return parts + f"--{boundary}--\r\n".encode(), kind
+
+
+def content_of(ds: Dataset) -> bytes:
+    """A data set as a file."""
+    buffer = BytesIO()
+    dcmwrite(buffer, ds, enforce_file_format=True)
+    return buffer.getvalue()

@@ -3,12 +3,14 @@
 from pathlib import Path
 
 import pytest
+from starlette.testclient import TestClient
 
 from dicomnode.domain.access import Role
 from dicomnode.store.audit import AuditSearch, audit_entries
+from dicomnode.store.story import story
 from dicomnode.testing.studies import SeriesGeometry, StudyIdentity, ct_series
-from tests.integration.dicomweb_scenes import Archive
-from tests.unit.web_site import Site
+from tests.integration.dicomweb_scenes import Archive, body_of, content_of
+from tests.unit.web_site import Site, form
 
 IDENTITY = StudyIdentity(seed="access")
 STUDY = f"/dicom-web/studies/{IDENTITY.study_uid}"
@@ -51,3 +53,24 @@ def test_who_retrieved_which_study_is_on_record(site: Site) -> None:
     deeds = [entry.deed for entry in audit_entries(site.database, AuditSearch(), 10)]
     seen = [deed for deed in deeds if deed.what == "study.retrieved"]
     assert [(deed.who, deed.on) for deed in seen] == [("viewer", IDENTITY.study_uid)] * 2
+
+
+def test_who_judges_results_may_store_and_a_session_must_prove_its_page(site: Site) -> None:
+    sent = ct_series(StudyIdentity(seed="sent"), SeriesGeometry(rows=8, columns=8, slices=1))
+    content, kind = body_of([content_of(sent[0])])
+    viewer, reader = site.program(Role.VIEWER), site.program(Role.READER)
+    browser = site.logged_in(Role.READER)
+
+    def post(client: TestClient, **headers: str) -> int:
+        headers = {"Content-Type": kind, **headers}
+        return client.post("/dicom-web/studies", content=content, headers=headers).status_code
+
+    assert post(site.browser()) == 401
+    assert post(viewer) == 403
+    assert post(browser) == 403
+    assert post(browser, **{"X-Form-Token": form(browser)["form_token"]}) == 200
+    assert post(reader) == 200
+    site.app.state.desk.close()
+    Archive(database=site.database).index()
+    (received,) = story(site.database, sent[0].StudyInstanceUID).received
+    assert (received.calling_ae, received.service) == ("reader", "STOW")

@@ -1,14 +1,18 @@
 """The resources of DICOMweb, and who answers them."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from fastapi import APIRouter, Request, Response, params
+from fastapi.concurrency import run_in_threadpool
 
 from dicomnode.domain.catalogue import Level
+from dicomnode.receive.stow import StowDesk
 from dicomnode.store.database import Database
 from dicomnode.web.dicomweb.problems import DicomWebRoute
 from dicomnode.web.dicomweb.retrieving import Place, Retrieval
 from dicomnode.web.dicomweb.searching import search
+from dicomnode.web.dicomweb.storing import store
 
 PREFIX = "/dicom-web"
 STUDY = "/studies/{study}"
@@ -18,6 +22,19 @@ FRAMES = f"{INSTANCE}/frames/{{frames}}"
 
 
 Root = Callable[[Request], str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreService:
+    """Who may store, and where it goes."""
+
+    writes: Sequence[params.Depends]
+    desk: Callable[[], StowDesk]
+    """Called in a thread; opens it at the first request."""
+    user: Callable[[Request], str]
+    """Who sends."""
+
+
 Seen = Callable[[Request, str], None]
 """Is told of a request for headers or files of a study, and of which."""
 
@@ -28,14 +45,15 @@ def dicomweb_router(
     reads: Sequence[params.Depends],
     public_url: str = "",
     seen: Seen = lambda _request, _study: None,
+    stow: StoreService | None = None,
 ) -> APIRouter:
     """Everything below `/dicom-web`; `reads` decide who may search and retrieve.
 
-    Links lead to `public_url`, without one to where the client came.
+    Without `stow` nothing is stored. Links lead to `public_url`, without one to where the client
+    came.
     """
-    router = APIRouter(
-        prefix=PREFIX, route_class=DicomWebRoute, tags=["DICOMweb"], dependencies=reads
-    )
+    whole = APIRouter(prefix=PREFIX)
+    router = APIRouter(route_class=DicomWebRoute, tags=["DICOMweb"], dependencies=reads)
 
     def root(request: Request) -> str:
         return f"{public_url.rstrip('/') or address_of(request)}{PREFIX}"
@@ -44,7 +62,12 @@ def dicomweb_router(
     _add_objects(router, database, root, seen)
     _add_parts(router, database, root)
     _add_pictures(router, database, root)
-    return router
+    whole.include_router(router)
+    if stow is not None:
+        writing = APIRouter(route_class=DicomWebRoute, tags=["DICOMweb"], dependencies=stow.writes)
+        _add_store(writing, stow, root)
+        whole.include_router(writing)
+    return whole
 
 
 def address_of(request: Request) -> str:
@@ -156,6 +179,23 @@ def _add_parts(router: APIRouter, database: Database, root: Root) -> None:
     def bulk_data(request: Request, study: str, series: str, instance: str, path: str) -> Response:
         """A large value that the metadata left out."""
         return retrieval(request).bulk(Place.at(study, series, instance), path)
+
+
+def _add_store(router: APIRouter, stow: StoreService, root: Root) -> None:
+    async def take(request: Request, study: str | None) -> Response:
+        desk = await run_in_threadpool(stow.desk)
+        user = stow.user(request)
+        return await store(request, desk, root=root(request), study=study, user=user)
+
+    @router.post("/studies")
+    async def into_any_study(request: Request) -> Response:
+        """Store instances."""
+        return await take(request, None)
+
+    @router.post(STUDY)
+    async def into_study(request: Request, study: str) -> Response:
+        """Store instances of one study."""
+        return await take(request, study)
 
 
 def _add_pictures(router: APIRouter, database: Database, root: Root) -> None:
