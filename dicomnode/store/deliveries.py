@@ -297,3 +297,26 @@ def resend(database: Database, job: Job, destination: str, now: datetime) -> int
         )
         write_events(connection, [resent], now)
         return count
+
+
+def dismiss_deliveries(database: Database, job: Job, destination: str, now: datetime) -> int:
+    """Give up what one destination has not proven to keep, at a person's word; return how many."""
+    with database.writing() as connection:
+        count = connection.execute(
+            update(DeliveryRow)
+            .where(
+                DeliveryRow.job_id == job.id,
+                DeliveryRow.destination == destination,
+                DeliveryRow.state.not_in(
+                    [DeliveryState.CONFIRMED.value, DeliveryState.DISMISSED.value]
+                ),
+            )
+            .values(state=DeliveryState.DISMISSED.value, next_try_at=None)
+        ).rowcount
+        if count:
+            facts: dict[str, FactValue] = {"destination": destination, "objects": count}
+            told = Event(
+                name=EventName.RESULT_DISMISSED, study_uid=job.study_uid, job_id=job.id, facts=facts
+            )
+            write_events(connection, [told], now)
+        return count

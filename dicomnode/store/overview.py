@@ -1,9 +1,11 @@
 """The node at a glance: how much stands where, and what needs a person."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any, TypeVarTuple
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import ColumnElement, Connection, Select, func, select
 
 from dicomnode.domain.jobs import JobState
 from dicomnode.domain.results import DeliveryState
@@ -17,6 +19,8 @@ from dicomnode.store.tables import (
     RevisionRow,
     StudyRow,
 )
+
+Columns = TypeVarTuple("Columns")
 
 # What should take seconds is worth a look after this long.
 SLOW = timedelta(minutes=2)
@@ -34,6 +38,10 @@ class Trouble:
     """What to name in a command: job id, study UID, quarantine number."""
     since: datetime
     reason: str
+    study_uid: str = ""
+    """The study it belongs to, where that is known."""
+    destination: str = ""
+    """Of a delivery."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,14 +79,28 @@ def overview(database: Database, now: datetime, *, limit: int = 200) -> Overview
             jobs=_counts(connection, JobRow.state),
             deliveries=_counts(connection, DeliveryRow.state),
             trouble=(
-                *_ended_jobs(connection, limit),
-                *_late_jobs(connection, now, limit),
-                *_untaken_jobs(connection, now, limit),
-                *_deliveries(connection, limit),
+                *study_troubles(connection, now, limit),
                 *_quarantined(connection, limit),
-                *_waiting(connection, now, limit),
+                *_unindexed(connection, now, limit),
             ),
         )
+
+
+def study_troubles(
+    connection: Connection, now: datetime, limit: int, among: Collection[str] | None = None
+) -> tuple[Trouble, ...]:
+    """What is stuck in studies, oldest first; `among`: only in these."""
+    return (
+        *_ended_jobs(connection, limit, among),
+        *_late_jobs(connection, now, limit, among),
+        *_untaken_jobs(connection, now, limit, among),
+        *_deliveries(connection, limit, among),
+        *_unmatched(connection, now, limit, among),
+    )
+
+
+def _only(query: Select[*Columns], among: Collection[str] | None, column: Any) -> Select[*Columns]:
+    return query if among is None else query.where(column.in_(among))
 
 
 def _counts(connection: Connection, state: object) -> dict[str, int]:
@@ -86,7 +108,7 @@ def _counts(connection: Connection, state: object) -> dict[str, int]:
     return {name: count for name, count in connection.execute(query)}  # noqa: C416 (rows)
 
 
-def _ended_jobs(connection: Connection, limit: int) -> list[Trouble]:
+def _ended_jobs(connection: Connection, limit: int, among: Collection[str] | None) -> list[Trouble]:
     query = (
         select(JobRow)
         .where(JobRow.state.in_([JobState.FAILED.value, JobState.REFUSED.value]))
@@ -97,14 +119,17 @@ def _ended_jobs(connection: Connection, limit: int) -> list[Trouble]:
         Trouble(
             what="job",
             id=row.id,
+            study_uid=row.study_uid,
             since=row.finished_at,
             reason=f"{row.algorithm} {row.state}: {row.error}: {row.reason}",
         )
-        for row in connection.execute(query)
+        for row in connection.execute(_only(query, among, JobRow.study_uid))
     ]
 
 
-def _late_jobs(connection: Connection, now: datetime, limit: int) -> list[Trouble]:
+def _late_jobs(
+    connection: Connection, now: datetime, limit: int, among: Collection[str] | None
+) -> list[Trouble]:
     query = (
         select(JobRow)
         .where(JobRow.state == JobState.RUNNING.value, JobRow.deadline_at < now)
@@ -115,14 +140,17 @@ def _late_jobs(connection: Connection, now: datetime, limit: int) -> list[Troubl
         Trouble(
             what="job",
             id=row.id,
+            study_uid=row.study_uid,
             since=row.deadline_at,
             reason=f"{row.algorithm} is still running past its time limit",
         )
-        for row in connection.execute(query)
+        for row in connection.execute(_only(query, among, JobRow.study_uid))
     ]
 
 
-def _untaken_jobs(connection: Connection, now: datetime, limit: int) -> list[Trouble]:
+def _untaken_jobs(
+    connection: Connection, now: datetime, limit: int, among: Collection[str] | None
+) -> list[Trouble]:
     """Queued for long, counted from when they were queued last (matched, retried or rerun)."""
     queued_at = (
         select(func.max(EventRow.at))
@@ -130,7 +158,7 @@ def _untaken_jobs(connection: Connection, now: datetime, limit: int) -> list[Tro
         .scalar_subquery()
     )
     query = (
-        select(JobRow.id, JobRow.algorithm, queued_at.label("since"))
+        select(JobRow.id, JobRow.algorithm, JobRow.study_uid, queued_at.label("since"))
         .where(JobRow.state == JobState.QUEUED.value, queued_at < now - LONG_QUEUE)
         .order_by(JobRow.created_at)
         .limit(limit)
@@ -139,25 +167,32 @@ def _untaken_jobs(connection: Connection, now: datetime, limit: int) -> list[Tro
         Trouble(
             what="job",
             id=row.id,
+            study_uid=row.study_uid,
             since=row.since,
             reason=f"{row.algorithm} waits for a worker; is one running?",
         )
-        for row in connection.execute(query)
+        for row in connection.execute(_only(query, among, JobRow.study_uid))
     ]
 
 
-def _deliveries(connection: Connection, limit: int) -> list[Trouble]:
-    troubled = [DeliveryState.REFUSED.value, DeliveryState.GIVEN_UP.value]
-    query = (
-        select(DeliveryRow)
-        .where(
-            DeliveryRow.state.in_(troubled)
-            | ((DeliveryRow.state == DeliveryState.WAITING.value) & (DeliveryRow.attempt > 0))
-            | (
-                (DeliveryRow.state == DeliveryState.SENT_UNCONFIRMED.value)
-                & DeliveryRow.reason.startswith("sent, unconfirmed")
-            )
+def in_trouble() -> ColumnElement[bool]:
+    """Holds for deliveries that a person should look at."""
+    ended = [DeliveryState.REFUSED.value, DeliveryState.GIVEN_UP.value]
+    return (
+        DeliveryRow.state.in_(ended)
+        | ((DeliveryRow.state == DeliveryState.WAITING.value) & (DeliveryRow.attempt > 0))
+        | (
+            (DeliveryRow.state == DeliveryState.SENT_UNCONFIRMED.value)
+            & DeliveryRow.reason.startswith("sent, unconfirmed")
         )
+    )
+
+
+def _deliveries(connection: Connection, limit: int, among: Collection[str] | None) -> list[Trouble]:
+    query = (
+        select(DeliveryRow, JobRow.study_uid)
+        .join(JobRow, JobRow.id == DeliveryRow.job_id)
+        .where(in_trouble())
         .order_by(DeliveryRow.created_at)
         .limit(limit)
     )
@@ -165,10 +200,12 @@ def _deliveries(connection: Connection, limit: int) -> list[Trouble]:
         Trouble(
             what="delivery",
             id=row.job_id,
+            study_uid=row.study_uid,
+            destination=row.destination,
             since=row.created_at,
             reason=f"to {row.destination}: {row.state}, try {row.attempt}: {row.reason}",
         )
-        for row in connection.execute(query)
+        for row in connection.execute(_only(query, among, JobRow.study_uid))
     ]
 
 
@@ -190,14 +227,24 @@ def _quarantined(connection: Connection, limit: int) -> list[Trouble]:
     ]
 
 
-def _waiting(connection: Connection, now: datetime, limit: int) -> list[Trouble]:
-    """Landed but not indexed, or closed but not matched, for longer than that ever takes."""
+def _unindexed(connection: Connection, now: datetime, limit: int) -> list[Trouble]:
+    """Landed but not indexed for longer than that ever takes."""
     landed = (
         select(InstanceRow.sop_instance_uid, InstanceRow.received_at)
         .where(InstanceRow.state == "landed", InstanceRow.received_at < now - SLOW)
         .order_by(InstanceRow.received_at)
         .limit(limit)
     )
+    return [
+        Trouble(what="instance", id=uid, since=since, reason="received but not indexed yet")
+        for uid, since in connection.execute(landed)
+    ]
+
+
+def _unmatched(
+    connection: Connection, now: datetime, limit: int, among: Collection[str] | None
+) -> list[Trouble]:
+    """Closed but not matched for longer than that ever takes."""
     closed = (
         select(RevisionRow.study_uid, RevisionRow.closed_at)
         .where(RevisionRow.matched_at.is_(None), RevisionRow.closed_at < now - SLOW)
@@ -205,14 +252,10 @@ def _waiting(connection: Connection, now: datetime, limit: int) -> list[Trouble]
         .limit(limit)
     )
     return [
-        *(
-            Trouble(what="instance", id=uid, since=since, reason="received but not indexed yet")
-            for uid, since in connection.execute(landed)
-        ),
-        *(
-            Trouble(what="study", id=uid, since=since, reason="closed but not matched yet")
-            for uid, since in connection.execute(closed)
-        ),
+        Trouble(
+            what="study", id=uid, study_uid=uid, since=since, reason="closed but not matched yet"
+        )
+        for uid, since in connection.execute(_only(closed, among, RevisionRow.study_uid))
     ]
 
 

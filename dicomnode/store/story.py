@@ -131,6 +131,8 @@ class Story:
     """The whole story of a study."""
 
     study_uid: str
+    study_date: str
+    accession_number: str
     description: str
     is_open: bool
     instances: int
@@ -155,6 +157,8 @@ def story(database: Database, study_uid: str) -> Story:
             raise StudyError(f"no study {study_uid} has been received")
         return Story(
             study_uid=study_uid,
+            study_date=study.study_date,
+            accession_number=study.accession_number,
             description=study.description,
             is_open=study.new_instances > 0,
             instances=study.instance_count,

@@ -65,6 +65,7 @@ def environment() -> Environment:
         "moment": moment,
         "seconds": in_seconds,
         "age": age,
+        "day": day,
     }
     made.filters.update(filters)
     made.globals.update(static=static_url)
@@ -96,3 +97,10 @@ def in_seconds(value: float) -> str:
 def age(since: datetime, now: datetime) -> str:
     """How long ago."""
     return in_seconds(max(now - since, timedelta()).total_seconds())
+
+
+def day(dicom_date: str) -> str:
+    """A date as DICOM writes it (VR DA), with dashes; anything else as it is."""
+    is_date = len(dicom_date) == 8 and dicom_date.isdecimal()
+    parts = (dicom_date[:4], dicom_date[4:6], dicom_date[6:])
+    return "-".join(parts) if is_date else dicom_date

@@ -79,8 +79,8 @@ def test_what_does_not_move_on_is_trouble(database: Database) -> None:
     land(database, ["1.2.2.1.1"], association="b")
     assert overview(database, at(1) + SLOW / 2).trouble == ()
     assert troubles(database) == [
-        ("instance", "received but not indexed yet"),
         ("study", "closed but not matched yet"),
+        ("instance", "received but not indexed yet"),
     ]
 
 
