@@ -24,6 +24,7 @@ from dicomnode.receive.reports.mllp import MllpListener
 from dicomnode.receiving import ReceiverProcess, now
 from dicomnode.rules.watching import WatchedRules
 from dicomnode.settings import Settings
+from dicomnode.steering import Steering
 from dicomnode.steps.installed import algorithms_of, rules_loader, rules_path, usable
 from dicomnode.steps.node import Node
 from dicomnode.steps.reporting import Reporting
@@ -37,10 +38,14 @@ RECONCILE_EVERY_S = 15.0
 COUNT_EVERY_S = 2.0
 FORGET_EVERY_S = 3600.0
 WEB_EVERY_S = 10.0
+STEER_EVERY_S = 1.0
+BEAT_EVERY_S = 15.0
+LOOK_FOR_END_S = 1.0
+LONGEST_DRAIN_S = 86_400
 
 
-def open_node(settings: Settings, database: Database) -> Node:
-    """The parts steps work with.
+def open_node(settings: Settings, database: Database, *, worker: str = "") -> Node:
+    """The parts steps work with; `worker` is the name of a process that runs models.
 
     Raises:
         RuleError: the rule file cannot be used.
@@ -57,6 +62,7 @@ def open_node(settings: Settings, database: Database) -> Node:
         broken={
             name: one.fault for name, one in algorithms.items() if isinstance(one, BrokenAlgorithm)
         },
+        worker=worker,
     )
 
 
@@ -81,12 +87,15 @@ class Serving:
         self._database = open_database(settings)
         if settings.web.enabled:
             check_open(settings, self._database)
-        self.node = open_node(settings, self._database)
+        executor = _executor(settings, "node")
+        self.node = open_node(settings, self._database, worker=executor if with_worker else "")
         self._receiver = ReceiverProcess(settings)
         self._devices = devices_of(settings)
         self._children = InferenceChildren(self._devices)
-        self._engine = Engine(settings.flow_url, executor=_executor(settings, "node"))
+        self._engine = Engine(settings.flow_url, executor=executor)
         self.flow = Flow(self.node, self._engine, self._children)
+        names = [device.name for device in self._devices]
+        self._steering = Steering(self.node, self._engine, names, is_part_of_node=True)
         self._reporting = Reporting(self.node)
         self._web = WebProcess(settings) if settings.web.enabled else None
         self._mllp = self._make_mllp()
@@ -97,7 +106,7 @@ class Serving:
         if not self._with_worker:
             self._engine.listen_to([REVISIONS, DELIVERIES])
         self._engine.launch()
-        register_queues(self._engine, self._settings, len(self._devices))
+        self._steering.start()
         self._receiver.start()
         self._loops.start()
         if self._mllp is not None:
@@ -141,6 +150,7 @@ class Serving:
                 Loop(name="take-reports", action=reporting.take, every_s=COUNT_EVERY_S),
                 Loop(name="match-reports", action=reporting.match, every_s=COUNT_EVERY_S),
                 *([mining] if self._settings.reports.enabled else []),
+                *steering_loops(self._steering),
                 receiver,
                 *([web] if web else []),
             )
@@ -165,6 +175,7 @@ class Serving:
         # The engine first: a run that ends because its child is closed must not count as ended.
         self._engine.stop()
         self._children.close()
+        self._steering.stop()
         self._database.dispose()
         self._lock.close()
         log.info("node.stopped")
@@ -177,37 +188,55 @@ class Working:
         self._settings = settings
         self._lock = only_one(settings.data_dir / f"worker-{name}.lock")
         self._database = open_database(settings)
-        self._node = open_node(settings, self._database)
+        executor = f"{socket.gethostname()}-{name}"
+        self._node = open_node(settings, self._database, worker=executor)
         self._devices = devices_of(settings)
         self._children = InferenceChildren(self._devices)
-        self._engine = Engine(settings.flow_url, executor=f"{socket.gethostname()}-{name}")
+        self._engine = Engine(settings.flow_url, executor=executor)
         self._flow = Flow(self._node, self._engine, self._children)
+        names = [device.name for device in self._devices]
+        self._steering = Steering(self._node, self._engine, names)
+        self._loops = Loops(steering_loops(self._steering))
 
     def start(self) -> None:
         """Take work until stopped."""
         self._engine.listen_to([INFERENCE])
         self._engine.launch()
-        register_queues(self._engine, self._settings, len(self._devices))
+        self._steering.start()
+        self._loops.start()
         log.info("worker.started", devices=[device.name for device in self._devices])
 
+    def wait(self) -> None:
+        """Return on SIGTERM or Ctrl-C, or when a person asked this worker to end."""
+        wait_for_signal(self._steering.drained)
+
     def stop(self) -> None:
-        """Leave; what is in flight goes on when a worker of this name starts again."""
-        self._engine.stop()
+        """Leave; what is in flight goes on when a worker of this name starts again.
+
+        If a person asked it to end, that is finished first.
+        """
+        if self._steering.drained.is_set():
+            log.info("worker.draining")
+            self._engine.stop(grace_s=LONGEST_DRAIN_S)
+        else:
+            self._engine.stop()
+        self._loops.stop()
         self._children.close()
+        self._steering.stop()
         self._database.dispose()
         self._lock.close()
 
 
-def register_queues(engine: Engine, settings: Settings, devices: int) -> None:
-    """The three queues of the flow."""
-    poll_s = settings.flow.poll_s
-    engine.register_queue(REVISIONS, poll_s=poll_s, worker_concurrency=4)
-    engine.register_queue(INFERENCE, poll_s=poll_s, worker_concurrency=devices)
-    engine.register_queue(DELIVERIES, poll_s=poll_s, partition_concurrency=1)
+def steering_loops(steering: Steering) -> tuple[Loop, ...]:
+    """What keeps a process that runs models in step with the index."""
+    return (
+        Loop(name="steer", action=steering.look, every_s=STEER_EVERY_S),
+        Loop(name="beat", action=steering.beat, every_s=BEAT_EVERY_S),
+    )
 
 
-def wait_for_signal() -> None:
-    """Return on SIGTERM or Ctrl-C."""
+def wait_for_signal(ends: threading.Event | None = None) -> None:
+    """Return on SIGTERM or Ctrl-C, or when `ends` is set."""
     stop = threading.Event()
 
     def on_signal(_signal: int, _frame: FrameType | None) -> None:
@@ -215,7 +244,8 @@ def wait_for_signal() -> None:
 
     signal.signal(signal.SIGTERM, on_signal)
     signal.signal(signal.SIGINT, on_signal)
-    stop.wait()
+    while not (stop.wait(LOOK_FOR_END_S) or (ends is not None and ends.is_set())):
+        pass
 
 
 def _executor(settings: Settings, name: str) -> str:

@@ -179,8 +179,8 @@ class Engine:
             DBOS.delete_workflows(ids)
         return len(ids)
 
-    def stop(self) -> None:
-        """Stop taking work, give short work a moment, leave; the rest goes on at the next start."""
+    def stop(self, grace_s: int = GRACE_S) -> None:
+        """Stop taking work, give what runs a moment, leave; the rest goes on at the next start."""
         # From here on it complains of every workflow that it will go on with next time.
         logging.getLogger("dbos").setLevel(logging.CRITICAL + 1)
-        DBOS.destroy(workflow_completion_timeout_sec=GRACE_S)
+        DBOS.destroy(workflow_completion_timeout_sec=grace_s)

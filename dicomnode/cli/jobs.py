@@ -1,4 +1,4 @@
-"""Commands by which a person steers jobs: rerun, cancel, dismiss, resend."""
+"""Commands by which a person steers jobs: rerun, cancel, dismiss, resend, pause, resume."""
 
 from datetime import UTC, datetime
 from typing import Annotated
@@ -14,7 +14,7 @@ JobArgument = Annotated[str, typer.Argument(help="Job id, as `dicomnode status` 
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    for command in (rerun, cancel, dismiss, resend):
+    for command in (rerun, cancel, dismiss, resend, pause, resume):
         app.command(rich_help_panel="Steering")(command)
 
 
@@ -77,3 +77,33 @@ def resend(
     if not count:
         raise StudyError(f"job {job} has no results for {destination!r}")
     console.print(f"{count} objects will be sent to {destination}")
+
+
+def pause(
+    reason: Annotated[str, typer.Option(help="Why, for whoever finds it paused.")] = "",
+    settings: SettingsPath = None,
+) -> None:
+    """Start no more models, on any worker; what runs goes on, images are received as before.
+
+    Example: dicomnode pause --reason "new graphics card"
+    """
+    from getpass import getuser
+
+    from dicomnode.index import open_database
+    from dicomnode.store.workers import pause_inference
+
+    database = open_database(settings_from(settings))
+    pause_inference(database, by=getuser(), reason=reason, now=datetime.now(UTC))
+    console.print("models are paused; `dicomnode resume` lets them go on")
+
+
+def resume(settings: SettingsPath = None) -> None:
+    """Let models go on after `pause`.
+
+    Example: dicomnode resume
+    """
+    from dicomnode.index import open_database
+    from dicomnode.store.workers import resume_inference
+
+    resume_inference(open_database(settings_from(settings)), datetime.now(UTC))
+    console.print("models go on")

@@ -51,7 +51,7 @@ def work(
 
     Needs the node's database and its data folder. Example: dicomnode work --name gpu1
     """
-    from dicomnode.app import Working, wait_for_signal
+    from dicomnode.app import Working
     from dicomnode.logs import configure_logging
 
     chosen = settings_from(settings)
@@ -59,7 +59,7 @@ def work(
     worker = Working(chosen, Path(name).name)
     try:
         worker.start()
-        wait_for_signal()
+        worker.wait()
     finally:
         worker.stop()
 

@@ -26,7 +26,7 @@ class NotAllowed(AccessError):
     """The role is too low, or the request did not come from one of our own pages."""
 
 
-class LoginRefused(AccessError):
+class LoginRefused(AccountError):
     """Name and password do not fit, or there were too many tries."""
 
 

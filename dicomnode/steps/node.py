@@ -23,6 +23,8 @@ class Node:
     algorithms: Mapping[str, AlgorithmDescription]
     broken: Mapping[str, str]
     """Algorithms that are installed but cannot be used, and why."""
+    worker: str = ""
+    """What this process is called among those that run models."""
 
     def log(self, event: Event) -> None:
         """Write one event."""

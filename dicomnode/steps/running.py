@@ -78,7 +78,7 @@ def run_job(node: Node, children: Children, job_id: JobId) -> Ran:
         limit_s = known.time_limit_s * node.settings.flow.time_limit_factor
         now = node.clock()
         deadline = now + timedelta(seconds=limit_s) + DEADLINE_SLACK
-        if not start_job(node.database, job_id, deadline=deadline, now=now):
+        if not start_job(node.database, job_id, deadline=deadline, now=now, worker=node.worker):
             return Ran(made=False, retry_s=None)
         running = children.submit(run_in_child, (known.source, _task(node, job)), timeout_s=limit_s)
         _wait(running, cancelled=lambda: _is_cancelled(node, job_id))

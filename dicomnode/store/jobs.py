@@ -228,14 +228,21 @@ def _load_predecessor(
     return Predecessor(job_id=JobId(job), objects=objects)
 
 
-def start_job(database: Database, job: JobId, *, deadline: datetime, now: datetime) -> bool:
+def start_job(
+    database: Database, job: JobId, *, deadline: datetime, now: datetime, worker: str = ""
+) -> bool:
     """Mark a job as running; False if a person cancelled it or it has ended already."""
     return _move(
         database,
         Event(name=EventName.JOB_STARTED, job_id=job),
         now,
         from_states=UNFINISHED,
-        values={"state": JobState.RUNNING.value, "started_at": now, "deadline_at": deadline},
+        values={
+            "state": JobState.RUNNING.value,
+            "started_at": now,
+            "deadline_at": deadline,
+            "worker": worker or None,
+        },
     )
 
 

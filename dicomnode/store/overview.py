@@ -16,6 +16,7 @@ from dicomnode.store.tables import (
     InstanceRow,
     JobRow,
     QuarantineRow,
+    QueuePauseRow,
     RevisionRow,
     StudyRow,
 )
@@ -33,7 +34,7 @@ class Trouble:
     """One thing that a person should look at."""
 
     what: str
-    """job, delivery, quarantine, study or instance."""
+    """job, delivery, quarantine, study, instance or queue."""
     id: str
     """What to name in a command: job id, study UID, quarantine number."""
     since: datetime
@@ -79,6 +80,7 @@ def overview(database: Database, now: datetime, *, limit: int = 200) -> Overview
             jobs=_counts(connection, JobRow.state),
             deliveries=_counts(connection, DeliveryRow.state),
             trouble=(
+                *_paused(connection),
                 *study_troubles(connection, now, limit),
                 *_quarantined(connection, limit),
                 *_unindexed(connection, now, limit),
@@ -106,6 +108,19 @@ def _only(query: Select[*Columns], among: Collection[str] | None, column: Any) -
 def _counts(connection: Connection, state: object) -> dict[str, int]:
     query = select(state, func.count()).group_by(state)  # type: ignore[call-overload]
     return {name: count for name, count in connection.execute(query)}  # noqa: C416 (rows)
+
+
+def _paused(connection: Connection) -> list[Trouble]:
+    """A halt that somebody forgot would look like slow work."""
+    return [
+        Trouble(
+            what="queue",
+            id=row.queue,
+            since=row.since,
+            reason=f"paused by {row.by}{': ' if row.reason else ''}{row.reason}",
+        )
+        for row in connection.execute(select(QueuePauseRow))
+    ]
 
 
 def _ended_jobs(connection: Connection, limit: int, among: Collection[str] | None) -> list[Trouble]:

@@ -55,13 +55,13 @@ def log_in(
     if not kept or not is_same(kept, login_token):
         return _form(request, web, next_page=next, fault="The form was out of date; try again.")
     try:
-        account = _checked(web, name.strip().lower(), password, address_of(request))
+        account = check_password(web, name.strip().lower(), password, address_of(request))
     except LoginRefused as exc:
         return _form(request, web, next_page=next, fault=str(exc), status=403)
     return let_in(request, web, account, next_page=next)
 
 
-def _checked(web: Web, name: str, password: str, address: str) -> Account:
+def check_password(web: Web, name: str, password: str, address: str) -> Account:
     """The account, if the password fits.
 
     Raises:

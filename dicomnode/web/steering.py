@@ -6,6 +6,8 @@ from dicomnode.domain.errors import StudyError
 from dicomnode.domain.identifiers import JobId
 from dicomnode.store.deliveries import dismiss_deliveries, resend
 from dicomnode.store.jobs import cancel_job, dismiss_job, load_job, rerun_job
+from dicomnode.store.quarantine import dismiss_quarantine
+from dicomnode.store.workers import INFERENCE, ask_to_drain, pause_inference, resume_inference
 from dicomnode.web.context import Visitor, Web
 
 Steering = Callable[[Web, Visitor, str, str], None]
@@ -58,3 +60,35 @@ STEERINGS: Mapping[str, Steering] = {
     "resend": send_again,
     "settle": settle,
 }
+
+
+def pause(web: Web, visitor: Visitor, reason: str) -> None:
+    """Start no more models, on any worker."""
+    with web.noted(visitor, "queue.pause", INFERENCE, {"reason": reason}):
+        pause_inference(web.database, by=visitor.name, reason=reason, now=web.clock())
+
+
+def resume(web: Web, visitor: Visitor) -> None:
+    """Let models go on."""
+    with web.noted(visitor, "queue.resume", INFERENCE):
+        resume_inference(web.database, web.clock())
+
+
+def drain(web: Web, visitor: Visitor, worker: str) -> None:
+    """Have a worker finish what it has in hand, and end.
+
+    Raises:
+        StudyError: no worker of this name runs by itself.
+    """
+    with web.noted(visitor, "worker.drain", worker):
+        ask_to_drain(web.database, worker, web.clock())
+
+
+def dismiss_object(web: Web, visitor: Visitor, number: int) -> None:
+    """Take an object in quarantine off the list of trouble.
+
+    Raises:
+        StudyError: there is none of this number that waits for a person.
+    """
+    with web.noted(visitor, "quarantine.dismiss", str(number)):
+        dismiss_quarantine(web.database, number, web.clock())

@@ -92,11 +92,12 @@ KnownVisitor = Annotated[Visitor, Depends(known_visitor)]
 
 
 @cache
-def require(role: Role) -> Callable[[Visitor], Visitor]:
+def require(role: Role) -> Callable[..., Visitor]:
     """A dependency that lets through whoever may do what needs `role`."""
 
-    def allowed(visitor: KnownVisitor) -> Visitor:
+    def allowed(request: Request, web: WebContext, visitor: KnownVisitor) -> Visitor:
         if not visitor.may(role):
+            web.note(visitor, "access.refused", request.url.path, {"method": request.method})
             raise NotAllowed(f"this needs the role {role.value}; yours is {visitor.role.value}")
         return visitor
 

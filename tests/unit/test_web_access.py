@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from datetime import timedelta
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from dicomnode.store.accounts import disable_account, set_password, set_role
 from dicomnode.store.audit import AuditSearch, audit_entries, check_chain
 from dicomnode.store.logins import WINDOW
 from dicomnode.web.login import TRIES_PER_ACCOUNT, TRIES_PER_ADDRESS
-from dicomnode.web.visitors import known_visitor
+from dicomnode.web.visitors import known_visitor, require
 from tests.unit.web_site import PASSWORD, QUICK, Site, form, hidden, log_in
 
 OPEN = {"/login", "/health", "/health/ready"}
@@ -59,7 +60,7 @@ def test_no_route_answers_somebody_unknown(site: Site) -> None:
     browser = site.browser()
     answered = {}
     for route in routes(site):
-        path = re.sub(r"{[^}]*}", "1", route.path or "")
+        path = re.sub(r"{[^}]*}", "0", route.path or "")
         for method in sorted(route.methods or ()):
             answer = browser.request(method, path)
             is_let_in = answer.status_code not in (401, 405) and not answer.headers.get(
@@ -76,12 +77,66 @@ def test_no_route_answers_somebody_unknown(site: Site) -> None:
     }
 
 
+def role_of(dependant: Dependant) -> Role | None:
+    """The role a route asks for; None: whoever is logged in."""
+    wanted = [role for role in Role if require(role) is dependant.call]
+    deeper = [role_of(one) for one in dependant.dependencies]
+    roles = [role for role in (*wanted, *deeper) if role is not None]
+    assert len(set(roles)) <= 1
+    return roles[0] if roles else None
+
+
+def test_no_route_answers_a_role_that_is_too_low(site: Site) -> None:
+    programs = {role: site.program(role) for role in Role}
+    tried = 0
+    for route in routes(site):
+        wanted = role_of(route.dependant)
+        if wanted is None:
+            assert route.path in OPEN | {"/", "/logout"}
+            continue
+        path = re.sub(r"{[^}]*}", "0", route.path or "")
+        for method, (role, program) in product(sorted(route.methods or ()), programs.items()):
+            status = program.request(method, path).status_code
+            assert (status == 403) != role.includes(wanted), f"{role.value} {method} {route.path}"
+            tried += 1
+    assert tried > 60
+
+
+OF_ADMINS = [
+    "POST /studies/{study_uid}/jobs/{job_id}/{action}",
+    "POST /queue/pause",
+    "POST /queue/resume",
+    "POST /queue/drain",
+    "POST /trouble/quarantine/{number}/dismiss",
+    "GET /users",
+    "POST /users",
+    "POST /users/{name}/role",
+    "POST /users/{name}/disable",
+    "POST /tokens/{number}/revoke",
+    "GET /audit",
+]
+
+
+def test_steering_and_accounts_are_for_administrators(site: Site) -> None:
+    asked = {
+        f"{method} {route.path}": role_of(route.dependant)
+        for route in routes(site)
+        for method in route.methods or ()
+    }
+    assert {name: asked[name] for name in OF_ADMINS} == dict.fromkeys(OF_ADMINS, Role.ADMIN)
+
+
+def test_asking_for_what_is_not_allowed_is_written_down(site: Site) -> None:
+    site.logged_in(Role.READER).get("/audit")
+    assert deeds(site)[-1] == ("reader", "access.refused", "/audit")
+
+
 @pytest.mark.parametrize("role", Role)
 def test_whoever_logs_in_sees_the_studies(site: Site, role: Role) -> None:
     browser = site.logged_in(role)
     answer = browser.get("/studies")
     assert answer.status_code == 200
-    assert f"{role.value} <span" in answer.text
+    assert f"{role.value}</a> <span" in answer.text
 
 
 def test_a_program_comes_in_by_its_token_alone(site: Site) -> None:
@@ -187,7 +242,7 @@ def test_what_happens_to_an_account_counts_at_once(site: Site) -> None:
     assert viewer.get("/studies").status_code == 303
     site.add_account("second", Role.ADMIN)
     set_role(site.database, "admin", Role.VIEWER)
-    assert 'admin <span class="muted">viewer' in admin.get("/studies").text
+    assert 'admin</a> <span class="muted">viewer' in admin.get("/studies").text
 
 
 def test_what_changes_something_needs_the_token_of_a_form(site: Site) -> None:

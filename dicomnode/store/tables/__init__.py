@@ -41,9 +41,11 @@ from dicomnode.store.tables.work import (
     FindingRow,
     JobRow,
     MeasurementRow,
+    QueuePauseRow,
     ResultRow,
     RevisionRow,
     RuleSetRow,
+    WorkerRow,
 )
 
 __all__ = [
@@ -69,6 +71,7 @@ __all__ = [
     "MentionRow",
     "MiningVersionRow",
     "QuarantineRow",
+    "QueuePauseRow",
     "ReportLabelRow",
     "ReportPartRow",
     "ReportReadingRow",
@@ -82,4 +85,5 @@ __all__ = [
     "StudyAssociationRow",
     "StudyRow",
     "WebSessionRow",
+    "WorkerRow",
 ]

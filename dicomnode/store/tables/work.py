@@ -107,6 +107,8 @@ class JobRow(Base):
     """When its last try began."""
     finished_at: Mapped[datetime | None]
     """When it ended."""
+    worker: Mapped[str | None] = mapped_column(String(160))
+    """Name of the worker that took its last try."""
     device: Mapped[str | None] = mapped_column(Text)
     """What it ran on, e.g. `cuda:0`."""
     seconds: Mapped[dict[str, Any] | None]
@@ -115,6 +117,42 @@ class JobRow(Base):
     """What a reader of the results should know."""
 
     __table_args__ = (Index("ix_job_state", "state", "created_at"),)
+
+
+class WorkerRow(Base):
+    """A process that runs models."""
+
+    __tablename__ = "worker"
+
+    name: Mapped[str] = mapped_column(String(160), primary_key=True)
+    """Machine and name, the same after a restart."""
+    devices: Mapped[list[Any]]
+    """What it runs models on, e.g. `cuda:0`."""
+    is_part_of_node: Mapped[bool]
+    """True: the node's own; false: started by `dicomnode work`."""
+    started_at: Mapped[datetime]
+    """When it started last."""
+    seen_at: Mapped[datetime]
+    """When it was last heard of; some seconds ago if it lives."""
+    left_at: Mapped[datetime | None]
+    """When it ended in good order; null while it runs, or if it was lost."""
+    drain_asked_at: Mapped[datetime | None]
+    """When a person asked it to finish what it has in hand and end."""
+
+
+class QueuePauseRow(Base):
+    """A queue that a person has halted; without a row it goes on."""
+
+    __tablename__ = "queue_pause"
+
+    queue: Mapped[str] = mapped_column(String(16), primary_key=True)
+    """inference."""
+    since: Mapped[datetime]
+    """Since when."""
+    by: Mapped[str] = mapped_column(String(64))
+    """Name of the account, or of the user of the system."""
+    reason: Mapped[str] = mapped_column(Text)
+    """In the person's words."""
 
 
 class FindingRow(Base):
