@@ -49,7 +49,7 @@ def main() -> None:
     hardest = max(plain.values())
     for name, graph in (("windows only", False), ("windows and graph", True)):
         rate = max(mined_once(reports, graph=graph) for _ in range(options.rounds))
-        print(f"{name}: {rate:.0f} reports per CPU second, {rate / hardest:.0f} x parser alone")
+        print(f"{name}: {rate:.0f} reports per CPU second, {rate / hardest:.1f} x parser alone")
     print(f"windows and graph, sentences known: {known(reports):.0f} reports per CPU second")
     wall(options.workers)
 

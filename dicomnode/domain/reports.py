@@ -42,7 +42,13 @@ class Report:
     parts: tuple[ReportPart, ...]
 
 
-class SectionKind(Enum):
+class _Fast(Enum):
+    """Members are singletons: hashed by identity, as they are compared. Enum's own hash is slow."""
+
+    __hash__ = object.__hash__
+
+
+class SectionKind(_Fast):
     """What a stretch of a report is about. Only some kinds assert anything about this study."""
 
     FINDINGS = "findings"
@@ -73,7 +79,7 @@ class Section:
     span: Span
 
 
-class Assertion(Enum):
+class Assertion(_Fast):
     """What a sentence says of one mention."""
 
     PRESENT = "present"
@@ -81,7 +87,7 @@ class Assertion(Enum):
     UNCERTAIN = "uncertain"
 
 
-class Hedge(Enum):
+class Hedge(_Fast):
     """How an uncertain mention is hedged; policies may tell them apart."""
 
     NONE = "none"
@@ -97,7 +103,7 @@ class Hedge(Enum):
     """At the limit of normal."""
 
 
-class Circumstance(Enum):
+class Circumstance(_Fast):
     """Whom and when a mention is about. Only `CURRENT` ones make labels."""
 
     CURRENT = "current"

@@ -46,3 +46,9 @@ CASES: Mapping[frozenset[Assertion], Case] = {
         "present, absent and uncertain: present holds",
     ),
 }
+
+BITS: Mapping[Assertion, int] = {_PRESENT: 1, _ABSENT: 2, _UNCERTAIN: 4}
+"""A set of assertions as a number, for tables: the sum of these."""
+CASES_BY_BITS = tuple(
+    CASES[frozenset(each for each, bit in BITS.items() if bits & bit)] for bits in range(8)
+)

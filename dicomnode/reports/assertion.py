@@ -5,7 +5,7 @@ cases are spelled out in `_combined`.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from dicomnode.domain.reports import Assertion, Circumstance, Hedge
 from dicomnode.reports.clauses import Clauses, clauses_of
@@ -31,10 +31,10 @@ LONGEST_ALTERNATIVE = 4
 """Words from one finding to the next in `left basilar atelectasis or mild scarring`."""
 DECIDING = frozenset({Effect.ABSENT, Effect.PRESENT, *HEDGES})
 WEIGHTY = DECIDING - {Effect.DIFFERENTIAL}
+_ACTING = DECIDING | CIRCUMSTANCES.keys()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reading:
+class Reading(NamedTuple):
     """What the windows make of one finding in one sentence."""
 
     assertion: Assertion
@@ -45,6 +45,7 @@ class Reading:
     """Nothing but a plain list stands between cue and finding: a parse could add nothing."""
 
 
+_ONE_CLAUSE = Clauses(None, frozenset())
 _PLAIN = Reading(
     assertion=Assertion.PRESENT,
     hedge=Hedge.NONE,
@@ -56,27 +57,32 @@ _PLAIN = Reading(
 
 def read_windows(words: Words, found: Found, lexicon: Lexicon) -> tuple[Reading, ...]:
     """One reading per term of `found`, in the same order."""
-    plain = not found.cues and _ALTERNATIVES.isdisjoint(words.words)
-    if plain and not any(term.meaning.absent for term in found.terms):
+    joined = not _ALTERNATIVES.isdisjoint(words.words)
+    acting = [cue for cue in found.cues if cue.cue.effect in _ACTING]
+    if not acting and not joined and not any(term.meaning.absent for term in found.terms):
         return (_PLAIN,) * len(found.terms)
-    clauses = clauses_of(words.words, found.cues, lexicon)
-    return tuple(_read(words, found, clauses, term) for term in found.terms)
-
-
-def _read(words: Words, found: Found, clauses: Clauses, term: FoundTerm) -> Reading:
-    ahead = [cue for cue in found.cues if _governs_ahead(cue, term, found, words, clauses)]
-    behind = [cue for cue in found.cues if _governs_behind(cue, term, clauses)]
-    trigger = _deciding(_weighty(ahead), _weighty(behind), found) or _versus(ahead + behind)
-    assertion, hedge = _meaning_of(trigger, term)
-    if trigger is None and assertion is Assertion.PRESENT and _is_alternative(words, found, term):
-        assertion, hedge = Assertion.UNCERTAIN, Hedge.DIFFERENTIAL
-    return Reading(
-        assertion=assertion,
-        hedge=hedge,
-        circumstance=_circumstance(ahead + behind, term, trigger),
-        trigger=trigger,
-        sure=_is_sure(found, clauses, term, trigger),
-    )
+    clauses = clauses_of(words.words, found.cues, lexicon) if acting else _ONE_CLAUSE
+    deciding = [cue for cue in acting if cue.cue.effect in DECIDING]
+    readings = []
+    for term in found.terms:
+        ahead = [cue for cue in acting if _governs_ahead(cue, term, found, words, clauses)]
+        behind = [cue for cue in acting if _governs_behind(cue, term, clauses)]
+        trigger = None
+        if ahead or behind:
+            trigger = _deciding(_weighty(ahead), _weighty(behind), found)
+            trigger = trigger or _versus(ahead + behind)
+        assertion, hedge = _meaning_of(trigger, term)
+        bare = trigger is None and assertion is Assertion.PRESENT
+        if bare and joined and _is_alternative(words, found, term):
+            assertion, hedge = Assertion.UNCERTAIN, Hedge.DIFFERENTIAL
+        circumstance = _circumstance(ahead + behind, term, trigger)
+        sure = not deciding or (
+            len(deciding) == 1
+            and trigger is not None
+            and _is_listed(words.words, clauses, lexicon, trigger, term)
+        )
+        readings.append(Reading(assertion, hedge, circumstance, trigger, sure))
+    return tuple(readings)
 
 
 def _circumstance(
@@ -211,12 +217,11 @@ def _interrupted(found: Found, first: int, last: int) -> bool:
     )
 
 
-def _is_sure(found: Found, clauses: Clauses, term: FoundTerm, trigger: FoundCue | None) -> bool:
-    """True if a parse could add nothing: no cue, or one with a plain list up to the finding."""
-    deciding = [cue for cue in found.cues if cue.cue.effect in DECIDING]
-    if not deciding:
-        return True
-    if len(deciding) > 1 or trigger is None:
-        return False
+def _is_listed(
+    words: Sequence[str], clauses: Clauses, lexicon: Lexicon, trigger: FoundCue, term: FoundTerm
+) -> bool:
+    """True if nothing but a plain list stands between cue and finding."""
     first, last = sorted((trigger.last, term.anchor, trigger.first, term.last))[1:3]
-    return not any(place in clauses.verbs | clauses.links for place in range(first, last))
+    return lexicon.links.isdisjoint(words[first:last]) and not any(
+        place in clauses.verbs for place in range(first, last)
+    )

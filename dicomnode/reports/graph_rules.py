@@ -9,7 +9,6 @@ A node is a word, several (`a|b`), or `*`; an edge names its labels, or none for
 """
 
 import re
-from collections.abc import Mapping
 
 from dicomnode.reports.schema import RuleTable
 
@@ -60,8 +59,3 @@ def nodes_of(rule: RuleTable) -> tuple[frozenset[str], ...]:
     """For each node of the path but the finding: the words it may be; `*` is left out."""
     nodes = rule.path.split()[2::2]
     return tuple(frozenset(node.split("|")) for node in nodes if node != "*")
-
-
-def patterns_of(rules: tuple[RuleTable, ...]) -> Mapping[str, Pattern]:
-    """Rule id -> pattern, in the order the rules are tried."""
-    return {rule.id: pattern_of(rule) for rule in rules}

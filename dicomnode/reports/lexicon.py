@@ -64,6 +64,8 @@ class Meanings:
     """Halves of terms with a gap that these words are."""
     subject: bool = False
     """Names a structure of the body that predicates belong to."""
+    stops: bool = False
+    """No cue and no predicate reaches across these words."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,8 +75,8 @@ class Lexicon:
     digest: str
     """SHA-256 over all files, first 16 hex digits."""
     index: TermIndex[Meanings]
-    pairs: Mapping[tuple[str, str], tuple[FindingTerm, ...]]
-    """(first slot, second slot) -> what both together mean."""
+    pairs: Mapping[str, Mapping[str, tuple[FindingTerm, ...]]]
+    """Second slot -> first slot -> what both together mean."""
     findings: Mapping[str, Finding]
     labels: tuple[str, ...]
     columns: tuple[str, ...]
@@ -122,7 +124,7 @@ def compile_lexicon(files: Sequence[LexiconTable], digest: str) -> Lexicon:
         tests=tuple(test for file in files for test in file.test),
         verbs=verbs,
         links=links,
-        vocabulary=index.first_words() | verbs | links,
+        vocabulary=frozenset(filter(str.isalpha, index.first_words() | verbs | links)),
         denying=_needs(files, frozenset(Effect) - {Effect.NEUTRAL, Effect.PRESENT}),
         undoing=_needs(files, frozenset({Effect.NEUTRAL, Effect.NOT_EXCLUDED})),
     )
@@ -149,16 +151,17 @@ def _findings(files: Sequence[LexiconTable]) -> dict[str, Finding]:
 
 def _index(
     files: Sequence[LexiconTable], groups: Groups, findings: Mapping[str, Finding]
-) -> tuple[TermIndex[Meanings], dict[tuple[str, str], tuple[FindingTerm, ...]]]:
+) -> tuple[TermIndex[Meanings], dict[str, dict[str, tuple[FindingTerm, ...]]]]:
     index: TermIndex[Meanings] = TermIndex(_merged)
-    pairs: dict[tuple[str, str], tuple[FindingTerm, ...]] = {}
+    pairs: dict[str, dict[str, tuple[FindingTerm, ...]]] = {}
     for file in files:
         for subject in file.subjects:
             _add(index, [f"@{subject}"], groups, Meanings(subject=True))
         for cue in file.cue:
             # Verbs and links stand in the way of cues; they may lie within other phrases.
             if cue.effect not in {Effect.VERB, Effect.LINK}:
-                _add(index, cue.terms, groups, Meanings(cues=(_cue(cue),)))
+                stops = cue.effect is Effect.STOP
+                _add(index, cue.terms, groups, Meanings(cues=(_cue(cue),), stops=stops))
         for ignore in file.ignore:
             _add(index, ignore.terms, groups, Meanings())
         for table in file.finding:
@@ -171,7 +174,8 @@ def _index(
                         continue
                     _add(index, [first], groups, Meanings(slots=(first,)))
                     _add(index, [second], groups, Meanings(slots=(second,)))
-                    pairs[first, second] = (*pairs.get((first, second), ()), meaning)
+                    firsts = pairs.setdefault(second, {})
+                    firsts[first] = (*firsts.get(first, ()), meaning)
     return index, pairs
 
 
@@ -189,6 +193,7 @@ def _merged(one: Meanings, other: Meanings) -> Meanings:
         cues=tuple(dict.fromkeys((*one.cues, *other.cues))),
         slots=tuple(dict.fromkeys((*one.slots, *other.slots))),
         subject=one.subject or other.subject,
+        stops=one.stops or other.stops,
     )
 
 

@@ -1,10 +1,9 @@
 """Which findings a sentence names, and which words may change what it says of them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from dicomnode.reports.lexicon import Cue, FindingTerm, Lexicon, Meanings
-from dicomnode.reports.schema import Effect
 from dicomnode.reports.terms import Hit
 from dicomnode.reports.text import Words
 
@@ -44,39 +43,48 @@ def find(words: Words, lexicon: Lexicon) -> Found:
     terms: list[FoundTerm] = []
     cues: list[FoundCue] = []
     for number, (first, last, value) in enumerate(hits):
-        terms.extend(FoundTerm(term, first, first, last) for term in value.terms)
-        cues.extend(FoundCue(cue, first, last) for cue in value.cues)
+        for term in value.terms:
+            terms.append(FoundTerm(term, first, first, last))
+        for cue in value.cues:
+            cues.append(FoundCue(cue, first, last))
         for slot in value.slots:
-            terms.extend(_pairs(words, hits, number, slot, lexicon))
-    return Found(tuple(dict.fromkeys(terms)), tuple(cues))
+            halves = lexicon.pairs.get(slot)
+            if halves is not None:
+                terms.extend(_pairs(words, hits, number, halves))
+    distinct = tuple(dict.fromkeys(terms)) if len(terms) > 1 else tuple(terms)
+    return Found(distinct, tuple(cues))
 
 
 def _pairs(
-    words: Words, hits: Sequence[Hit[Meanings]], second: int, slot: str, lexicon: Lexicon
+    words: Words,
+    hits: Sequence[Hit[Meanings]],
+    second: int,
+    halves: Mapping[str, tuple[FindingTerm, ...]],
 ) -> Iterator[FoundTerm]:
-    """Terms with a gap whose second half is `slot`.
+    """Terms with a gap whose second half is hit number `second`; `halves` may be its first.
 
     The first half is looked for leftwards. A second structure of the body in between takes the
     predicate for itself, unless both are joined (`heart and mediastinum are enlarged`).
     """
-    anchor, last = hits[second].first, hits[second].last
+    anchor, last, _ = hits[second]
     nearest: int | None = None
-    for hit in reversed(hits[:second]):
-        if anchor - hit.last > LONGEST_GAP:
+    for place in range(second - 1, -1, -1):
+        begin, end, value = hits[place]
+        if anchor - end > LONGEST_GAP:
             return
-        if any(cue.effect is Effect.STOP for cue in hit.value.cues):
+        if value.stops:
             return
-        if hit.value.subject:
-            if nearest is not None and not _only_joins(words, hit.last, nearest):
+        if value.subject:
+            if nearest is not None and not _only_joins(words, end, nearest):
                 return
-            nearest = hit.first
+            nearest = begin
         both = [
-            FoundTerm(term, hit.first, anchor, last)
-            for half in hit.value.slots
-            for term in lexicon.pairs.get((half, slot), ())
+            FoundTerm(term, begin, anchor, last)
+            for half in value.slots
+            for term in halves.get(half, ())
         ]
         yield from both
-        if both and not hit.value.subject:
+        if both and not value.subject:
             return
 
 

@@ -3,10 +3,11 @@
 sections -> sentences -> what each sentence says (findings and cues, scope windows, the dependency
 graph where those are not sure, attributes) -> study labels under a policy.
 
-The text is never edited; everything is a span on it.
+The text is never edited; everything is a span on it. Each distinct sentence is read once, wherever
+it stands, as long as it is remembered.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -18,18 +19,18 @@ from dicomnode.domain.reports import (
     Reason,
     Report,
     ReportLabels,
-    Section,
+    SectionKind,
     Span,
     StudyLabel,
     Versions,
 )
-from dicomnode.reports.aggregate import CASES
-from dicomnode.reports.combine import Verdict
-from dicomnode.reports.graph import GraphReader
+from dicomnode.reports.aggregate import BITS, CASES, CASES_BY_BITS
+from dicomnode.reports.graph import GraphReader, Opinions
 from dicomnode.reports.legibility import fault_of, is_other_language
 from dicomnode.reports.lexicon import Lexicon
+from dicomnode.reports.memory import Recent
 from dicomnode.reports.policy import Policy
-from dicomnode.reports.sections import split_sections
+from dicomnode.reports.sections import stretches
 from dicomnode.reports.sentences import split_sentences
 from dicomnode.reports.statements import (
     Statement,
@@ -40,28 +41,41 @@ from dicomnode.reports.statements import (
 )
 
 VERSION = "1"
-_LARGEST_CACHE = 30_000
+REMEMBERED = 30_000
+"""Distinct sentences whose reading is kept; about a kilobyte each, two with all statements."""
 
 
 class _Sentence(NamedTuple):
     """One sentence in its place."""
 
-    section: Section
+    part: int
+    section: SectionKind
     start: int
     """In the text of its part."""
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class _Said:
+class _Page(NamedTuple):
+    """The sentences of one report that assert something, or why there are none."""
+
+    sentences: list[_Sentence]
+    flags: tuple[Reason, ...]
+
+
+class _Said(NamedTuple):
     """What a sentence says, and what it counts for under the policy."""
 
-    window: WindowReading
-    verdicts: tuple[Verdict, ...]
-    votes: tuple[tuple[str, Assertion], ...]
+    votes: tuple[tuple[str, int], ...]
+    """Label and bit of the assertion."""
     against_normal: bool
     words: int
     known_words: int
+    statements: tuple[Statement, ...] | None
+    """None if only the labels were asked for so far."""
+
+
+_Readings = Mapping[str, _Said]
+"""By the text of the sentence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,120 +88,133 @@ class LabelValues:
 
 
 class Miner:
-    """Mines reports with one lexicon and policy; remembers the sentences it has read.
+    """Mines reports with one lexicon and policy; remembers the sentences it has read last.
 
     `graph` None reads by scope windows only. Not for use from several threads at once.
     """
 
-    def __init__(self, lexicon: Lexicon, policy: Policy, graph: GraphReader | None) -> None:
+    def __init__(
+        self,
+        lexicon: Lexicon,
+        policy: Policy,
+        graph: GraphReader | None,
+        *,
+        remembered: int = REMEMBERED,
+    ) -> None:
         self.lexicon = lexicon
         self.policy = policy
         self.graph = graph
         self.versions = Versions(miner=VERSION, lexicon=lexicon.digest, policy=policy.name)
-        self._said: dict[str, _Said] = {}
+        self._memory: Recent[str, _Said] = Recent(remembered)
+        self._unmentioned = {name: _label(name, ()) for name in lexicon.labels}
 
     def mine(self, reports: Sequence[Report]) -> list[ReportLabels]:
         """Labels and mentions of every report, in order. A batch shares one parse."""
-        pages = self._pages(reports)
-        return [self._labels(report, *page) for report, page in zip(reports, pages, strict=True)]
+        pages = [self._page(report) for report in reports]
+        read = self._read(pages, whole=True)
+        return [self._labels(*each, read) for each in zip(reports, pages, strict=True)]
 
     def values(self, reports: Sequence[Report]) -> list[LabelValues]:
         """Labels only, for tables: the same ones as `mine`, faster."""
-        return [self._values(*page) for page in self._pages(reports)]
+        pages = [self._page(report) for report in reports]
+        read = self._read(pages, whole=False)
+        return [self._values(page, read) for page in pages]
 
-    def _pages(self, reports: Sequence[Report]) -> list[tuple[list[_Sentence], tuple[Reason, ...]]]:
-        """The asserting sentences of every report, all of them read, and what is wrong with it."""
-        pages = [self._sentences(report) for report in reports]
-        self._read({sentence.text for sentences, _ in pages for sentence in sentences})
-        return [self._checked(sentences, flags) for sentences, flags in pages]
-
-    def _sentences(self, report: Report) -> tuple[list[_Sentence], tuple[Reason, ...]]:
+    def _page(self, report: Report) -> _Page:
         fault = fault_of(report)
         if fault is not None:
-            return [], (fault,)
+            return _Page([], (fault,))
         found: list[_Sentence] = []
-        for section in split_sections(report, self.lexicon.headings):
-            if section.kind.asserts:
-                text = section.span.of(report.parts[section.part].text)
-                found.extend(
-                    _Sentence(section, section.span.start + start, text[start:end])
-                    for start, end in split_sentences(text)
-                )
-        return found, () if found else (Reason.EMPTY,)
+        for number, part in enumerate(report.parts):
+            for kind, first, last in stretches(part, self.lexicon.headings):
+                if kind.asserts:
+                    text = part.text[first:last]
+                    for start, end in split_sentences(text):
+                        found.append(_Sentence(number, kind, first + start, text[start:end]))
+        return _Page(found, () if found else (Reason.EMPTY,))
 
-    def _read(self, sentences: set[str]) -> None:
-        """Read those not known yet; the graph parses all it is asked in one go."""
-        fresh = sorted(sentence for sentence in sentences if sentence not in self._said)
-        if len(self._said) + len(fresh) > _LARGEST_CACHE:
-            self._said.clear()
-            fresh = sorted(sentences)
-        asks = self.graph is not None
-        windows = [read_sentence(text, self.lexicon, ask_graph=asks) for text in fresh]
-        if self.graph is not None:
-            self.graph.read([each.skeleton for each in windows if each.skeleton is not None])
-        for window in windows:
-            self._said[window.sentence] = self._counted(window)
+    def _read(self, pages: Sequence[_Page], *, whole: bool) -> _Readings:
+        """All sentences of the batch; the graph parses what it is asked of them in one go."""
+        texts = {sentence.text for page in pages for sentence in page.sentences}
+        read = self._memory.known(texts)
+        fresh = sorted(
+            text
+            for text in texts
+            if (known := read.get(text)) is None or (whole and known.statements is None)
+        )
+        new: dict[str, _Said] = {}
+        unsure: list[WindowReading] = []
+        for text in fresh:
+            window = read_sentence(text, self.lexicon, ask_graph=self.graph is not None)
+            if window.skeleton is not None:
+                unsure.append(window)
+            else:
+                new[text] = self._counted(window, None, whole=whole)
+        if self.graph is not None and unsure:
+            heard = self.graph.read(each.skeleton for each in unsure if each.skeleton is not None)
+            for window in unsure:
+                opinions = heard[window.skeleton] if window.skeleton is not None else None
+                new[window.sentence] = self._counted(window, opinions, whole=whole)
+        self._memory.keep(new)
+        read.update(new)
+        return read
 
-    def _counted(self, window: WindowReading) -> _Said:
-        held = verdicts(window, self.graph)
-        votes: set[tuple[str, Assertion]] = set()
+    def _counted(self, window: WindowReading, opinions: Opinions | None, *, whole: bool) -> _Said:
+        held = verdicts(window, opinions)
+        votes: set[tuple[str, int]] = set()
         against_normal = False
         for term, reading, verdict in zip(window.found.terms, window.readings, held, strict=True):
             if reading.circumstance is not Circumstance.CURRENT:
                 continue
-            finding = term.meaning.finding
-            counted = self.policy.counted(finding, verdict.assertion, verdict.hedge)
-            if finding.label is not None and counted is not None:
-                votes.add((finding.label, counted))
-            against_normal = against_normal or self.policy.speaks_against_normal(
-                finding, verdict.assertion, verdict.hedge
-            )
-        words = [word for word in window.words.words if word.isalpha()]
-        known = [word for word in words if word in self.lexicon.vocabulary]
-        return _Said(window, held, tuple(votes), against_normal, len(words), len(known))
-
-    def _checked(
-        self, sentences: list[_Sentence], flags: tuple[Reason, ...]
-    ) -> tuple[list[_Sentence], tuple[Reason, ...]]:
-        said = [self._said[sentence.text] for sentence in sentences]
-        words, known = sum(each.words for each in said), sum(each.known_words for each in said)
-        if is_other_language(words, known):
-            return [], (*flags, Reason.OTHER_LANGUAGE)
-        return sentences, flags
-
-    def _values(self, sentences: list[_Sentence], flags: tuple[Reason, ...]) -> LabelValues:
-        asserted: dict[str, set[Assertion]] = {}
-        normal = not flags
-        for sentence in sentences:
-            said = self._said[sentence.text]
-            normal = normal and not said.against_normal
-            for label, assertion in said.votes:
-                asserted.setdefault(label, set()).add(assertion)
-        values = {label: CASES[frozenset(found)].value for label, found in asserted.items()}
-        return LabelValues(values=values, normal=normal, flags=flags)
-
-    def _labels(
-        self, report: Report, sentences: list[_Sentence], flags: tuple[Reason, ...]
-    ) -> ReportLabels:
-        mentions = tuple(
-            _mention(sentence, statement)
-            for sentence in sentences
-            for statement in self._statements(sentence.text)
+            finding, assertion, hedge = term.meaning.finding, verdict.assertion, verdict.hedge
+            if finding.label is not None:
+                counted = self.policy.counted(finding, assertion, hedge)
+                if counted is not None:
+                    votes.add((finding.label, BITS[counted]))
+            if not against_normal:
+                against_normal = self.policy.speaks_against_normal(finding, assertion, hedge)
+        words = window.words.words
+        return _Said(
+            tuple(votes),
+            against_normal,
+            sum(map(str.isalpha, words)),
+            sum(map(self.lexicon.vocabulary.__contains__, words)),
+            statements(window, held, self.lexicon) if whole else None,
         )
-        bare = self._values(sentences, flags)
-        counted = [(each, self._counts(each)) for each in mentions]
+
+    def _values(self, page: _Page, read: _Readings) -> LabelValues:
+        asserted: dict[str, int] = {}
+        against_normal = False
+        all_words = all_known = 0
+        for sentence in page.sentences:
+            votes, against, words, known, _ = read[sentence.text]
+            all_words += words
+            all_known += known
+            against_normal = against_normal or against
+            for label, bit in votes:
+                asserted[label] = asserted.get(label, 0) | bit
+        if is_other_language(all_words, all_known):
+            return LabelValues({}, False, (*page.flags, Reason.OTHER_LANGUAGE))
+        values = {label: CASES_BY_BITS[bits].value for label, bits in asserted.items()}
+        return LabelValues(values, not against_normal and not page.flags, page.flags)
+
+    def _labels(self, report: Report, page: _Page, read: _Readings) -> ReportLabels:
+        bare = self._values(page, read)
+        mentions = () if bare.flags else tuple(_mentions(page, read))
+        labels = dict(self._unmentioned)
+        ours: dict[str, list[tuple[Mention, Assertion]]] = {}
+        for mention in mentions:
+            if mention.label is not None and (counted := self._counts(mention)) is not None:
+                ours.setdefault(mention.label, []).append((mention, counted))
+        labels.update((name, _label(name, counted)) for name, counted in ours.items())
         return ReportLabels(
             report_id=report.report_id,
-            labels={name: _label(name, counted) for name in self.lexicon.labels},
+            labels=labels,
             normal=bare.normal,
             mentions=mentions,
-            flags=flags,
+            flags=bare.flags,
             versions=self.versions,
         )
-
-    def _statements(self, sentence: str) -> tuple[Statement, ...]:
-        said = self._said[sentence]
-        return statements(said.window, said.verdicts, self.lexicon)
 
     def _counts(self, mention: Mention) -> Assertion | None:
         if mention.circumstance is not Circumstance.CURRENT:
@@ -196,11 +223,16 @@ class Miner:
         return self.policy.counted(finding, mention.assertion, mention.hedge)
 
 
-def _label(name: str, mentions: Sequence[tuple[Mention, Assertion | None]]) -> StudyLabel:
-    ours = [(each, counted) for each, counted in mentions if each.label == name and counted]
-    case = CASES[frozenset(counted for _, counted in ours)]
-    deciding = next((each for each, counted in ours if counted is case.speaks), None)
+def _label(name: str, mentions: Sequence[tuple[Mention, Assertion]]) -> StudyLabel:
+    case = CASES[frozenset(counted for _, counted in mentions)]
+    deciding = next((each for each, counted in mentions if counted is case.speaks), None)
     return StudyLabel(name=name, value=case.value, case=case.words, deciding=deciding)
+
+
+def _mentions(page: _Page, read: _Readings) -> Iterator[Mention]:
+    for sentence in page.sentences:
+        for statement in read[sentence.text].statements or ():
+            yield _mention(sentence, statement)
 
 
 def _mention(sentence: _Sentence, statement: Statement) -> Mention:
@@ -210,8 +242,8 @@ def _mention(sentence: _Sentence, statement: Statement) -> Mention:
     return Mention(
         concept=statement.finding.id,
         label=statement.finding.label,
-        part=sentence.section.part,
-        section=sentence.section.kind,
+        part=sentence.part,
+        section=sentence.section,
         sentence=Span(start=sentence.start, end=sentence.start + len(sentence.text)),
         span=statement.span.moved(sentence.start),
         assertion=statement.assertion,

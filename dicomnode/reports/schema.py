@@ -19,6 +19,9 @@ class _Table(BaseModel):
 class Effect(Enum):
     """What a cue does to the mentions it reaches."""
 
+    # Looked up for every cue of every sentence; Enum's own hash is slow.
+    __hash__ = object.__hash__
+
     ABSENT = "absent"
     LIKELY = "likely"
     POSSIBLE = "possible"

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 
-from dicomnode.domain.reports import Report, Section, SectionKind, Span
+from dicomnode.domain.reports import Report, ReportPart, Section, SectionKind, Span
 from dicomnode.reports.text import Words
 
 # A heading opens a line or follows a sentence, and ends in a colon or stands alone on its line.
@@ -13,25 +13,38 @@ _HEADING = re.compile(
 )
 
 
+Stretch = tuple[SectionKind, int, int]
+"""Kind, start and end of a section within its part."""
+
+
 def split_sections(report: Report, headings: Mapping[str, SectionKind]) -> Iterator[Section]:
     """Every section of every part, in order; text before the first heading is named by its part."""
     for number, part in enumerate(report.parts):
-        kind = headings.get(_key(part.name.replace("_", " ")), SectionKind.BODY)
-        start = 0
-        for heading, end, opened in _headings(part.text, headings):
-            if heading > start:
-                yield Section(part=number, kind=kind, span=Span(start=start, end=heading))
-            start, kind = end, opened
-        if len(part.text) > start:
-            yield Section(part=number, kind=kind, span=Span(start=start, end=len(part.text)))
+        for kind, start, end in stretches(part, headings):
+            yield Section(part=number, kind=kind, span=Span(start=start, end=end))
+
+
+def stretches(part: ReportPart, headings: Mapping[str, SectionKind]) -> list[Stretch]:
+    """The sections of one part."""
+    kind = headings.get(_key(part.name), SectionKind.BODY)
+    text = part.text
+    if ":" not in text and "\n" not in text:
+        return [(kind, 0, len(text))] if text else []
+    found: list[Stretch] = []
+    start = 0
+    for heading, end, opened in _headings(text, headings):
+        if heading > start:
+            found.append((kind, start, heading))
+        start, kind = end, opened
+    if len(text) > start:
+        found.append((kind, start, len(text)))
+    return found
 
 
 def _headings(
     text: str, known: Mapping[str, SectionKind]
 ) -> Iterator[tuple[int, int, SectionKind]]:
     """Start, end and kind of every heading the lexicon knows."""
-    if ":" not in text and "\n" not in text:
-        return
     for match in _HEADING.finditer(text):
         kind = known.get(_key(match.group(1)))
         if kind is not None:
@@ -41,4 +54,4 @@ def _headings(
 @lru_cache(maxsize=1024)
 def _key(heading: str) -> str:
     """A heading as the lexicon spells it."""
-    return " ".join(Words(heading).words)
+    return " ".join(Words(heading.replace("_", " ")).words)

@@ -6,49 +6,77 @@ from functools import lru_cache
 
 # A sentence ends at . ? or ! before white space or before a capital letter that follows a small
 # one ("apex.There"), at a blank line, and at a line break before a list mark or a capital letter.
+# Every way begins with the same few characters, so that the search skips all others quickly.
 _END = re.compile(
-    r"[.?!]+(?=\s|$)"
-    r"|(?<=[a-z][a-z])[.](?=[A-Z][a-z])"
-    r"|\n\s*\n"
-    r"|\n(?=\s*(?:[-*\u2022]|\d+[.)])\s|\s*[A-Z])"
+    r"[.?!\n](?:"
+    r"(?<!\n)[.?!]*(?=\s|$)"
+    r"|(?<=[a-z][a-z][.])(?=[A-Z][a-z])"
+    r"|(?<=\n)\s*\n"
+    r"|(?<=\n)(?=\s*(?:[-*\u2022]|\d+[.)])\s|\s*[A-Z])"
+    r")"
 )
 # What stands before a dot that ends no sentence; `No.` never does, or the negation would be lost.
-_OPEN = re.compile(r"(?:\b(?:no|dr|mr|mrs|ms|vs|e\.g|i\.e|approx|resp|fig|st)|^\s*\d{1,2})$", re.I)
+_OPENERS = ("no", "dr", "mr", "mrs", "ms", "vs", "e.g", "i.e", "approx", "resp", "fig", "st")
+_OPEN = re.compile(rf"(?:\b(?:{'|'.join(map(re.escape, _OPENERS))})|^\s*\d{{1,2}})$", re.I)
+_MAY_BE_OPEN = frozenset(word[-2:] for word in _OPENERS)
 _LIST_MARK = re.compile(r"\s*(?:\d{1,2}[.)](?!\d)|[-*\u2022])?\s*")
-
-
 _WORD = re.compile(r"[^\W_]")
-
 
 LONGEST = 2_000
 """Code points of one sentence. Longer ones are cut: time grows with the square."""
 _REMEMBERED = 2_000
 
 
-def split_sentences(text: str) -> tuple[tuple[int, int], ...]:
+Places = tuple[tuple[int, int], ...]
+
+
+def split_sentences(text: str) -> Places:
     """Start and end of every sentence in `text`; blank ones and list marks are left out."""
-    return _remembered(text) if len(text) <= _REMEMBERED else tuple(_split(text))
+    return _remembered(text) if len(text) <= _REMEMBERED else _split(text)
 
 
 @lru_cache(maxsize=4096)
-def _remembered(text: str) -> tuple[tuple[int, int], ...]:
+def _remembered(text: str) -> Places:
     """The last few thousand short texts: many impressions are word for word the same."""
-    return tuple(_split(text))
+    return _split(text)
 
 
-def _split(text: str) -> Iterator[tuple[int, int]]:
+def _split(text: str) -> Places:
+    found: list[tuple[int, int]] = []
     start = 0
     for match in _END.finditer(text):
         stop, end = match.span()
-        if text[stop] == "." and _OPEN.search(text[max(start, stop - 8) : stop]):
+        if text[stop] == "." and _is_open(text, start, stop):
             continue
-        first = _begin(text, start, end)
-        if first is not None:
-            yield from _cut(text, first, end if text[end - 1] > " " else _close(text, first, end))
+        _add(found, text, start, end)
         start = end
-    first = _begin(text, start, len(text))
-    if first is not None:
-        yield from _cut(text, first, _close(text, first, len(text)))
+    _add(found, text, start, len(text))
+    return tuple(found)
+
+
+def _is_open(text: str, start: int, stop: int) -> bool:
+    """True if the dot at `stop` belongs to the word or number before it."""
+    tail = text[max(start, stop - 2) : stop]
+    if not tail[-1:].isdigit() and tail.lower() not in _MAY_BE_OPEN:
+        return False
+    return _OPEN.search(text[max(start, stop - 8) : stop]) is not None
+
+
+def _add(found: list[tuple[int, int]], text: str, start: int, end: int) -> None:
+    """The sentence's own words, behind white space and a list mark; nothing if it has none."""
+    if text[start : start + 1] == " " and text[start + 1 : start + 2].isalpha():
+        first = start + 1
+    else:
+        mark = _LIST_MARK.match(text, start, end)
+        first = mark.end() if mark else start
+        if _WORD.search(text, first, end) is None:
+            return
+    if text[end - 1].isspace():
+        end = first + len(text[first:end].rstrip())
+    if end - first > LONGEST:
+        found.extend(_cut(text, first, end))
+    else:
+        found.append((first, end))
 
 
 def _cut(text: str, first: int, end: int) -> Iterator[tuple[int, int]]:
@@ -58,14 +86,3 @@ def _cut(text: str, first: int, end: int) -> Iterator[tuple[int, int]]:
         yield first, last
         first = last
     yield first, end
-
-
-def _close(text: str, first: int, end: int) -> int:
-    return first + len(text[first:end].rstrip())
-
-
-def _begin(text: str, start: int, end: int) -> int | None:
-    """Where the sentence's own words begin, behind white space and a list mark."""
-    mark = _LIST_MARK.match(text, start, end)
-    first = mark.end() if mark else start
-    return first if _WORD.search(text, first, end) else None

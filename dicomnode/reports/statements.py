@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import repeat
+from typing import NamedTuple
 
 from dicomnode.domain.reports import (
     Assertion,
@@ -15,7 +17,7 @@ from dicomnode.domain.reports import (
 from dicomnode.reports.assertion import Reading, read_windows
 from dicomnode.reports.attributes import attributes_of
 from dicomnode.reports.combine import Verdict, combined
-from dicomnode.reports.graph import GraphOpinion, GraphReader
+from dicomnode.reports.graph import Opinions
 from dicomnode.reports.lexicon import Finding, Lexicon
 from dicomnode.reports.mentions import Found, FoundTerm, find
 from dicomnode.reports.skeleton import Skeleton, skeleton_of
@@ -35,8 +37,7 @@ class Statement:
     attributes: Attributes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WindowReading:
+class WindowReading(NamedTuple):
     """A sentence after the scope windows, before the graph."""
 
     sentence: str
@@ -52,14 +53,10 @@ def read_sentence(sentence: str, lexicon: Lexicon, *, ask_graph: bool) -> Window
     words = Words(sentence)
     found = find(words, lexicon)
     readings = read_windows(words, found, lexicon) if found.terms else ()
-    unsure = ask_graph and any(_may_change(reading, words, lexicon) for reading in readings)
-    return WindowReading(
-        sentence=sentence,
-        words=words,
-        found=found,
-        readings=readings,
-        skeleton=skeleton_of(words, found) if unsure else None,
-    )
+    skeleton = None
+    if ask_graph and any(_may_change(reading, words, lexicon) for reading in readings):
+        skeleton = skeleton_of(words, found)
+    return WindowReading(sentence, words, found, readings, skeleton)
 
 
 def _may_change(reading: Reading, words: Words, lexicon: Lexicon) -> bool:
@@ -76,12 +73,10 @@ def _may_change(reading: Reading, words: Words, lexicon: Lexicon) -> bool:
     return any(all(node & here for node in nodes) for nodes in rules)
 
 
-def verdicts(window: WindowReading, graph: GraphReader | None) -> tuple[Verdict, ...]:
+def verdicts(window: WindowReading, opinions: Opinions | None) -> tuple[Verdict, ...]:
     """One verdict per finding of the sentence, after both readers were heard."""
-    opinions: Sequence[GraphOpinion | None] = (None,) * len(window.found.terms)
-    if graph is not None and window.skeleton is not None:
-        opinions = graph.opinions(window.skeleton)
-    return tuple(map(combined, window.found.terms, window.readings, opinions))
+    heard = repeat(None) if opinions is None else opinions
+    return tuple(map(combined, window.found.terms, window.readings, heard))
 
 
 def statements(

@@ -29,7 +29,7 @@ class Words:
     """The words of one sentence in lower case, and where they stand in it."""
 
     def __init__(self, sentence: str) -> None:
-        self._folded = folded(sentence)
+        self._folded = sentence.lower() if sentence.isascii() else folded(sentence)
         self.words: list[str] = _TOKEN.findall(self._folded)
 
     @cached_property

@@ -1,20 +1,17 @@
 """Work on a whole archive of reports: bring it in, read all of it again."""
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from itertools import islice
-from multiprocessing import get_context
 
 from dicomnode.domain.errors import StoreError
 from dicomnode.domain.incoming_reports import IncomingReport, Kept, KeptReport, ReportStatus
 from dicomnode.domain.reports import Report
 from dicomnode.reports import Miner, MinerSetup, open_miner
 from dicomnode.reports.bulk import BadRow
+from dicomnode.reports.workers import in_order
 from dicomnode.steps.reporting import read_reports, register_version
 from dicomnode.store.database import Database
 from dicomnode.store.readings import (
@@ -115,10 +112,9 @@ def import_reports(
             seen = left[-1].id
             yield left
 
-    with _reader(setup, workers) as read:
-        for readings in read(chunks()):
-            record_readings(database, version, readings, in_force=True)
-            made.mined += len(readings)
+    for _, readings in in_order(_read_chunk, chunks(), setup, workers):
+        record_readings(database, version, readings, in_force=True)
+        made.mined += len(readings)
     return made
 
 
@@ -168,15 +164,15 @@ def remine_reports(
     """
     version = register_version(database, _miner(setup), clock())
     done = 0
-    with _reader(setup, workers) as read:
-        while True:
-            for readings in read(_unread(database, version)):
-                record_readings(database, version, readings, in_force=False)
-                done += len(readings)
-                progress(done)
-            # Reports that came in meanwhile are read by the next turn.
-            if put_in_force(database, version):
-                return version
+    while True:
+        chunks = _unread(database, version)
+        for _, readings in in_order(_read_chunk, chunks, setup, workers):
+            record_readings(database, version, readings, in_force=False)
+            done += len(readings)
+            progress(done)
+        # Reports that came in meanwhile are read by the next turn.
+        if put_in_force(database, version):
+            return version
 
 
 def _unread(database: Database, version: int) -> Iterator[list[StoredReport]]:
@@ -194,26 +190,3 @@ def _miner(setup: MinerSetup) -> Miner:
 
 def _read_chunk(setup: MinerSetup, reports: Sequence[StoredReport]) -> list[Reading]:
     return read_reports(_miner(setup), reports)
-
-
-Reader = Callable[[Iterable[Sequence[StoredReport]]], Iterator[list[Reading]]]
-
-
-@contextmanager
-def _reader(setup: MinerSetup, workers: int) -> Iterator[Reader]:
-    """Reads chunks in order, here or in `workers` processes; holds a few chunks at once."""
-    if workers <= 1:
-        yield lambda chunks: (_read_chunk(setup, chunk) for chunk in chunks)
-        return
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-
-        def read(chunks: Iterable[Sequence[StoredReport]]) -> Iterator[list[Reading]]:
-            waiting: deque[Future[list[Reading]]] = deque()
-            for chunk in chunks:
-                waiting.append(pool.submit(_read_chunk, setup, chunk))
-                if len(waiting) > 2 * workers:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-
-        yield read
