@@ -294,6 +294,9 @@ class OutputSettings(_Section):
     institution: str = ""
 
 
+ReportField = Annotated[str, Field(pattern=r"^(PID|PV1|ORC|OBR|IPC|ZDS)-[1-9][0-9]?$")]
+
+
 class Hl7Settings(_Section):
     """The listener for HL7 v2 ORU^R01 messages over MLLP."""
 
@@ -306,6 +309,12 @@ class Hl7Settings(_Section):
     idle_timeout_s: Seconds = 300.0
     largest_message: Annotated[int, Field(ge=10_000)] = 8_000_000
     """Bytes."""
+    accession: Annotated[tuple[ReportField, ...], Field(min_length=1)] = (
+        "IPC-1",
+        "OBR-18",
+        "OBR-3",
+    )
+    """Where the accession number stands; the first that is filled counts."""
 
     @model_validator(mode="after")
     def _open_only_on_loopback(self) -> Self:

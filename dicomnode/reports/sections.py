@@ -13,6 +13,9 @@ _HEADING = re.compile(
 )
 
 
+WITHIN = " / "
+"""Between the names of sections, outermost first."""
+
 Stretch = tuple[SectionKind, int, int]
 """Kind, start and end of a section within its part."""
 
@@ -26,7 +29,7 @@ def split_sections(report: Report, headings: Mapping[str, SectionKind]) -> Itera
 
 def stretches(part: ReportPart, headings: Mapping[str, SectionKind]) -> list[Stretch]:
     """The sections of one part."""
-    kind = headings.get(_key(part.name), SectionKind.BODY)
+    kind = _kind_of(part.name, headings)
     text = part.text
     if ":" not in text and "\n" not in text:
         return [(kind, 0, len(text))] if text else []
@@ -39,6 +42,19 @@ def stretches(part: ReportPart, headings: Mapping[str, SectionKind]) -> list[Str
     if len(text) > start:
         found.append((kind, start, len(text)))
     return found
+
+
+def _kind_of(name: str, known: Mapping[str, SectionKind]) -> SectionKind:
+    """Of a part by its name; of one within others (`history / lungs`) by all of their names.
+
+    What stands below a heading that asserts nothing asserts nothing either.
+    """
+    if WITHIN not in name:
+        return known.get(_key(name), SectionKind.BODY)
+    levels = [known.get(_key(each)) for each in name.split(WITHIN)]
+    kinds = [kind for kind in levels if kind is not None]
+    silent = (kind for kind in reversed(kinds) if not kind.asserts)
+    return next(silent, kinds[-1] if kinds else SectionKind.BODY)
 
 
 def _headings(

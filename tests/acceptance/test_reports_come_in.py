@@ -112,7 +112,7 @@ def test_what_was_acknowledged_survives_a_kill(node: NodeUnderTest) -> None:
         acknowledged = answers.count(b"MSA|AA|")
     assert acknowledged >= 20
     kept = {row[0] for row in rows(node, "SELECT source_id FROM report")}
-    assert {f"F{n}" for n in range(acknowledged)} <= kept
+    assert {f"RIS|HOSP|F{n}" for n in range(acknowledged)} <= kept
     node.start()
     assert set(exchange(sent)) == {b"AA"}
     assert rows(node, "SELECT count(*), count(DISTINCT source_id) FROM report") == [(200, 200)]

@@ -1,5 +1,6 @@
 """An SR's text comes out as its author wrote it, by section; software's measurements do not."""
 
+import tracemalloc
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,16 +10,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence as Items
-from pydicom.uid import BasicTextSRStorage, ExplicitVRLittleEndian
+from pydicom.uid import (
+    BasicTextSRStorage,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRLittleEndian,
+)
 
 from dicomnode.domain.errors import InstanceUnreadable
 from dicomnode.domain.incoming_reports import IncomingReport, ReportStatus
+from dicomnode.domain.reports import Report, Section, SectionKind
 from dicomnode.receive.reports.sr import read_sr
+from dicomnode.reports import MinerSetup, open_miner
+from dicomnode.reports.sections import split_sections
 
 
-def code(meaning: str, value: str = "121070") -> Dataset:
+def code(meaning: str, value: str = "T1", scheme: str = "99TEST") -> Dataset:
     ds = Dataset()
-    ds.CodeValue, ds.CodingSchemeDesignator, ds.CodeMeaning = value, "DCM", meaning
+    ds.CodeValue, ds.CodingSchemeDesignator, ds.CodeMeaning = value, scheme, meaning
     return ds
 
 
@@ -167,3 +175,50 @@ def test_bytes_that_are_no_sr_say_so(
     path.write_bytes(noise)
     with pytest.raises(InstanceUnreadable):
         read_sr(path)
+
+
+def test_what_stands_within_a_history_is_history(tmp_path: Path) -> None:
+    lungs = container("Lungs", [text("Observation", "Pneumonia.")])
+    report = read(
+        sr([container("Patient history", [lungs]), container("Findings", [lungs])]), tmp_path
+    )
+    assert report is not None
+    assert [part.name for part in report.parts] == ["patient history / lungs", "findings / lungs"]
+    kinds = [each.kind for each in sections(report)]
+    assert kinds == [SectionKind.INDICATION, SectionKind.FINDINGS]
+
+
+def test_a_section_is_known_by_its_code_in_any_language(tmp_path: Path) -> None:
+    befund = container("Vorbefund", [text("F", "Pneumonia.")])
+    befund.ConceptNameCodeSequence[0].CodeValue = "121068"
+    report = read(sr([befund]), tmp_path)
+    assert report is not None
+    assert [each.kind for each in sections(report)] == [SectionKind.COMPARISON]
+
+
+def sections(report: IncomingReport) -> list[Section]:
+    headings = open_miner(MinerSetup(graph=False)).lexicon.headings
+    return list(split_sections(Report(report_id="1", parts=report.parts), headings))
+
+
+def test_a_small_deflated_sr_that_inflates_without_bound_is_refused(tmp_path: Path) -> None:
+    ds = sr([text("Finding", "a" * 60_000_000)])
+    ds.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    path = tmp_path / "deflated.dcm"
+    ds.save_as(path, enforce_file_format=True)
+    del ds
+    assert path.stat().st_size < 1_000_000
+    tracemalloc.start()
+    with pytest.raises(InstanceUnreadable, match="more than 4 MB"):
+        read_sr(path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 16 * 1024 * 1024
+
+
+def test_a_deflated_sr_of_common_size_is_read(tmp_path: Path) -> None:
+    ds = sr([text("Finding", "Clear.")])
+    ds.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    report = read(ds, tmp_path)
+    assert report is not None
+    assert report.parts[0].text == "Clear."

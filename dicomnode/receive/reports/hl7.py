@@ -1,48 +1,72 @@
-"""HL7 v2 ORU^R01 messages: to reports, and the acknowledgement that goes back."""
+"""HL7 v2 ORU^R01 messages: to reports, and the acknowledgement that goes back.
+
+A message holds patients (PID), each with orders (OBR), each with observations (OBX); what an
+order says is filed under the patient and the visit that stand before it. Orders of one patient
+with one number are one report.
+"""
 
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-
-import hl7
 
 from dicomnode.domain.errors import ReportError
 from dicomnode.domain.incoming_reports import IncomingReport, ReportSource, ReportStatus
 from dicomnode.domain.reports import ReportPart
+from dicomnode.receive.reports.hl7_segments import Segment, segments_of, text_of
 
-# MSH-18 (HL7 table 0211) as Python names it.
-CHARSETS = {
-    "": "utf-8",
-    "ASCII": "utf-8",
-    "UNICODE UTF-8": "utf-8",
-    "UTF-8": "utf-8",
-    **{f"8859/{part}": f"iso8859_{part}" for part in (1, 2, 5, 7, 9, 15)},
-    "ISO IR87": "iso2022_jp",
-    "ISO IR159": "iso2022_jp_1",
-    "KS X 1001": "euc_kr",
-    "GB 18030-2000": "gb18030",
-}
-# OBX-3: code or text -> name of a part, as the headings of the lexicon know it.
+# OBX-3: LOINC code, suffix (HL7 2.5 figure 7-1) or DICOM code -> name of a part.
 PART_NAMES = {
     "19005-8": "impression",
     "imp": "impression",
     "18782-3": "findings",
     "gdt": "findings",
+    "mdt": "findings",
     "18785-6": "indication",
+    "11329-0": "history",
     "18834-2": "comparison",
+    "cms": "comparison",
+    "cmr": "comparison",
     "18783-1": "recommendation",
+    "rec": "recommendation",
+    "55111-9": "technique",
+    "cnp": "technique",
+    "med": "technique",
+    "tcm": "technique",
+    "55107-7": "addendum",
+    "adt": "addendum",
 }
-STATUSES = {
-    "F": ReportStatus.FINAL,
-    "C": ReportStatus.CORRECTED,
-    "X": ReportStatus.CANCELLED,
-    "D": ReportStatus.CANCELLED,
-    "W": ReportStatus.CANCELLED,
+STUDY_UID_CODE = "113014"
+"""DICOM Study, as a code of OBX-3; OBX-5 is the StudyInstanceUID."""
+TEXT_TYPES = frozenset({"TX", "FT", "ST", "CE", "CWE", "CNE", "CF"})
+CODED_TYPES = frozenset({"CE", "CWE", "CNE", "CF"})
+# Of OBX-11 (HL7 table 0085).
+AMENDED = frozenset({"A", "C"})
+"""Observations that correct or add to a final one."""
+WITHDRAWN = frozenset({"D", "W", "X"})
+"""Observations that are deleted, were wrong, or could not be obtained: no text."""
+OBSERVATION_STATUSES = frozenset("ABCDFINOPRSUVWX")
+# OBR-24 (HL7 table 0074), where it says the same as a DICOM modality.
+MODALITIES = {
+    "CT": "CT",
+    "MR": "MR",
+    "NMR": "MR",
+    "US": "US",
+    "RUS": "US",
+    "VUS": "US",
+    "NM": "NM",
+    "NMS": "NM",
+    **{each: each for each in ("CR", "DX", "MG", "PT", "XA", "RF")},
 }
-TEXT_TYPES = frozenset({"TX", "FT", "ST", "CE", "CWE"})
-_MSH = re.compile(rb"^MSH([^\r\n\w])")
-_MOMENT = re.compile(r"^(\d{8})(\d{4}(?:\d{2})?)?(?:\.\d+)?([+-]\d{4})?$")
+ACCESSION_FIELDS = ("IPC-1", "OBR-18", "OBR-3")
+"""Where the accession number is looked for, first come first."""
+
+NOTHING = '""'
+"""What stands for a deleted value (2.5.3.5)."""
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_MOMENT = re.compile(r"(\d{8})(\d{4}(?:\d{2})?)?(?:\.\d{1,6})?([+-]\d{4})?")
+_DAY = re.compile(r"\d{8}(?=$|[\d.+-])")
 
 
 class NotOurMessage(ReportError):
@@ -51,8 +75,9 @@ class NotOurMessage(ReportError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Header:
-    """What the acknowledgement repeats of a message."""
+    """What the acknowledgement repeats of a message, byte for byte (as Latin-1)."""
 
+    separators: str = "|^~\\&"
     sender: str = ""
     facility: str = ""
     control_id: str = ""
@@ -60,193 +85,282 @@ class Header:
     version: str = "2.5"
 
 
-def read_message(data: bytes) -> tuple[Header, tuple[IncomingReport, ...]]:
-    """The reports of an ORU^R01, one for each OBR.
+@dataclass(slots=True, kw_only=True)
+class _Order:
+    """One ORDER_OBSERVATION group, and the patient and visit that it stands under."""
+
+    patient: Segment | None
+    visit: Segment | None
+    order: Segment | None
+    request: Segment
+    observations: list[Segment] = field(default_factory=list)
+    others: dict[str, Segment] = field(default_factory=dict)
+    """The first IPC and ZDS."""
+
+    def value(self, place: str) -> str:
+        """First component of a field, e.g. `OBR-18`."""
+        name, _, number = place.partition("-")
+        segments = {
+            "PID": self.patient,
+            "PV1": self.visit,
+            "ORC": self.order,
+            "OBR": self.request,
+            **self.others,
+        }
+        segment = segments.get(name)
+        return segment.component(int(number)) if segment is not None else ""
+
+    @property
+    def number(self) -> str:
+        """What the filler, or else the placer, calls the order."""
+        return self.value("OBR-3") or self.value("ORC-3") or self.value("OBR-2")
+
+
+def read_message(
+    data: bytes, accession_fields: Sequence[str] = ACCESSION_FIELDS
+) -> tuple[IncomingReport, ...]:
+    """The reports of an ORU^R01.
 
     Raises:
         NotOurMessage: it is a message of another kind.
-        ReportError: it cannot be read; the message names no value of it.
+        ReportError: it cannot be read; the error names no value of it.
     """
-    try:
-        message = hl7.parse(_decoded(data))
-        header = _header(message)
-    except ReportError:
-        raise
-    # The library meets broken structure as any kind of error, and its words may quote the message.
-    except Exception as exc:  # noqa: BLE001
-        raise ReportError(f"the message cannot be read: {type(exc).__name__}") from None
-    if _field(message, message[0], 9).split("^")[:2] != ["ORU", "R01"]:
+    msh, *segments = segments_of(data.lstrip(b"\xef\xbb\xbf\0 \t\r\n"))
+    if [*msh.components(9), "", ""][:2] != ["ORU", "R01"]:
         raise NotOurMessage("only ORU^R01 is taken")
-    if not header.control_id:
+    if not msh.component(10):
         raise ReportError("the message has no control id (MSH-10)")
-    reports = tuple(_reports(message, header))
+    reports = []
+    for number, orders in enumerate(_one_report_each(_orders(segments)), start=1):
+        report = _report(msh, orders, number, accession_fields)
+        if report is not None:
+            reports.append(report)
     if not reports:
         raise ReportError("the message has no report: no OBR with an OBX of text")
-    return header, reports
+    return tuple(reports)
 
 
 def header_of(data: bytes) -> Header:
-    """What can be told of a message that cannot be read, for its acknowledgement."""
-    match = _MSH.match(data)
+    """What can be told of any message, readable or not, for its acknowledgement."""
+    start = data.lstrip(b"\xef\xbb\xbf\0 \t\r\n")[:4000].decode("latin-1")
+    match = re.match(r"MSH([^\w\x00-\x20])", start)
     if not match:
         return Header()
-    line = data.split(b"\r", 1)[0].split(b"\n", 1)[0].decode("latin-1")[:2000]
-    fields = [*line.split(match.group(1).decode("latin-1")), *[""] * 12]
+    separator = match.group(1)
+    fields = [*re.split(r"[\r\n]", start, maxsplit=1)[0].split(separator, 60), *[""] * 12]
+    encoding, sender, facility, control_id, processing_id, version = (
+        _CONTROL.sub("", fields[number]) for number in (1, 2, 3, 9, 10, 11)
+    )
     return Header(
-        sender=fields[2][:180],
-        facility=fields[3][:180],
-        control_id=fields[9][:199],
-        processing_id=fields[10][:3] or "P",
-        version=fields[11][:6] or "2.5",
+        separators=separator + (encoding[:5] or Header().separators[1:]),
+        sender=sender[:180],
+        facility=facility[:180],
+        control_id=control_id[:199],
+        processing_id=processing_id[:3] or "P",
+        version=version[:6] or "2.5",
     )
 
 
 def acknowledgement(header: Header, code: str, words: str, now: datetime) -> bytes:
     """ACK^R01 with AA, AE or AR; `words` never quotes the message."""
     moment = now.astimezone(UTC).strftime("%Y%m%d%H%M%S+0000")
+    separator, component = header.separators[0], header.separators[1]
     msh = (
-        f"MSH|^~\\&|DICOMNODE||{header.sender}|{header.facility}|{moment}||ACK^R01^ACK|"
-        f"{header.control_id}|{header.processing_id}|{header.version}"
+        "MSH",
+        header.separators[1:],
+        "DICOMNODE",
+        "",
+        header.sender,
+        header.facility,
+        moment,
+        "",
+        component.join(("ACK", "R01", "ACK")),
+        header.control_id,
+        header.processing_id,
+        header.version,
     )
-    return f"{msh}\rMSA|{code}|{header.control_id}|{words}\r".encode("utf-8", "replace")
+    plain = "".join(" " if each in header.separators else each for each in words)
+    msa = ("MSA", code, header.control_id, plain)
+    lines = (separator.join(msh), separator.join(msa), "")
+    return "\r".join(lines).encode("latin-1", "replace")
 
 
-def _decoded(data: bytes) -> str:
-    match = _MSH.match(data)
-    if not match:
-        raise ReportError("it does not begin with MSH")
-    fields = data.split(b"\r", 1)[0].split(match.group(1))
-    # MSH-1 is the separator itself, so MSH-18 is the 17th after it.
-    named = fields[17].decode("ascii", "replace").split("~")[0] if len(fields) > 17 else ""
-    charset = CHARSETS.get(named.strip().upper())
-    if charset is None:
-        raise ReportError("its character set (MSH-18) is not known")
-    text = _decode(data, charset, is_stated=bool(named.strip()))
-    return text.replace("\r\n", "\r").replace("\n", "\r")
+def _orders(segments: Sequence[Segment]) -> Iterator[_Order]:
+    """Each OBR with what belongs to it: PID and PV1 go before their orders, ORC before its OBR."""
+    patient = visit = order = None
+    others: dict[str, Segment] = {}
+    present: _Order | None = None
+    for segment in segments:
+        match segment.name:
+            case "PID":
+                if present is not None:
+                    yield present
+                present = None
+                patient, visit, order, others = segment, None, None, {}
+            case "PV1":
+                visit = segment
+            case "ORC":
+                order = segment
+            case "OBR":
+                if present is not None:
+                    yield present
+                present = _Order(
+                    patient=patient, visit=visit, order=order, request=segment, others=others
+                )
+                order, others = None, {}
+            case "OBX" if present is not None:
+                present.observations.append(segment)
+            case "IPC" | "ZDS":
+                # Behind its OBR; before any, it is of the next one.
+                is_next = present is None or order is not None
+                target = others if is_next or present is None else present.others
+                target.setdefault(segment.name, segment)
+    if present is not None:
+        yield present
 
 
-def _decode(data: bytes, charset: str, *, is_stated: bool) -> str:
-    """Without a stated set, what is no UTF-8 is taken for Latin-1, as most such senders mean."""
-    try:
-        return data.decode(charset)
-    except UnicodeDecodeError:
-        if is_stated:
-            raise
-        return data.decode("latin-1")
+def _one_report_each(orders: Iterator[_Order]) -> list[list[_Order]]:
+    """Orders of one patient with one number together: sections may come as orders of their own."""
+    reports: list[list[_Order]] = []
+    known: dict[tuple[int, str], list[_Order]] = {}
+    for order in orders:
+        together = known.get((id(order.patient), order.number)) if order.number else None
+        if together is None:
+            together = known[(id(order.patient), order.number)] = []
+            reports.append(together)
+        together.append(order)
+    return reports
 
 
-def _header(message: hl7.Message) -> Header:
-    msh = message[0]
-    return Header(
-        sender=_field(message, msh, 3),
-        facility=_field(message, msh, 4),
-        control_id=_field(message, msh, 10),
-        processing_id=_field(message, msh, 11) or "P",
-        version=_field(message, msh, 12) or "2.5",
+def _report(
+    msh: Segment, orders: Sequence[_Order], number: int, accession_fields: Sequence[str]
+) -> IncomingReport | None:
+    """The report of one or more orders; None if nothing of it was ever text."""
+    observations = [each for order in orders for each in order.observations]
+    texts = [each for each in observations if each.component(2) in TEXT_TYPES]
+    if any(_is_cut(each) for each in texts):
+        raise ReportError("OBX-11 is no status: is a separator in a text not escaped?")
+    asserted = [each for each in texts if each.component(11).upper() not in WITHDRAWN]
+    parts = _parts(each for each in asserted if _study_uid(each) is None)
+    status = _status(orders, texts)
+    if not parts and status is not ReportStatus.CANCELLED:
+        return None
+    sender = f"{msh.component(3)}|{msh.component(4)}"
+    first = orders[0]
+    return IncomingReport(
+        source=ReportSource.HL7,
+        source_id=f"{sender}|{first.number}" if first.number else "",
+        message_id=f"{sender}|{msh.component(10)}#{number}",
+        parts=parts,
+        status=status,
+        issued_at=_moment(first.request.component(22)) or _moment(msh.component(7)),
+        **_about(first, observations, accession_fields),
     )
 
 
-def _reports(message: hl7.Message, header: Header) -> Iterator[IncomingReport]:
-    groups: list[tuple[hl7.Segment, list[hl7.Segment]]] = []
-    for segment in message:
-        name = str(segment[0])
-        if name == "OBR":
-            groups.append((segment, []))
-        elif name == "OBX" and groups:
-            groups[-1][1].append(segment)
-    for number, (request, observations) in enumerate(groups, start=1):
-        parts = _parts(message, observations)
-        status = _status(message, request, observations)
-        if parts or status is ReportStatus.CANCELLED:
-            order = _only(message, "ORC")
-            filler = _component(message, request, 3) or _component(message, order, 3)
-            yield IncomingReport(
-                source=ReportSource.HL7,
-                source_id=filler or _component(message, request, 2),
-                message_id=f"{header.sender}|{header.control_id}#{number}",
-                parts=parts,
-                status=status,
-                issued_at=_moment(_field(message, request, 22))
-                or _moment(_field(message, message[0], 7)),
-                **_about(message, request),
-            )
+def _is_cut(segment: Segment) -> bool:
+    """True if a separator that is not escaped seems to have cut the text and moved what follows.
+
+    A text has no unit and no reference range (OBX-6 and 7).
+    """
+    status = segment.component(11).upper()
+    is_moved = not status and bool(segment.component(6) or segment.component(7))
+    return is_moved or status not in OBSERVATION_STATUSES | {""}
 
 
-def _parts(message: hl7.Message, observations: Sequence[hl7.Segment]) -> tuple[ReportPart, ...]:
+def _parts(observations: Iterator[Segment]) -> tuple[ReportPart, ...]:
     joined: list[tuple[str, list[str]]] = []
     for segment in observations:
-        if _field(message, segment, 2) not in TEXT_TYPES:
-            continue
-        name = _part_name(message, segment)
+        name = _part_name(segment)
         if not joined or joined[-1][0] != name:
             joined.append((name, []))
-        joined[-1][1].append(_text(message, segment))
-    return tuple(ReportPart(name=name, text="\n".join(lines)) for name, lines in joined)
+        joined[-1][1].append(_text(segment))
+    parts = (ReportPart(name=name, text="\n".join(lines)) for name, lines in joined)
+    return tuple(part for part in parts if part.text.strip())
 
 
-def _part_name(message: hl7.Message, segment: hl7.Segment) -> str:
-    """By the code of OBX-3, its suffix (`&IMP`), or its text."""
-    identifier = _field(message, segment, 3)
-    code, *rest = identifier.split("^")
-    known = (PART_NAMES.get(each.lower()) for each in re.split("&", code))
-    text = rest[0].lower() if rest and rest[0] else ""
-    return next((name for name in known if name), None) or text or "report"
+def _part_name(segment: Segment) -> str:
+    """By the code of OBX-3, its suffix (`&IMP`), or its text; what amends is an addendum."""
+    first = segment.raw(3).split(segment.encoding.repetition, 1)[0]
+    code, text = [*first.split(segment.encoding.component, 2), ""][:2]
+    # The suffix says more than the code before it.
+    for each in reversed(code.split(segment.encoding.subcomponent, 5)):
+        if each.strip().lower() in PART_NAMES:
+            return PART_NAMES[each.strip().lower()]
+    read = text_of(text, segment.encoding).strip().lower()[:80]
+    if segment.component(11).upper() == "A":
+        return "addendum"
+    return read or "report"
 
 
-def _text(message: hl7.Message, segment: hl7.Segment) -> str:
+def _text(segment: Segment) -> str:
     """OBX-5; repetitions are lines, escape sequences what they stand for."""
-    raw = str(segment[5]) if len(segment) > 5 else ""
-    if _field(message, segment, 2) in {"CE", "CWE"}:
-        code, *meaning = raw.split("^")
-        raw = meaning[0] if meaning and meaning[0] else code
-    lines = raw.replace("\\.br\\", "\r").replace("\\.sp\\", "\r").replace("~", "\r").split("\r")
-    return "\n".join(str(message.unescape(line)) for line in lines)
+    raw, encoding = segment.raw(5), segment.encoding
+    if raw == NOTHING:
+        return ""
+    if segment.component(2) in CODED_TYPES:
+        code, meaning = [*raw.split(encoding.component, 2), ""][:2]
+        raw = meaning or code
+    return text_of(raw.replace(encoding.repetition, "\n"), encoding)
 
 
-def _status(
-    message: hl7.Message, request: hl7.Segment, observations: Sequence[hl7.Segment]
-) -> ReportStatus:
-    stated = _field(message, request, 25) or next(
-        (_field(message, each, 11) for each in observations if _field(message, each, 11)), ""
-    )
-    return STATUSES.get(stated, ReportStatus.PRELIMINARY)
+def _study_uid(segment: Segment) -> str | None:
+    if segment.component(3) != STUDY_UID_CODE:
+        return None
+    return segment.component(5) or None
 
 
-def _about(message: hl7.Message, request: hl7.Segment) -> dict[str, str]:
-    patient, visit = _only(message, "PID"), _only(message, "PV1")
-    imaging, study = _only(message, "IPC"), _only(message, "ZDS")
-    modality = _field(message, request, 24)
+def _status(orders: Sequence[_Order], texts: Sequence[Segment]) -> ReportStatus:
+    """Of the order as OBR-25 says, else as its observations do; withdrawn when all of them are."""
+    observed = {each.component(11).upper() for each in texts}
+    stated = {order.request.component(25).upper() for order in orders} - {""}
+    asserted = observed - WITHDRAWN - {""}
+    if stated == {"X"} or (observed and observed <= WITHDRAWN):
+        return ReportStatus.CANCELLED
+    if "C" in stated or (asserted & AMENDED and asserted <= AMENDED | {"F"}):
+        return ReportStatus.CORRECTED
+    found = stated or asserted
+    return ReportStatus.FINAL if found == {"F"} else ReportStatus.PRELIMINARY
+
+
+def _about(
+    order: _Order, observations: Sequence[Segment], accession_fields: Sequence[str]
+) -> Mapping[str, str]:
+    observed = (_study_uid(each) for each in observations)
+    found = (order.value(place) for place in accession_fields)
+    modality = order.others["IPC"].component(5) if "IPC" in order.others else ""
+    day = order.value("OBR-7")
     return {
-        "patient_id": _component(message, patient, 3),
-        "patient_birth_date": _field(message, patient, 7)[:8],
-        "patient_sex": _field(message, patient, 8)[:8],
-        "accession_number": _component(message, imaging, 1)
-        or _component(message, request, 18)
-        or _component(message, request, 3),
-        "study_uid": (_component(message, imaging, 3) or _component(message, study, 1))[:64],
-        "study_date": _field(message, request, 7)[:8],
-        "modality": modality if len(modality) == 2 else "",
-        "referring_unit": _component(message, visit, 3),
+        "patient_id": _patient_id(order.patient),
+        "patient_birth_date": _day(order.value("PID-7")),
+        "patient_sex": order.value("PID-8"),
+        "accession_number": next((each for each in found if each), ""),
+        "study_uid": order.others["IPC"].component(3)
+        if "IPC" in order.others and order.others["IPC"].component(3)
+        else order.value("ZDS-1") or next((each for each in observed if each), ""),
+        "study_date": _day(day),
+        "modality": modality or MODALITIES.get(order.value("OBR-24").upper(), ""),
+        "referring_unit": order.value("PV1-3"),
     }
 
 
-def _only(message: hl7.Message, name: str) -> hl7.Segment | None:
-    return next((segment for segment in message if str(segment[0]) == name), None)
-
-
-def _field(message: hl7.Message, segment: hl7.Segment | None, number: int) -> str:
-    if segment is None or len(segment) <= number:
+def _patient_id(patient: Segment | None) -> str:
+    """The medical record number of PID-3, else its first identifier."""
+    if patient is None:
         return ""
-    return str(message.unescape(str(segment[number]))).strip()
+    known = [each for each in patient.repetitions(3) if each[0]]
+    typed = (each[0] for each in known if len(each) > 4 and each[4] == "MR")
+    return next(typed, known[0][0] if known else patient.component(2))
 
 
-def _component(message: hl7.Message, segment: hl7.Segment | None, number: int) -> str:
-    """The first component of the first repetition."""
-    return re.split(r"[\^~]", _field(message, segment, number))[0]
+def _day(text: str) -> str:
+    """YYYYMMDD of a moment; what is none stays as it is, to be remarked on."""
+    match = _DAY.match(text)
+    return match.group() if match else text
 
 
 def _moment(text: str) -> datetime | None:
-    match = _MOMENT.match(text)
+    match = _MOMENT.fullmatch(text)
     if not match:
         return None
     day, clock, offset = match.groups()

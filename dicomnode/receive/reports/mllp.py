@@ -2,16 +2,19 @@
 
 import socket
 import socketserver
+import sys
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from datetime import datetime
+from time import monotonic
 
 import structlog
 
 from dicomnode.domain.errors import ReportError, StoreError
 from dicomnode.domain.incoming_reports import IncomingReport
 from dicomnode.receive.reports.hl7 import (
-    Header,
+    ACCESSION_FIELDS,
     NotOurMessage,
     acknowledgement,
     header_of,
@@ -23,30 +26,51 @@ log = structlog.get_logger()
 
 START, END = b"\x0b", b"\x1c\r"
 CHUNK = 65536
+LARGE = 256 * 1024
 
 Keep = Callable[[Sequence[IncomingReport]], None]
 Refuse = Callable[[bytes, str], None]
 
 
-def answer(data: bytes, keep: Keep, refuse: Refuse, now: datetime) -> bytes:
+def answer(
+    data: bytes,
+    keep: Keep,
+    refuse: Refuse,
+    now: datetime,
+    accession_fields: Sequence[str] = ACCESSION_FIELDS,
+) -> bytes:
     """The acknowledgement of one message: AA only after `keep` has returned.
 
-    AE for what cannot be read or kept, AR for what is no report. `refuse` is given what cannot be
-    read, so that nothing is lost; the reason quotes nothing of it.
+    AE for what cannot be read or kept, AR for what is no report. `refuse` is given what would not
+    be taken when sent again either, so that nothing is lost; the reason quotes nothing of it.
     """
-    header: Header = header_of(data)
     try:
-        header, reports = read_message(data)
-        keep(reports)
+        keep(read_message(data, accession_fields))
     except NotOurMessage as exc:
-        return acknowledgement(header, "AR", str(exc), now)
+        code, words = "AR", str(exc)
+    except StoreError as exc:
+        code, words = "AE", "the index cannot be written to now"
+        if not exc.retryable:
+            words = _aside(data, "the index refuses it", refuse)
     except ReportError as exc:
-        refuse(data, str(exc))
-        return acknowledgement(header, "AE", str(exc), now)
-    except StoreError:
-        # The sender sends it again.
-        return acknowledgement(header, "AE", "the index cannot be written to now", now)
-    return acknowledgement(header, "AA", "", now)
+        code, words = "AE", _aside(data, str(exc), refuse)
+    # A bug met by one message must neither silence the answer nor put its words into a log.
+    except Exception as exc:  # noqa: BLE001
+        log.warning("hl7.failed", error=type(exc).__name__)
+        code, words = "AE", _aside(data, f"the node failed on it ({type(exc).__name__})", refuse)
+    else:
+        code, words = "AA", ""
+    return acknowledgement(header_of(data), code, words, now)
+
+
+def _aside(data: bytes, reason: str, refuse: Refuse) -> str:
+    """Have a message kept for a person; the reason, for the sender."""
+    try:
+        refuse(data, reason)
+    except (OSError, StoreError) as exc:
+        # The sender is told by AE, and has it still.
+        log.warning("hl7.not-put-aside", error=type(exc).__name__)
+    return reason
 
 
 class MllpListener:
@@ -56,6 +80,8 @@ class MllpListener:
         self, settings: Hl7Settings, keep: Keep, refuse: Refuse, clock: Callable[[], datetime]
     ) -> None:
         connections = threading.BoundedSemaphore(settings.max_connections)
+        # A large message takes many times its size while it is read; one at a time is enough.
+        reading = threading.Lock()
 
         class Connection(socketserver.BaseRequestHandler):
             """One sender; its messages are answered one after the other."""
@@ -70,9 +96,17 @@ class MllpListener:
                     return
                 try:
                     peer.settimeout(settings.idle_timeout_s)
-                    for data in messages(peer, settings.largest_message):
-                        peer.sendall(START + answer(data, keep, refuse, clock()) + END)
-                except (OSError, ReportError) as exc:
+                    stream = Messages(peer, settings.largest_message, settings.idle_timeout_s)
+                    for data in stream:
+                        with reading if len(data) > LARGE else nullcontext():
+                            reply = answer(data, keep, refuse, clock(), settings.accession)
+                        peer.sendall(START + reply + END)
+                except MessageTooLarge as exc:
+                    # What was not read to its end cannot be kept; the sender has it still.
+                    refuse(b"", str(exc))
+                    peer.sendall(START + _too_large(exc, clock()) + END)
+                    log.info("hl7.connection-ended", reason=type(exc).__name__)
+                except (OSError, StoreError, ReportError) as exc:
                     log.info("hl7.connection-ended", reason=type(exc).__name__)
                 finally:
                     connections.release()
@@ -81,6 +115,10 @@ class MllpListener:
             allow_reuse_address = True
             daemon_threads = True
             request_queue_size = 64
+
+            def handle_error(self, request: object, client_address: object) -> None:  # noqa: ARG002
+                """By default the traceback is printed, and its last line may quote a report."""
+                log.warning("hl7.connection-failed", error=type(sys.exc_info()[1]).__name__)
 
         self._server = Server((settings.host, settings.port), Connection)
         self._thread = threading.Thread(
@@ -103,22 +141,31 @@ class MllpListener:
         self._thread.join(timeout=5)
 
 
-def messages(peer: socket.socket, largest: int) -> "Messages":
-    """What a peer sends, message by message, until it closes.
+class MessageTooLarge(ReportError):
+    """A message that is longer than is allowed; `beginning` holds its header."""
 
-    Raises:
-        ReportError: a message is larger than `largest` bytes.
-        OSError: the connection broke or was idle for too long.
-    """
-    return Messages(peer, largest)
+    def __init__(self, largest: int, beginning: bytes) -> None:
+        super().__init__(f"a message of more than {largest} bytes")
+        self.beginning = beginning
+
+
+def _too_large(exc: MessageTooLarge, now: datetime) -> bytes:
+    return acknowledgement(header_of(exc.beginning), "AE", str(exc), now)
 
 
 class Messages:
-    """Cuts a stream into messages, however it is split into packets."""
+    """What a peer sends, message by message, until it closes; however it is split into packets.
 
-    def __init__(self, peer: socket.socket, largest: int) -> None:
+    Raises:
+        MessageTooLarge: a message is larger than `largest` bytes.
+        ReportError: a message did not come to its end within `longest_s` seconds.
+        OSError: the connection broke or was idle for too long.
+    """
+
+    def __init__(self, peer: socket.socket, largest: int, longest_s: float = 300.0) -> None:
         self._peer = peer
         self._largest = largest
+        self._longest_s = longest_s
         self._buffer = bytearray()
 
     def __iter__(self) -> "Messages":
@@ -126,6 +173,7 @@ class Messages:
 
     def __next__(self) -> bytes:
         searched = 0
+        deadline: float | None = None
         while True:
             end = self._buffer.find(END, max(0, searched - 1))
             if end >= 0:
@@ -135,7 +183,12 @@ class Messages:
                 return framed[framed.find(START) + 1 :]
             searched = len(self._buffer)
             if searched > self._largest:
-                raise ReportError("a message is larger than is allowed")
+                start = self._buffer.find(START, 0, CHUNK) + 1
+                raise MessageTooLarge(self._largest, bytes(self._buffer[start : start + CHUNK]))
+            if searched:
+                deadline = deadline or monotonic() + self._longest_s
+                if monotonic() > deadline:
+                    raise ReportError("a message did not come to its end in time")
             received = self._peer.recv(CHUNK)
             if not received:
                 raise StopIteration

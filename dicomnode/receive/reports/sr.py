@@ -1,19 +1,36 @@
 """A report's text out of a DICOM SR (PS3.3 A.35): Basic Text, Enhanced, Comprehensive, 3D."""
 
+import zlib
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 from pydicom import dcmread
 from pydicom.dataset import Dataset
+from pydicom.filereader import read_file_meta_info
+from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from dicomnode.domain.errors import InstanceUnreadable
 from dicomnode.domain.incoming_reports import IncomingReport, ReportSource, ReportStatus
 from dicomnode.domain.reports import ReportPart
 
-LARGEST_FILE = 16 * 1024 * 1024
+LARGEST = 4 * 1024 * 1024
+"""Bytes of a data set, inflated; each may cost a hundred in memory while it is read."""
 DEEPEST = 40
 MOST_ITEMS = 20_000
+# Document sections (PS3.16 CID 7001) by DICOM or LOINC code, in whatever language they are named.
+SECTIONS = {
+    **dict.fromkeys(("121060", "11329-0", "121110", "55108-5"), "history"),
+    **dict.fromkeys(("121062", "55115-0", "121109", "18785-6"), "indication"),
+    **dict.fromkeys(("121064", "55111-9"), "technique"),
+    **dict.fromkeys(("121066", "55114-3", "121068", "18834-2"), "comparison"),
+    **dict.fromkeys(("121070", "18782-3"), "findings"),
+    **dict.fromkeys(("121072", "19005-8"), "impression"),
+    **dict.fromkeys(("121074", "18783-1"), "recommendation"),
+    **dict.fromkeys(("121076", "55110-1"), "conclusion"),
+    **dict.fromkeys(("121078", "55107-7"), "addendum"),
+    **dict.fromkeys(("121111", "55112-7"), "summary"),
+}
 MEASUREMENT_TEMPLATES = frozenset({"1500", "10001", "10011"})
 """Measurements of software, and dose: no person's words."""
 
@@ -21,15 +38,14 @@ MEASUREMENT_TEMPLATES = frozenset({"1500", "10001", "10011"})
 def read_sr(path: Path) -> IncomingReport | None:
     """The report in an SR instance; None if nobody's words are in it.
 
-    Text items become parts named by the container they stand in; coded and numeric items among
-    them are rendered as words. The text itself is untouched.
+    Text items become parts named by the containers they stand in (`history / lungs`); coded and
+    numeric items among them are rendered as words. The text itself is untouched.
 
     Raises:
         InstanceUnreadable: it cannot be read as an SR; the message says why.
     """
-    if path.stat().st_size > LARGEST_FILE:
-        raise InstanceUnreadable("an SR of more than 16 MB is not read as a report")
     try:
+        _check_size(path)
         ds = dcmread(path)
         template = _first(ds, "ContentTemplateSequence").get("TemplateIdentifier", "")
         if str(template) in MEASUREMENT_TEMPLATES:
@@ -55,6 +71,20 @@ def read_sr(path: Path) -> IncomingReport | None:
         raise InstanceUnreadable(f"not readable as an SR ({type(exc).__name__})") from exc
 
 
+def _check_size(path: Path) -> None:
+    """Before anything is read: a deflated data set may be a thousand times its file."""
+    size = path.stat().st_size
+    meta = read_file_meta_info(path)
+    if size <= LARGEST and meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
+        # Preamble, prefix, group length (12 bytes) and the group: PS3.10 7.1.
+        start = 128 + 4 + 12 + int(meta.FileMetaInformationGroupLength)
+        with path.open("rb") as file:
+            file.seek(start)
+            size = len(zlib.decompressobj(-zlib.MAX_WBITS).decompress(file.read(), LARGEST + 1))
+    if size > LARGEST:
+        raise InstanceUnreadable("an SR of more than 4 MB is not read as a report")
+
+
 def _items(ds: Dataset) -> Iterator[tuple[str, str, bool]]:
     """(part, words, whether a person wrote them) of every content item, in order."""
     count = 0
@@ -64,13 +94,16 @@ def _items(ds: Dataset) -> Iterator[tuple[str, str, bool]]:
         count += 1
         if count > MOST_ITEMS or depth > DEEPEST:
             raise InstanceUnreadable("its content tree is larger than a report's can be")
-        name = _meaning(_first(item, "ConceptNameCodeSequence"))
+        concept = _first(item, "ConceptNameCodeSequence")
+        name = _meaning(concept)
         kind = str(item.get("ValueType", ""))
         if kind == "CONTAINER" and depth > 0 and name:
-            heading = name
+            section = SECTIONS.get(str(concept.get("CodeValue", "")), name.lower())
+            heading = f"{heading} / {section}" if heading else section
         words = _words(item, kind, name)
         if words:
-            yield heading or (name if kind == "TEXT" else "") or "report", words, kind == "TEXT"
+            own = SECTIONS.get(str(concept.get("CodeValue", "")), name.lower())
+            yield heading or (own if kind == "TEXT" else "") or "report", words, kind == "TEXT"
         children = item.get("ContentSequence") or []
         # What qualifies an item (language, observer, ...) is no part of the text.
         asserted = [
@@ -103,7 +136,7 @@ def _parts(items: list[tuple[str, str, bool]]) -> tuple[ReportPart, ...]:
         if not joined or joined[-1][0] != heading:
             joined.append((heading, []))
         joined[-1][1].append(words)
-    return tuple(ReportPart(name=name.lower(), text="\n".join(words)) for name, words in joined)
+    return tuple(ReportPart(name=name, text="\n".join(words)) for name, words in joined)
 
 
 def _status(ds: Dataset) -> ReportStatus:
@@ -124,11 +157,11 @@ def _about(ds: Dataset) -> Mapping[str, str]:
     accession = request.get("AccessionNumber") or ds.get("AccessionNumber")
     return {
         "patient_id": str(ds.get("PatientID") or ""),
-        "patient_birth_date": str(ds.get("PatientBirthDate") or "")[:8],
-        "patient_sex": str(ds.get("PatientSex") or "")[:8],
+        "patient_birth_date": str(ds.get("PatientBirthDate") or ""),
+        "patient_sex": str(ds.get("PatientSex") or ""),
         "accession_number": str(accession or ""),
-        "study_uid": str(evidence.get("StudyInstanceUID") or ds.get("StudyInstanceUID") or "")[:64],
-        "study_date": str(ds.get("StudyDate") or "")[:8],
+        "study_uid": str(evidence.get("StudyInstanceUID") or ds.get("StudyInstanceUID") or ""),
+        "study_date": str(ds.get("StudyDate") or ""),
         "referring_unit": str(ds.get("RequestingService") or ""),
     }
 
