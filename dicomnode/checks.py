@@ -26,6 +26,7 @@ from dicomnode.deliver.echo import echo
 from dicomnode.domain.errors import ConfigError, DicomNodeError, RuleError
 from dicomnode.pipeline.bundle import load_bundle
 from dicomnode.pipeline.discovery import AlgorithmDescription, BrokenAlgorithm
+from dicomnode.receive.reports.mllp import asks_listener
 from dicomnode.rules.loading import default_rules
 from dicomnode.rules.watching import WatchedRules
 from dicomnode.settings import Settings
@@ -70,6 +71,7 @@ def check_settings(settings: Settings) -> list[Finding]:
         _try("database", lambda: _database(settings)),
         _try("disk", lambda: _disk(settings.data_dir, settings.receive.reserve_mb)),
         _try("receiving port", lambda: _port(settings)),
+        *([_try("HL7 port", lambda: _hl7_port(settings))] if settings.reports.hl7.enabled else []),
         _try("rules", lambda: _rules(settings)),
         _try("devices", lambda: ", ".join(device.name for device in devices_of(settings))),
         *roots,
@@ -134,6 +136,26 @@ def _port(settings: Settings) -> str:
                 return echo_words
             raise ConfigError([f"{own.host}:{own.port}: {exc}"]) from exc
     return f"{own.host}:{own.port} is free"
+
+
+def _hl7_port(settings: Settings) -> str:
+    own = settings.reports.hl7
+    with socket.socket(_family(own.host)) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((own.host, own.port))
+        except OSError as exc:
+            # A listener on every address is asked on this machine's own.
+            asked = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(own.host, own.host)  # noqa: S104
+            if asks_listener(asked, own.port, timeout_s=5.0):
+                return f"{own.host}:{own.port} is taken by this node, which answers"
+            hint = "" if own.admits(asked) else f"; `allow` does not let {asked} ask by whom"
+            raise ConfigError([f"{own.host}:{own.port}: {exc.strerror}{hint}"]) from exc
+    return f"{own.host}:{own.port} is free"
+
+
+def _family(host: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
 
 
 def _echo_self(settings: Settings) -> str:

@@ -253,6 +253,79 @@ def show(
         console.print(f"odd: {told.remarks}", style="yellow")
 
 
+@app.command()
+def refused(settings: SettingsPath = None) -> None:
+    """List HL7 messages that could not be taken, each with its reason and its file.
+
+    Example: dicomnode reports refused
+    """
+    from dicomnode.index import open_database
+    from dicomnode.store.refused_reports import waiting_refused
+
+    waiting = waiting_refused(open_database(settings_from(settings)), 1000)
+    if not waiting:
+        console.print("no message is refused", style="green")
+        return
+    table = Table(box=None)
+    for name in ("message", "last refused", "times", "bytes", "why", "file"):
+        table.add_column(name, overflow="fold")
+    for each in waiting:
+        last = each.last_at.astimezone().strftime("%Y-%m-%d %H:%M")
+        numbers = (str(each.times), str(each.size_bytes))
+        table.add_row(str(each.id), last, *numbers, each.reason, str(each.path))
+    console.print(table)
+    console.print("after a fix: dicomnode reports retry NUMBER, or --all; else reports dismiss")
+
+
+@app.command()
+def retry(
+    number: Annotated[
+        int | None, typer.Argument(help="Message, as `reports refused` lists it.")
+    ] = None,
+    every: Annotated[bool, typer.Option("--all", help="All that are refused.")] = False,
+    settings: SettingsPath = None,
+) -> None:
+    """Read refused messages again, after a fix of settings or program.
+
+    What is taken is kept in the index, and its file removed. Example: dicomnode reports retry 3
+    """
+    from dicomnode.index import open_database
+    from dicomnode.steps.refused_reports import retry_refused
+
+    if (number is None) is not every:
+        raise ConfigError(["say which message, or --all"])
+    known = settings_from(settings)
+    fields = known.reports.hl7.accession
+    tried = retry_refused(open_database(known), fields, _now, number)
+    for one in tried:
+        if one.reason:
+            console.print(f"message {one.number}: still refused: {one.reason}", style="yellow")
+        else:
+            kept = ", ".join(f"report {each.report_id} {each.outcome.value}" for each in one.kept)
+            console.print(f"message {one.number}: taken: {kept}")
+    if any(one.reason for one in tried):
+        raise typer.Exit(1)
+
+
+@app.command()
+def dismiss(
+    number: Annotated[int, typer.Argument(help="Message, as `reports refused` lists it.")],
+    settings: SettingsPath = None,
+) -> None:
+    """Take a refused message off the list; its file stays.
+
+    Example: dicomnode reports dismiss 3
+    """
+    from dicomnode.index import open_database
+    from dicomnode.store.refused_reports import Ending, end_refused
+    from dicomnode.store.refused_reports import refused as waiting
+
+    database = open_database(settings_from(settings))
+    message = waiting(database, number)
+    end_refused(database, number, Ending.DISMISSED, _now())
+    console.print(f"message {number} dismissed; its file stays: {message.path}")
+
+
 def _setup(settings: "Settings", policy: str | None, lexicon: list[Path] | None) -> "MinerSetup":
     from dicomnode.steps.reporting import setup_of
 

@@ -3,11 +3,10 @@
 from collections.abc import Sequence
 from datetime import datetime
 from functools import cached_property
-from hashlib import sha256
 
 import structlog
 
-from dicomnode.domain.errors import InstanceUnreadable
+from dicomnode.domain.errors import InstanceUnreadable, StoreError
 from dicomnode.domain.events import Event, EventName
 from dicomnode.domain.incoming_reports import IncomingReport
 from dicomnode.domain.reports import Reason, Report, ReportLabels
@@ -16,6 +15,7 @@ from dicomnode.reports import Miner, MinerSetup, open_miner
 from dicomnode.reports.sections import split_sections
 from dicomnode.settings import ReportSettings
 from dicomnode.steps.node import Node
+from dicomnode.steps.refused_reports import put_aside
 from dicomnode.store.database import Database
 from dicomnode.store.readings import (
     Reading,
@@ -33,8 +33,6 @@ log = structlog.get_logger()
 SR_BATCH = 50
 MATCH_BATCH = 500
 MINE_BATCH = 200
-REFUSED = "refused-reports"
-"""Folder of messages that could not be read, below the data folder."""
 
 
 def setup_of(settings: ReportSettings) -> MinerSetup:
@@ -106,32 +104,37 @@ class Reporting:
     def _taken(self, sr: WaitingSr) -> str:
         try:
             report = read_sr(sr.path)
-        except (InstanceUnreadable, OSError) as exc:
-            facts = {"instance": sr.sop_instance_uid, "reason": str(exc)}
-            if isinstance(exc, OSError):
-                facts["reason"] = f"its file cannot be read ({exc.strerror})"
-            event = Event(name=EventName.REPORT_UNREADABLE, study_uid=sr.study_uid, facts=facts)
-            self._node.log(event)
+        except InstanceUnreadable as exc:
+            self._unreadable(sr, str(exc))
+            return "unreadable"
+        except OSError as exc:
+            self._unreadable(sr, f"its file cannot be read ({exc.strerror})")
             return "unreadable"
         if report is None:
             return "no-words"
-        keep_reports(self._node.database, [report], self._node.clock())
+        try:
+            keep_reports(self._node.database, [report], self._node.clock())
+        except StoreError as exc:
+            if exc.retryable:
+                raise
+            # Tried again, it would hold up all that came after it.
+            self._unreadable(sr, "the index refuses it")
+            return "unreadable"
         return "kept"
+
+    def _unreadable(self, sr: WaitingSr, reason: str) -> None:
+        facts = {"instance": sr.sop_instance_uid, "reason": reason}
+        event = Event(name=EventName.REPORT_UNREADABLE, study_uid=sr.study_uid, facts=facts)
+        self._node.log(event)
 
     def keep_messages(self, reports: Sequence[IncomingReport]) -> None:
         """Keep the reports of an HL7 message."""
         keep_reports(self._node.database, reports, self._node.clock())
 
     def refuse_message(self, data: bytes, reason: str) -> None:
-        """Put a message that cannot be read aside for a person; once, however often it comes."""
-        folder = self._node.settings.data_dir / REFUSED
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path = folder / f"{sha256(data).hexdigest()[:32]}.hl7"
-        if not path.exists():
-            path.touch(mode=0o600)
-            path.write_bytes(data)
-            facts = {"file": f"{REFUSED}/{path.name}", "reason": reason}
-            self._node.log(Event(name=EventName.REPORT_UNREADABLE, facts=facts))
+        """Put an HL7 message that cannot be taken aside for a person."""
+        node = self._node
+        put_aside(node.database, node.settings.data_dir, data, reason, node.clock())
 
     def match(self) -> bool:
         """Look for the studies of new reports, and for the reports of new studies."""

@@ -17,6 +17,7 @@ from dicomnode.store.tables import (
     JobRow,
     QuarantineRow,
     QueuePauseRow,
+    RefusedReportRow,
     RevisionRow,
     StudyRow,
 )
@@ -34,7 +35,7 @@ class Trouble:
     """One thing that a person should look at."""
 
     what: str
-    """job, delivery, quarantine, study, instance or queue."""
+    """job, delivery, quarantine, refused report, study, instance or queue."""
     id: str
     """What to name in a command: job id, study UID, quarantine number."""
     since: datetime
@@ -84,6 +85,7 @@ def overview(database: Database, now: datetime, *, limit: int = 200) -> Overview
                 *study_troubles(connection, now, limit),
                 *_quarantined(connection, limit),
                 *_unindexed(connection, now, limit),
+                *_refused_reports(connection, limit),
             ),
         )
 
@@ -237,6 +239,24 @@ def _quarantined(connection: Connection, limit: int) -> list[Trouble]:
             id=str(row.id),
             since=row.at,
             reason=f"{row.kind}: {row.reason} ({row.path})",
+        )
+        for row in connection.execute(query)
+    ]
+
+
+def _refused_reports(connection: Connection, limit: int) -> list[Trouble]:
+    query = (
+        select(RefusedReportRow)
+        .where(RefusedReportRow.ended_at.is_(None))
+        .order_by(RefusedReportRow.last_at)
+        .limit(limit)
+    )
+    return [
+        Trouble(
+            what="refused report",
+            id=str(row.id),
+            since=row.first_at,
+            reason=f"{row.source}: {row.reason} ({row.path})",
         )
         for row in connection.execute(query)
     ]

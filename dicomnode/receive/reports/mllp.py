@@ -115,6 +115,7 @@ class MllpListener:
             allow_reuse_address = True
             daemon_threads = True
             request_queue_size = 64
+            address_family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
 
             def handle_error(self, request: object, client_address: object) -> None:  # noqa: ARG002
                 """By default the traceback is printed, and its last line may quote a report."""
@@ -193,3 +194,16 @@ class Messages:
             if not received:
                 raise StopIteration
             self._buffer += received
+
+
+def asks_listener(host: str, port: int, timeout_s: float) -> bool:
+    """True if a listener of this program answers there; it is sent what it rejects (AR)."""
+    question = b"MSH|^~\\&|DICOMNODE|CHECK|||||NMQ^N01|CHECK|P|2.5\r"
+    try:
+        with socket.create_connection((host, port), timeout=timeout_s) as peer:
+            peer.settimeout(timeout_s)
+            peer.sendall(START + question + END)
+            reply = next(Messages(peer, CHUNK, timeout_s), b"")
+    except (OSError, ReportError):
+        return False
+    return b"|DICOMNODE|" in reply and b"MSA|AR|CHECK|" in reply

@@ -23,6 +23,7 @@ from dicomnode.store.tables.received import (
     StudyAssociationRow,
     StudyRow,
 )
+from dicomnode.store.tables.refused import RefusedReportRow
 from dicomnode.store.tables.reports import (
     ConceptCodeRow,
     ImageReferenceRow,
@@ -72,6 +73,7 @@ __all__ = [
     "MiningVersionRow",
     "QuarantineRow",
     "QueuePauseRow",
+    "RefusedReportRow",
     "ReportLabelRow",
     "ReportPartRow",
     "ReportReadingRow",
