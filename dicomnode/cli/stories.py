@@ -1,7 +1,7 @@
 """`status` and `explain`: what is going on, and why."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
@@ -15,7 +15,7 @@ from dicomnode.cli.common import SettingsPath, console, settings_from
 
 if TYPE_CHECKING:
     from dicomnode.store.overview import Overview, StudyLine
-    from dicomnode.store.story import JobTold, RevisionTold, Story
+    from dicomnode.store.story import EventTold, JobTold, RevisionTold, Story
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead.")]
 
@@ -133,7 +133,7 @@ def print_story(told: "Story", *, events: bool = False) -> None:
     for revision in told.revisions:
         _add_revision(tree, revision)
     for job in told.jobs:
-        _add_job(tree, job)
+        _add_job(tree, job, told.events)
     if events:
         log = tree.add("events")
         for event in told.events:
@@ -156,7 +156,7 @@ def _add_revision(tree: Tree, revision: "RevisionTold") -> None:
         branch.add(Text.assemble(f"rule {verdict['rule']}: ", mark, f", {verdict['reason']}"))
 
 
-def _add_job(tree: Tree, job: "JobTold") -> None:
+def _add_job(tree: Tree, job: "JobTold", events: "Sequence[EventTold]") -> None:
     colours = {"succeeded": "green", "failed": "red", "refused": "yellow"}
     what = f"job {job.id}: {job.algorithm} {job.version} by rule {job.rule}: "
     branch = tree.add(Text.assemble(what, (job.state, colours.get(job.state, ""))))
@@ -175,3 +175,6 @@ def _add_job(tree: Tree, job: "JobTold") -> None:
         why = f": {delivery.reason}" if delivery.reason else ""
         where = f"{delivery.kind} to {delivery.destination}"
         branch.add(f"{where}: {delivery.state}{proof}{answer}{why}")
+    for event in events:
+        if event.name == "delivery.fell-back" and event.job_id == job.id:
+            branch.add(f"{event.facts['destination']} gets BINARY: {event.facts['reason']}")

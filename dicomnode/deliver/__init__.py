@@ -9,6 +9,7 @@ from dicomnode.deliver.commitment import (
 from dicomnode.deliver.commitment_request import request_commitment
 from dicomnode.deliver.echo import echo
 from dicomnode.deliver.listener import CommitmentListener
+from dicomnode.deliver.negotiate import accepts
 from dicomnode.deliver.read_back import count_instances, read_back
 from dicomnode.deliver.retry import backoff
 from dicomnode.deliver.send import send_objects
@@ -17,6 +18,7 @@ __all__ = [
     "CommitmentInbox",
     "CommitmentListener",
     "Peer",
+    "accepts",
     "answer_with",
     "backoff",
     "commitment_outcome",

@@ -5,6 +5,8 @@ STORAGE_COMMITMENT_PUSH = "1.2.840.10008.1.20.1"
 STORAGE_COMMITMENT_PUSH_INSTANCE = "1.2.840.10008.1.20.1.1"
 """The well-known instance every commitment request names (PS3.4 J.3.5)."""
 STUDY_ROOT_FIND = "1.2.840.10008.5.1.4.1.2.2.1"
+LABELMAP_SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.7"
+"""Supplement 243; libraries and archives may not know it yet."""
 
 REPORTS = (
     "1.2.840.10008.5.1.4.1.1.88.11",

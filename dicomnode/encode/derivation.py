@@ -20,6 +20,8 @@ class Predecessor:
     series_uid: SeriesUid
     sop_class_uid: str
     sop_instance_uid: InstanceUid
+    kind: ResultKind = ResultKind.SR
+    """SR or LABELMAP_REPORT."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,11 +5,13 @@ orientation, spacing), mapped to the patient, and from there to the volume's gri
 voxels must agree with the mask, and each frame must lie exactly on the image it refers to.
 """
 
+import math
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -58,7 +60,7 @@ class _Frame:
 
 
 def check_segmentation(path: Path, findings: Sequence[Finding], volume: Volume) -> None:
-    """Read the SEG at `path` and compare it with the masks of `findings`.
+    """Read the SEG at `path`, BINARY or LABELMAP, and compare it with the masks of `findings`.
 
     Images without a frame of reference (radiographs) are compared by referred image and pixel grid.
 
@@ -68,14 +70,15 @@ def check_segmentation(path: Path, findings: Sequence[Finding], volume: Volume) 
     ds = dcmread(path)
     _check_grid(ds, volume)
     numbers = _segment_numbers(ds, findings)
-    frames_of = _frames_by_segment(ds)
+    frames_of = _frames_by_segment(ds, numbers.values())
     if not set(frames_of) <= set(numbers.values()):
         raise GeometryMismatch("frames belong to a segment that is not described")
     planes = [] if volume.grid.frame_of_reference_uid is None else source_planes(volume)
     for name, expected in _expected_segments(findings).items():
         placed = np.zeros(volume.grid.shape, dtype=bool)
         off = 0.0
-        for frame in _frames(ds, frames_of[numbers[name]], volume, planes):
+        number = numbers[name]
+        for frame in _frames(ds, frames_of[number], number, volume, planes):
             off = max(off, _place(frame, placed, volume.grid))
             _check_source_plane(frame, planes)
         if off > MOST_VOXELS_OFF or not np.array_equal(placed, expected.mask):
@@ -112,11 +115,12 @@ def _check_grid(ds: Dataset, volume: Volume) -> None:
 
 def _segment_numbers(ds: Dataset, findings: Sequence[Finding]) -> dict[str, int]:
     """SegmentLabel -> SegmentNumber, checked against the codes of the findings."""
-    numbers = {str(item.SegmentLabel): int(item.SegmentNumber) for item in ds.SegmentSequence}
+    items = [item for item in ds.SegmentSequence if not _is_background(ds, item)]
+    numbers = {str(item.SegmentLabel): int(item.SegmentNumber) for item in items}
     expected = _expected_segments(findings)
     if set(numbers) != set(expected):
         raise GeometryMismatch(f"segments {sorted(numbers)} instead of {sorted(expected)}")
-    for item in ds.SegmentSequence:
+    for item in items:
         wanted = expected[str(item.SegmentLabel)].type
         kind = item.SegmentedPropertyTypeCodeSequence[0]
         if (kind.get("CodeValue") or kind.LongCodeValue, kind.CodingSchemeDesignator) != (
@@ -127,8 +131,20 @@ def _segment_numbers(ds: Dataset, findings: Sequence[Finding]) -> dict[str, int]
     return numbers
 
 
-def _frames_by_segment(ds: Dataset) -> Mapping[int, Sequence[int]]:
-    """SegmentNumber -> indices of its frames."""
+def _is_labelmap(ds: Dataset) -> bool:
+    return bool(ds.SegmentationType == "LABELMAP")
+
+
+def _is_background(ds: Dataset, item: Dataset) -> bool:
+    """The item that describes the padding value of a LABELMAP (Supplement 243)."""
+    return _is_labelmap(ds) and int(item.SegmentNumber) == int(ds.get("PixelPaddingValue", -1))
+
+
+def _frames_by_segment(ds: Dataset, numbers: Collection[int]) -> Mapping[int, Sequence[int]]:
+    """SegmentNumber -> indices of its frames; in a LABELMAP each may lie on all."""
+    if _is_labelmap(ds):
+        values = set(np.unique(_labels(ds)).tolist()) - {int(ds.PixelPaddingValue)}
+        return {number: range(int(ds.NumberOfFrames)) for number in {*values, *numbers}}
     frames_of: dict[int, list[int]] = defaultdict(list)
     for index in range(int(ds.NumberOfFrames)):
         segment = functional_group(ds, index, "SegmentIdentificationSequence")
@@ -139,14 +155,18 @@ def _frames_by_segment(ds: Dataset) -> Mapping[int, Sequence[int]]:
 
 
 def _frames(
-    ds: Dataset, indices: Iterable[int], volume: Volume, planes: Sequence[StatedPlane]
+    ds: Dataset,
+    indices: Iterable[int],
+    number: int,
+    volume: Volume,
+    planes: Sequence[StatedPlane],
 ) -> Iterator[_Frame]:
     slices = slices_by_image(volume)
     for index in indices:
         slice_index = _referred_slice(ds, index, slices)
         yield _Frame(
             number=index + 1,
-            pixels=_pixels(ds, index),
+            pixels=_labels(ds)[index] == number if _is_labelmap(ds) else _pixels(ds, index),
             slice_index=slice_index,
             plane=stated_plane(ds, index) if planes else None,
         )
@@ -170,6 +190,13 @@ def _referred_slice(ds: Dataset, index: int, slices: Mapping[tuple[str, int | No
     if key not in slices:
         raise GeometryMismatch(f"frame {index + 1} refers to an image that was not read")
     return slices[key]
+
+
+def _labels(ds: Dataset) -> npt.NDArray[Any]:
+    """Pixel data of a LABELMAP: 8 or 16 bits, uncompressed; (frame, row, column)."""
+    kind = np.uint8 if int(ds.BitsAllocated) == 8 else np.dtype("<u2")
+    shape = (int(ds.NumberOfFrames), int(ds.Rows), int(ds.Columns))
+    return np.frombuffer(ds.PixelData, dtype=kind, count=math.prod(shape)).reshape(shape)
 
 
 def _pixels(ds: Dataset, index: int) -> Mask:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from highdicom.sr import content as sr_content
 from highdicom.sr import templates
 from highdicom.sr.enum import GraphicTypeValues
-from pydicom.uid import SegmentationStorage
+from pydicom.uid import UID, SegmentationStorage
 
 from dicomnode.domain.codes import RATIO, Code
 from dicomnode.domain.errors import EncodeError
@@ -28,6 +28,7 @@ from dicomnode.domain.findings import (
     SegmentFinding,
 )
 from dicomnode.domain.results import ResultKind
+from dicomnode.domain.sop_classes import LABELMAP_SEGMENTATION
 from dicomnode.encode.concepts import (
     OPERATING_POINT,
     PROBABILITY,
@@ -46,12 +47,20 @@ Group = (
 )
 
 
+SEGMENTATION_CLASSES = {
+    ResultKind.SEG: SegmentationStorage,
+    ResultKind.LABELMAP: UID(LABELMAP_SEGMENTATION),
+}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GroupMaker:
     """Makes the measurement groups of findings on one volume."""
 
     origin: Origin
     segments: Sequence[Segment]
+    segmentation: ResultKind
+    """SEG or LABELMAP: the object that segments are referred to in."""
 
     def groups(self, finding: Finding) -> tuple[Group, ...]:
         """The groups of one finding; empty if it has no place on an image."""
@@ -121,8 +130,8 @@ class GroupMaker:
     ) -> templates.VolumetricROIMeasurementsAndQualitativeEvaluations:
         return templates.VolumetricROIMeasurementsAndQualitativeEvaluations(
             referenced_segment=sr_content.ReferencedSegment(
-                sop_class_uid=SegmentationStorage,
-                sop_instance_uid=self.origin.uids.instance(ResultKind.SEG),
+                sop_class_uid=SEGMENTATION_CLASSES[self.segmentation],
+                sop_instance_uid=self.origin.uids.instance(self.segmentation),
                 segment_number=segment.number,
                 source_series=sr_content.SourceSeriesForSegmentation(self.origin.volume.series_uid),
             ),

@@ -53,6 +53,8 @@ PLACEHOLDER = (0.5, 1.0)
 _LINE_HEIGHT = 0.03
 """Of the image's height: what one line of words is given."""
 
+Box = tuple[float, float, float, float]
+"""Left, top, right, bottom; pixels."""
 Points = npt.NDArray[np.float64]
 
 
@@ -67,6 +69,53 @@ class _Drawn:
     """Written beside it; none where they already stand on another slice."""
 
 
+class _Layout:
+    """Places for words on one slice, none on another's."""
+
+    def __init__(self, rows: int, columns: int) -> None:
+        self._rows, self._columns = rows, columns
+        self._taken: list[Box] = []
+
+    def box(self, drawn: _Drawn) -> Box:
+        """In the middle of an outline, or below a line; moved down, then up, until it is free."""
+        line = self._rows * _LINE_HEIGHT
+        width = min(max(map(len, drawn.words)) * line * 0.5 + line, float(self._columns))
+        height = min(len(drawn.words) * line * 1.2, float(self._rows))
+        left = float(np.clip(_middle(drawn.points[:, 0]) - width / 2, 0, self._columns - width))
+        is_outline = len(drawn.points) > 2
+        wanted = (
+            _middle(drawn.points[:, 1]) - height / 2
+            if is_outline
+            else float(drawn.points[:, 1].max()) + line / 3
+        )
+        steps = [0, *range(1, 40), *range(-1, -40, -1)]
+        tops = [float(np.clip(wanted + step * line / 2, 0, self._rows - height)) for step in steps]
+        boxes = [(left, top, left + width, top + height) for top in tops]
+        chosen = next((one for one in boxes if self._is_free(one)), boxes[0])
+        self._taken.append(chosen)
+        return chosen
+
+    def _is_free(self, box: Box) -> bool:
+        return not any(
+            box[0] < other[2] and other[0] < box[2] and box[1] < other[3] and other[1] < box[3]
+            for other in self._taken
+        )
+
+
+def _middle(values: npt.NDArray[np.float64]) -> float:
+    return float(values.min() + values.max()) / 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Slice:
+    """One annotated slice."""
+
+    index: int
+    image: Dataset
+    frame_number: int | None
+    layout: _Layout
+
+
 def build_presentation(findings: Sequence[Finding], origin: Origin) -> Dataset:
     """A presentation state for the slices on which `findings` are marked, else the middle one.
 
@@ -77,22 +126,21 @@ def build_presentation(findings: Sequence[Finding], origin: Origin) -> Dataset:
     slices = sorted({index for of_finding in drawn.values() for index in of_finding})
     slices = slices or [origin.volume.grid.shape[0] // 2]
     scales = grey_scales(origin.volume, slices)
-    images = _images(origin, slices)
+    places = [_slice(origin, index) for index in slices]
     words = GraphicLayer(WORDS_LAYER, order=len(findings) + 1, description="What this is")
     layers = [_layer(number, finding) for number, finding in enumerate(findings, start=1)]
     heading = heading_of(ResultKind.GSPS, origin)
     try:
         annotations = [
-            _annotation(layer, origin, images[index], index, of_slice)
+            _annotation(layer, origin, place, drawn[finding.name][place.index])
             for layer, finding in zip(layers, findings, strict=True)
-            for index, of_slice in sorted(drawn[finding.name].items())
+            for place in places
+            if place.index in drawn[finding.name]
         ]
-        annotations += [
-            _words(words, origin, image, index, findings) for index, image in images.items()
-        ]
+        annotations += [_words(words, origin, place, findings) for place in places]
         used = {annotation.GraphicLayer for annotation in annotations}
         pr = GrayscaleSoftcopyPresentationState(
-            referenced_images=_once_each(images),
+            referenced_images=_once_each(places),
             series_instance_uid=origin.uids.series(ResultKind.GSPS),
             series_number=heading.series_number,
             sop_instance_uid=origin.uids.instance(ResultKind.GSPS),
@@ -106,7 +154,9 @@ def build_presentation(findings: Sequence[Finding], origin: Origin) -> Dataset:
             graphic_annotations=annotations,
             graphic_layers=[one for one in (*layers, words) if one.GraphicLayer in used],
             modality_lut_transformation=_modality_lut(scales),
-            voi_lut_transformations=_voi(scales, list(images.values()), findings, origin),
+            voi_lut_transformations=_voi(
+                scales, [place.image for place in places], findings, origin
+            ),
             presentation_lut_transformation=PresentationLUTTransformation(
                 presentation_lut_shape="INVERSE" if scales[0].is_inverted else "IDENTITY"
             ),
@@ -166,24 +216,26 @@ def _color(finding: Finding) -> Color | None:
     return next(iter(line_colors(finding)), None)
 
 
-def _images(origin: Origin, slices: Sequence[int]) -> dict[int, Dataset]:
-    """Slice -> header of its image, with what highdicom asks of a grey one."""
-    images = {}
-    for index in slices:
-        image = Dataset()
-        is_multiframe = origin.source.frame_numbers is not None
-        image.update(origin.source.images[0 if is_multiframe else index])
-        image.SamplesPerPixel = 1
-        images[index] = image
-    return images
+def _slice(origin: Origin, index: int) -> _Slice:
+    """With the header of its image, and in it what highdicom asks of a grey one."""
+    numbers = origin.source.frame_numbers
+    image = Dataset()
+    image.update(origin.source.images[index if numbers is None else 0])
+    image.SamplesPerPixel = 1
+    return _Slice(
+        index=index,
+        image=image,
+        frame_number=None if numbers is None else numbers[index],
+        layout=_Layout(*origin.volume.grid.shape[1:]),
+    )
 
 
-def _once_each(images: dict[int, Dataset]) -> list[Dataset]:
-    return list({str(image.SOPInstanceUID): image for image in images.values()}.values())
+def _once_each(places: Sequence[_Slice]) -> list[Dataset]:
+    return list({str(place.image.SOPInstanceUID): place.image for place in places}.values())
 
 
 def _annotation(
-    layer: GraphicLayer, origin: Origin, image: Dataset, index: int, drawn: Sequence[_Drawn]
+    layer: GraphicLayer, origin: Origin, place: _Slice, drawn: Sequence[_Drawn]
 ) -> GraphicAnnotation:
     rows, columns = origin.volume.grid.shape[1:]
     graphics = [
@@ -200,37 +252,23 @@ def _annotation(
         TextObject(
             "\r\n".join(one.words)[:1000],
             units="PIXEL",
-            bounding_box=_box_beside(one, rows, columns),
+            bounding_box=place.layout.box(one),
             text_justification="LEFT",
         )
         for one in drawn
         if one.words
     ]
     return GraphicAnnotation(
-        [image],
+        [place.image],
         layer,
-        referenced_frame_number=_frame_number(origin, index),
+        referenced_frame_number=place.frame_number,
         graphic_objects=graphics,
         text_objects=texts or None,
     )
 
 
-def _box_beside(drawn: _Drawn, rows: int, columns: int) -> tuple[float, float, float, float]:
-    """Below what is drawn, as wide as the words need, inside the image."""
-    line = rows * _LINE_HEIGHT
-    width = min(max(map(len, drawn.words)) * line * 0.55 + line, float(columns))
-    height = min(len(drawn.words) * line * 1.2, float(rows))
-    left = float(np.clip(drawn.points[:, 0].mean() - width / 2, 0, columns - width))
-    top = float(np.clip(drawn.points[:, 1].max() + line / 2, 0, rows - height))
-    return left, top, left + width, top + height
-
-
 def _words(
-    layer: GraphicLayer,
-    origin: Origin,
-    image: Dataset,
-    index: int,
-    findings: Sequence[Finding],
+    layer: GraphicLayer, origin: Origin, place: _Slice, findings: Sequence[Finding]
 ) -> GraphicAnnotation:
     """At the foot of every annotated image: what made this, and what it is not for."""
     lines = [RESEARCH_USE, title_of(origin)]
@@ -245,16 +283,11 @@ def _words(
         text_justification="LEFT",
     )
     return GraphicAnnotation(
-        [image],
+        [place.image],
         layer,
-        referenced_frame_number=_frame_number(origin, index),
+        referenced_frame_number=place.frame_number,
         text_objects=[text],
     )
-
-
-def _frame_number(origin: Origin, index: int) -> int | None:
-    numbers = origin.source.frame_numbers
-    return None if numbers is None else numbers[index]
 
 
 def _same_rescale(scales: Sequence[GreyScale]) -> bool:

@@ -7,7 +7,6 @@ from highdicom.sr.coding import CodedConcept
 from highdicom.sr.enum import RelationshipTypeValues
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
-from pydicom.uid import SegmentationStorage
 
 from dicomnode.algorithm import AlgorithmIdentity
 from dicomnode.domain.codes import Code
@@ -30,12 +29,23 @@ from dicomnode.encode.concepts import (
     private_scheme,
 )
 from dicomnode.encode.derivation import Derivation, device_uid
-from dicomnode.encode.groups import Group, GroupMaker, checked_value, numbers_of, type_of
+from dicomnode.encode.groups import (
+    SEGMENTATION_CLASSES,
+    Group,
+    GroupMaker,
+    checked_value,
+    numbers_of,
+    type_of,
+)
 from dicomnode.encode.heading import finish, heading_of
 from dicomnode.encode.origin import Origin
 from dicomnode.encode.segments import Segment
 from dicomnode.encode.sources import SourceSeries
 
+_SEGMENTATIONS = {
+    ResultKind.SR: ResultKind.SEG,
+    ResultKind.LABELMAP_REPORT: ResultKind.LABELMAP,
+}
 RESEARCH_USE = "Research use only. Not for diagnosis."
 
 _CONTAINS = RelationshipTypeValues.CONTAINS
@@ -44,11 +54,15 @@ _HAS_CONCEPT_MOD = RelationshipTypeValues.HAS_CONCEPT_MOD
 
 
 def build_report(
-    findings: Sequence[Finding], segments: Sequence[Segment], origin: Origin
+    findings: Sequence[Finding],
+    segments: Sequence[Segment],
+    origin: Origin,
+    kind: ResultKind = ResultKind.SR,
 ) -> Dataset:
     """The report on `findings`; an empty list makes a report that says so.
 
-    `segments` are those of the segmentation object of the same job. Findings with a place become
+    `segments` are those of the segmentation object of the same job; `kind` SR refers to its SEG,
+    LABELMAP_REPORT to its LABELMAP. Findings with a place become
     measurement groups. What has none (a probability of the whole image, a caption, an organ that
     was not found) goes to Qualitative Evaluations, where it cannot keep a viewer from drawing the
     rest.
@@ -56,7 +70,7 @@ def build_report(
     Raises:
         EncodeError: a finding cannot be stated in a report.
     """
-    maker = GroupMaker(origin=origin, segments=segments)
+    maker = GroupMaker(origin=origin, segments=segments, segmentation=_SEGMENTATIONS[kind])
     groups = {finding.name: maker.groups(finding) for finding in findings}
     root = value_types.ContainerContentItem(name=concept(REPORT_TITLE), template_id="1500")
     root.ContentSequence = value_types.ContentSequence()
@@ -68,23 +82,25 @@ def build_report(
     placed = [group for of_finding in groups.values() for group in of_finding]
     root.ContentSequence.append(_measurements(placed or [maker.whole_image()]))
     unplaced = [finding for finding in findings if not groups[finding.name]]
-    notes = _notes(origin, none_found=not findings)
+    notes = _notes(origin, kind, none_found=not findings)
     root.ContentSequence.append(_evaluations(notes, unplaced, origin.identity))
-    return _document(root, origin, with_segmentation=bool(segments))
+    return _document(root, origin, kind, with_segmentation=bool(segments))
 
 
-def _document(root: Dataset, origin: Origin, *, with_segmentation: bool) -> Dataset:
-    heading = heading_of(ResultKind.SR, origin)
+def _document(
+    root: Dataset, origin: Origin, kind: ResultKind, *, with_segmentation: bool
+) -> Dataset:
+    heading = heading_of(kind, origin)
     evidence = [*origin.source.images]
     if with_segmentation:
-        evidence.append(_segmentation_reference(origin))
+        evidence.append(_segmentation_reference(origin, _SEGMENTATIONS[kind]))
     try:
         sr = Comprehensive3DSR(
             evidence=evidence,
             content=root,
-            series_instance_uid=origin.uids.series(ResultKind.SR),
+            series_instance_uid=origin.uids.series(kind),
             series_number=heading.series_number,
-            sop_instance_uid=origin.uids.instance(ResultKind.SR),
+            sop_instance_uid=origin.uids.instance(kind),
             instance_number=1,
             manufacturer=origin.identity.manufacturer[:64],
             manufacturer_model_name=origin.identity.name[:64],
@@ -93,7 +109,7 @@ def _document(root: Dataset, origin: Origin, *, with_segmentation: bool) -> Data
             is_complete=origin.derivation.complete,
             is_final=False,
             is_verified=False,
-            previous_versions=_previous(origin.derivation) or None,
+            previous_versions=_previous(origin.derivation, kind) or None,
         )
     except (ValueError, TypeError, AttributeError, KeyError) as exc:
         raise EncodeError(f"no report could be made on this source: {type(exc).__name__}") from exc
@@ -102,12 +118,12 @@ def _document(root: Dataset, origin: Origin, *, with_segmentation: bool) -> Data
     return sr
 
 
-def _segmentation_reference(origin: Origin) -> Dataset:
+def _segmentation_reference(origin: Origin, kind: ResultKind) -> Dataset:
     ds = Dataset()
     ds.StudyInstanceUID = origin.volume.study_uid
-    ds.SeriesInstanceUID = origin.uids.series(ResultKind.SEG)
-    ds.SOPClassUID = SegmentationStorage
-    ds.SOPInstanceUID = origin.uids.instance(ResultKind.SEG)
+    ds.SeriesInstanceUID = origin.uids.series(kind)
+    ds.SOPClassUID = SEGMENTATION_CLASSES[kind]
+    ds.SOPInstanceUID = origin.uids.instance(kind)
     return ds
 
 
@@ -153,9 +169,11 @@ def _measurements(groups: Sequence[Group]) -> value_types.ContainerContentItem:
     return container
 
 
-def _notes(origin: Origin, *, none_found: bool) -> list[value_types.TextContentItem]:
+def _notes(
+    origin: Origin, kind: ResultKind, *, none_found: bool
+) -> list[value_types.TextContentItem]:
     derivation = origin.derivation
-    versions = heading_of(ResultKind.SR, origin).software_versions
+    versions = heading_of(kind, origin).software_versions
     notes = [
         _text(COMMENT, RESEARCH_USE),
         _text(COMMENT, f"Intended use: {origin.identity.intended_use}"),
@@ -227,9 +245,12 @@ def _text(name: Code, value: str) -> value_types.TextContentItem:
     return value_types.TextContentItem(name=concept(name), value=value, relationship_type=_CONTAINS)
 
 
-def _previous(derivation: Derivation) -> list[Dataset]:
+def _previous(derivation: Derivation, kind: ResultKind) -> list[Dataset]:
+    """The earlier reports of the same kind, else those that refer to a SEG."""
+    earlier = derivation.predecessors
+    alike = [one for one in earlier if one.kind is kind]
     documents = []
-    for predecessor in derivation.predecessors:
+    for predecessor in alike or [one for one in earlier if one.kind is ResultKind.SR]:
         ds = Dataset()
         ds.StudyInstanceUID = predecessor.study_uid
         ds.SeriesInstanceUID = predecessor.series_uid

@@ -23,7 +23,7 @@ from dicomnode.encode.presentation import build_presentation
 from dicomnode.encode.presentation_gate import check_presentation
 from dicomnode.encode.report import build_report
 from dicomnode.encode.report_gate import check_report
-from dicomnode.encode.segmentation import build_segmentation
+from dicomnode.encode.segmentation import build_segmentation, overlap
 from dicomnode.encode.segments import segments_of
 from dicomnode.encode.sources import read_source_series
 from dicomnode.settings import OutputSettings
@@ -41,7 +41,8 @@ def encode_results(
 ) -> tuple[EncodedObject, ...]:
     """Write a SEG (if a finding has a mask), an SR and what else `kinds` asks for to `out`.
 
-    They are returned in that order. SEG and SR are always made. Each file gets its name only after
+    They are returned in that order. SEG and SR are always made; a LABELMAP and the report that
+    refers to it only of segments that do not overlap. Each file gets its name only after
     it was flushed, read back and found to lie where the findings lie. Equal arguments give
     byte-identical files, so this may run any number of times. Of the files behind `volume` only
     headers are read.
@@ -69,6 +70,12 @@ def encode_results(
         segmentation = build_segmentation(segments, origin)
         encoded.append(_publish(ResultKind.SEG, segmentation, out, findings, volume))
     encoded.append(_publish(ResultKind.SR, report, out, findings, volume))
+    if ResultKind.LABELMAP in kinds and segments and not overlap(segments):
+        labelmap = build_segmentation(segments, origin, ResultKind.LABELMAP)
+        encoded.append(_publish(ResultKind.LABELMAP, labelmap, out, findings, volume))
+        if ResultKind.LABELMAP_REPORT in kinds:
+            report = build_report(findings, segments, origin, ResultKind.LABELMAP_REPORT)
+            encoded.append(_publish(ResultKind.LABELMAP_REPORT, report, out, findings, volume))
     for kind, build in _ON_REQUEST.items():
         ds = build(findings, origin) if kind in kinds else None
         if ds is not None:
@@ -84,6 +91,8 @@ _ON_REQUEST: Mapping[ResultKind, Callable[[Sequence[Finding], Origin], Dataset |
 _CHECKS = {
     ResultKind.SEG: check_segmentation,
     ResultKind.SR: check_report,
+    ResultKind.LABELMAP: check_segmentation,
+    ResultKind.LABELMAP_REPORT: check_report,
     ResultKind.SECONDARY_CAPTURE: check_capture,
     ResultKind.GSPS: check_presentation,
     ResultKind.KOS: check_key_objects,

@@ -1,4 +1,7 @@
-"""Masks -> one DICOM Segmentation (PS3.3 A.51): BINARY, on the source's grid, uncompressed."""
+"""Masks -> one DICOM Segmentation on the source's grid, uncompressed: BINARY or LABELMAP.
+
+PS3.3 A.51 and C.8.20.2; LABELMAP is Supplement 243.
+"""
 
 from collections.abc import Sequence
 
@@ -23,9 +26,16 @@ from dicomnode.encode.origin import Origin
 from dicomnode.encode.segments import Segment
 from dicomnode.encode.sources import SourceSeries
 
+BACKGROUND = 0
+"""Pixel value and SegmentNumber of what is no segment, in a LABELMAP."""
 
-def build_segmentation(segments: Sequence[Segment], origin: Origin) -> Dataset:
+
+def build_segmentation(
+    segments: Sequence[Segment], origin: Origin, kind: ResultKind = ResultKind.SEG
+) -> Dataset:
     """A Segmentation of `segments`, which lie on the slices of the source.
+
+    `kind` is SEG (a bit plane for each segment) or LABELMAP, whose segments must not overlap.
 
     Frames without a voxel are left out; all source images are referred to nevertheless.
 
@@ -33,29 +43,47 @@ def build_segmentation(segments: Sequence[Segment], origin: Origin) -> Dataset:
         EncodeError: highdicom cannot refer to this source.
     """
     used = _used_slices(segments)
-    seg = _construct(segments, origin, used)
+    seg = _construct(segments, origin, used, kind)
     _refer_to_all_images(seg, origin.source)
     _name_source_frames(seg, origin.source, used)
-    _fix_dimension_uid(seg, origin)
+    _fix_dimension_uid(seg, origin, kind)
+    if kind is ResultKind.LABELMAP:
+        _put_background_last(seg)
     if not origin.source.has_positions:
         _add_projection_groups(seg, origin.source)
     if any(segment.type.scheme == PRIVATE_SCHEME for segment in segments):
         seg.CodingSchemeIdentificationSequence = [private_scheme()]
-    finish(seg, origin.source.patient, heading_of(ResultKind.SEG, origin))
+    finish(seg, origin.source.patient, heading_of(kind, origin))
     return seg
 
 
-def _construct(segments: Sequence[Segment], origin: Origin, used: npt.NDArray[np.intp]) -> Dataset:
-    heading = heading_of(ResultKind.SEG, origin)
+def overlap(segments: Sequence[Segment]) -> bool:
+    """True if a voxel belongs to two segments, so that no LABELMAP can hold them."""
+    seen = np.zeros(segments[0].mask.shape, dtype=bool)
+    for segment in segments:
+        if (seen & segment.mask).any():
+            return True
+        seen |= segment.mask
+    return False
+
+
+def _construct(
+    segments: Sequence[Segment], origin: Origin, used: npt.NDArray[np.intp], kind: ResultKind
+) -> Dataset:
+    heading = heading_of(kind, origin)
+    is_labelmap = kind is ResultKind.LABELMAP
+    segmentation_type = (
+        SegmentationTypeValues.LABELMAP if is_labelmap else SegmentationTypeValues.BINARY
+    )
     try:
         return SegmentationObject(
             source_images=_images_of(origin.source, used),
             pixel_array=_label_map_or_stack(segments, used),
-            segmentation_type=SegmentationTypeValues.BINARY,
+            segmentation_type=segmentation_type,
             segment_descriptions=[_describe(segment, origin) for segment in segments],
-            series_instance_uid=origin.uids.series(ResultKind.SEG),
+            series_instance_uid=origin.uids.series(kind),
             series_number=heading.series_number,
-            sop_instance_uid=origin.uids.instance(ResultKind.SEG),
+            sop_instance_uid=origin.uids.instance(kind),
             instance_number=1,
             manufacturer=origin.identity.manufacturer[:64],
             manufacturer_model_name=origin.identity.name[:64],
@@ -151,9 +179,19 @@ def _name_source_frames(seg: Dataset, source: SourceSeries, used: npt.NDArray[np
             item.ReferencedFrameNumber = source.frame_numbers[used[number - 1]]
 
 
-def _fix_dimension_uid(seg: Dataset, origin: Origin) -> None:
+def _put_background_last(seg: Dataset) -> None:
+    """Every pixel value has to be described, 0 too, in any order (PS3.3 C.8.20.2).
+
+    OHIF 3.13 counts items instead of reading SegmentNumber, and would shift all colours by one if
+    the background stood first, where highdicom puts it.
+    """
+    items = sorted(seg.SegmentSequence, key=lambda item: int(item.SegmentNumber) == BACKGROUND)
+    seg.SegmentSequence = items
+
+
+def _fix_dimension_uid(seg: Dataset, origin: Origin, kind: ResultKind) -> None:
     """highdicom draws this UID at random; a rerun has to give the same file."""
-    uid = origin.uids.dimensions(ResultKind.SEG)
+    uid = origin.uids.dimensions(kind)
     for item in (*seg.DimensionOrganizationSequence, *seg.DimensionIndexSequence):
         item.DimensionOrganizationUID = uid
 

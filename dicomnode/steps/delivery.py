@@ -8,6 +8,7 @@ from typing import TypedDict
 from pydicom.uid import generate_uid
 
 from dicomnode.deliver.commitment_request import request_commitment
+from dicomnode.deliver.negotiate import accepts
 from dicomnode.deliver.read_back import read_back
 from dicomnode.deliver.retry import backoff
 from dicomnode.deliver.send import send_objects
@@ -15,7 +16,7 @@ from dicomnode.domain.delivery import SendOutcome, ServiceRefused
 from dicomnode.domain.errors import DeliveryError
 from dicomnode.domain.identifiers import JobId
 from dicomnode.domain.jobs import Job
-from dicomnode.domain.results import ConfirmationMethod, DeliveryState, Receipt
+from dicomnode.domain.results import ConfirmationMethod, DeliveryState, Receipt, ResultKind
 from dicomnode.settings import Confirm, Destination
 from dicomnode.steps.node import Node
 from dicomnode.store.deliveries import (
@@ -29,8 +30,10 @@ from dicomnode.store.deliveries import (
     record_request,
     record_unconfirmed,
 )
+from dicomnode.store.forms import fall_back
 from dicomnode.store.jobs import load_job
 
+NO_LABELMAP = "accepts no LABELMAP segmentation; BINARY is sent instead"
 DUPLICATE_SOP_INSTANCE = 0x0111
 
 # An archive may answer C-STORE before it indexes: 2, 4, 8 ... seconds, about 4 minutes in all.
@@ -57,15 +60,14 @@ def send_results(node: Node, job_id: JobId, destination_name: str) -> Next:
     A try that was started twice finds nothing due the second time, and so ends there.
     """
     job = load_job(node.database, job_id)
-    waiting = [
-        item
-        for item in outbox(node.database, job_id, destination_name)
-        if item.state is DeliveryState.WAITING and _is_due(item, node.clock())
-    ]
+    waiting = _due(node, job_id, destination_name)
     destination = node.settings.destination(destination_name)
     if destination is None:
         _give_up_unknown(node, waiting, job, destination_name)
         return DONE
+    if _refuses_labelmap(node, waiting, destination):
+        fall_back(node.database, job, destination_name, NO_LABELMAP, node.clock())
+        waiting = _due(node, job_id, destination_name)
     waiting = _within_time(node, waiting, job, destination)
     outcomes = send_objects(
         [item.object for item in waiting],
@@ -83,6 +85,26 @@ def send_results(node: Node, job_id: JobId, destination_name: str) -> Next:
         send_again_s=max(again, default=None),
         confirm_after_s=0.0 if arrived and destination.confirm is not Confirm.NONE else None,
     )
+
+
+def _due(node: Node, job_id: JobId, destination_name: str) -> list[OutboxItem]:
+    return [
+        item
+        for item in outbox(node.database, job_id, destination_name)
+        if item.state is DeliveryState.WAITING and _is_due(item, node.clock())
+    ]
+
+
+def _refuses_labelmap(node: Node, waiting: Sequence[OutboxItem], destination: Destination) -> bool:
+    """Asked before anything is sent, since the report of a LABELMAP must not go without it."""
+    asked = [item.object for item in waiting if item.object.kind is ResultKind.LABELMAP]
+    if not asked:
+        return False
+    try:
+        return not accepts(asked[0].sop_class_uid, destination, own_ae=node.settings.ae_title)
+    except DeliveryError:
+        # Sending meets the same fault, and records it.
+        return False
 
 
 def _is_due(item: OutboxItem, now: datetime) -> bool:

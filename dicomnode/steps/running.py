@@ -147,8 +147,10 @@ def _superseded_reports(job: Job) -> tuple[Predecessor, ...]:
             series_uid=report.series_uid,
             sop_class_uid=report.sop_class_uid,
             sop_instance_uid=report.sop_instance_uid,
+            kind=kind,
         )
-        for report in job.predecessor.of_kind(ResultKind.SR)
+        for kind in (ResultKind.SR, ResultKind.LABELMAP_REPORT)
+        for report in job.predecessor.of_kind(kind)
     )
 
 

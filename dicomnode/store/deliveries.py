@@ -274,11 +274,18 @@ def record_unconfirmed(
 
 
 def resend(database: Database, job: Job, destination: str, now: datetime) -> int:
-    """Put a job's objects back into the outbox of one destination; return how many."""
+    """Put a job's objects back into the outbox of one destination; return how many.
+
+    Not what another form has taken the place of.
+    """
     with database.writing() as connection:
         count = connection.execute(
             update(DeliveryRow)
-            .where(DeliveryRow.job_id == job.id, DeliveryRow.destination == destination)
+            .where(
+                DeliveryRow.job_id == job.id,
+                DeliveryRow.destination == destination,
+                DeliveryRow.state != DeliveryState.DISMISSED.value,
+            )
             .values(
                 state=DeliveryState.WAITING.value,
                 attempt=0,

@@ -54,6 +54,7 @@ DERIVATION = Derivation(
         ),
     ),
 )
+KNOWN_OF_LABELMAPS = re.compile("Information Object Not found|SegmentNumber")
 READERS: dict[ResultKind, Callable[[Path], Dataset]] = {
     ResultKind.SEG: segread,
     ResultKind.SR: srread,
@@ -95,7 +96,11 @@ def assert_valid(encoded: tuple[EncodedObject, ...], validator: str) -> None:
             [validator, "-new", str(each.path)], capture_output=True, text=True, check=False
         )
         lines = (ran.stdout + ran.stderr).splitlines()
-        assert [line for line in lines if line.startswith("Error")] == []
+        faults = [line for line in lines if line.startswith("Error")]
+        if each.kind is ResultKind.LABELMAP:
+            # It does not know the class, and asks of it what holds for BINARY alone.
+            faults = [line for line in faults if not KNOWN_OF_LABELMAPS.search(line)]
+        assert faults == []
         reader = READERS.get(each.kind, dcmread)
         assert reader(each.path).SOPInstanceUID == each.sop_instance_uid
 

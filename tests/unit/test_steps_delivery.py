@@ -14,11 +14,13 @@ from pydicom import Dataset
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import Comprehensive3DSRStorage, ExplicitVRLittleEndian, SegmentationStorage
 
+from dicomnode.domain.identifiers import InstanceUid, SeriesUid
 from dicomnode.domain.jobs import Job
 from dicomnode.domain.results import EncodedObject, ResultKind
-from dicomnode.domain.sop_classes import STORAGE_COMMITMENT_PUSH
+from dicomnode.domain.sop_classes import LABELMAP_SEGMENTATION, STORAGE_COMMITMENT_PUSH
 from dicomnode.receiving import EventWriter, open_receiver
 from dicomnode.steps.delivery import DONE, READ_BACK_TRIES, Next, confirm_results, send_results
+from dicomnode.steps.forms import parcels_of
 from dicomnode.steps.node import Node
 from dicomnode.store.deliveries import outbox, resend
 from dicomnode.store.outcomes import record_outcome
@@ -29,7 +31,12 @@ from tests.acceptance.running_node import eventually, free_port
 from tests.contract.store_scenes import at, outcome_of, running_job
 from tests.unit.steps_node import column, event_names, open_test_node, tick
 
-SOP_CLASSES = {ResultKind.SEG: SegmentationStorage, ResultKind.SR: Comprehensive3DSRStorage}
+SOP_CLASSES = {
+    ResultKind.SEG: SegmentationStorage,
+    ResultKind.SR: Comprehensive3DSRStorage,
+    ResultKind.LABELMAP: LABELMAP_SEGMENTATION,
+    ResultKind.LABELMAP_REPORT: Comprehensive3DSRStorage,
+}
 CONFIRM_NOW = Next(send_again_s=None, confirm_after_s=0.0)
 
 
@@ -91,6 +98,31 @@ def finished(node: Node) -> Job:
     return job
 
 
+def with_labelmap(node: Node) -> Job:
+    """A job that made all four, of which the LABELMAP and its report wait for `pacs`."""
+    job = running_job(node.database)
+    made = outcome_of(node.database, job)
+    objects: list[EncodedObject] = []
+    for kind in SOP_CLASSES:
+        model = made.objects[0]
+        uid = InstanceUid(f"{model.sop_instance_uid[:-1]}{len(objects) + 1}")
+        path = model.path.with_name(f"{kind.value}.dcm")
+        series = SeriesUid(f"{uid}.0")
+        objects.append(
+            written(replace(model, kind=kind, sop_instance_uid=uid, series_uid=series, path=path))
+        )
+    made = replace(made, objects=tuple(objects))
+    parcels = parcels_of(made.objects, node.settings, ["pacs"])
+    assert record_outcome(node.database, job, made, at(5), parcels=parcels)
+    return job
+
+
+def forms(node: Node, job: Job) -> dict[str, str]:
+    return {
+        item.object.kind.value: item.state.value for item in outbox(node.database, job.id, "pacs")
+    }
+
+
 def states(node: Node, job: Job, destination: str = "pacs") -> list[str]:
     return [item.state.value for item in outbox(node.database, job.id, destination)]
 
@@ -122,6 +154,41 @@ class TestSending:
         send_results(node, job.id, "pacs")
         assert send_results(node, job.id, "pacs") == CONFIRM_NOW
         assert len(site.pacs.answers) == 2
+
+    def test_a_labelmap_goes_to_a_pacs_that_takes_it(self, site: Site) -> None:
+        node = site.node(segmentation="labelmap")
+        job = with_labelmap(node)
+        assert send_results(node, job.id, "pacs") == CONFIRM_NOW
+        assert forms(node, job) == {"SEGL": "sent-unconfirmed", "SRL": "sent-unconfirmed"}
+        assert "delivery.fell-back" not in event_names(node.database)
+
+    def test_binary_goes_to_a_pacs_that_refuses_the_context_and_it_is_told(
+        self, site: Site
+    ) -> None:
+        site.pacs.misbehaviour = Misbehaviour(refuse_sop_classes=frozenset({LABELMAP_SEGMENTATION}))
+        node = site.node(segmentation="labelmap")
+        job = with_labelmap(node)
+        assert send_results(node, job.id, "pacs") == CONFIRM_NOW
+        assert forms(node, job) == {
+            "SEG": "sent-unconfirmed",
+            "SEGL": "dismissed",
+            "SR": "sent-unconfirmed",
+            "SRL": "dismissed",
+        }
+        kept = {instance.sop_class_uid for instance in site.pacs.stored}
+        assert kept == {SegmentationStorage, Comprehensive3DSRStorage}
+        assert len(site.pacs.stored) == 2
+        assert event_names(node.database).count("delivery.fell-back") == 1
+        assert any("accepts no LABELMAP" in reason for reason in reasons(node))
+        # By hand: what fell back stays so.
+        assert resend(node.database, job, "pacs", at(30)) == 2
+
+    def test_a_pacs_that_cannot_be_asked_is_tried_again_with_the_labelmap(self, site: Site) -> None:
+        node = site.node(segmentation="labelmap")
+        site.pacs.stop()
+        job = with_labelmap(node)
+        assert send_results(node, job.id, "pacs")["send_again_s"] is not None
+        assert forms(node, job) == {"SEGL": "waiting", "SRL": "waiting"}
 
     @pytest.mark.parametrize("status", [0xA700, 0x0110])
     def test_a_busy_pacs_is_tried_again_later_and_not_before(self, status: int, site: Site) -> None:
