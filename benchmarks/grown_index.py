@@ -8,6 +8,7 @@ A report mentions about ten labels. Every tenth study has a job. There are no in
 question reads them.
 """
 
+# ruff: noqa: E501 (statements in SQL)
 import argparse
 import random
 import sqlite3
@@ -28,6 +29,7 @@ from dicomnode.store.database import Database
 from dicomnode.store.readings import record_readings, unmined_reports
 from dicomnode.store.reports import keep_reports
 from dicomnode.store.schema import upgrade
+from dicomnode.store.summaries import recount_all
 
 TEMPLATES = 1000
 FIRST_DAY = date(2010, 1, 1)
@@ -80,7 +82,7 @@ def report_texts(count: int, chance: random.Random) -> Iterator[tuple[str, str]]
             drawn = chance.random()
             forms = NEGATIVE
             if drawn < positive:
-                forms = POSITIVE if chance.random() < 0.05 else POSITIVE[:3]
+                forms = POSITIVE if chance.random() < 0.1 else POSITIVE[:3]
             elif drawn < positive + uncertain:
                 forms = UNCERTAIN
             sentence = chance.choice(forms).format(words, image=chance.randint(1, 300))
@@ -155,8 +157,8 @@ def copies(version: int, is_sqlite: bool) -> list[str]:
     )
     true, false, json = ("1", "0", "") if is_sqlite else ("true", "false", "::jsonb")
     header = (
-        "'{\"StationName\": [\"ROOM' || scanner || '\"], \"Manufacturer\": [\"Maker' "
-        "|| scanner % 4 || '\"], \"ManufacturerModelName\": [\"Model' || scanner % 7 || '\"]}'"
+        '\'{"StationName": ["ROOM\' || scanner || \'"], "Manufacturer": ["Maker\' '
+        '|| (scanner % 4) || \'"], "ManufacturerModelName": ["Model\' || (scanner % 7) || \'"]}\''
     )
     algorithm = "CASE job WHEN 1 THEN 'cxr_heart_lung' WHEN 2 THEN 'lung_ct' ELSE 'cxr_14' END"
     classes = [words for words, *_ in SAID[:14]]
@@ -188,77 +190,117 @@ def copies(version: int, is_sqlite: bool) -> list[str]:
     )
     jobs = "FROM drawn WHERE job > 0"
     return [
-        "INSERT INTO association (id, calling_ae, called_ae, address, receiver, opened_at) "
-        f"SELECT 'a', 'PACS', 'DICOMNODE', '10.0.0.1', '', {moment} FROM drawn WHERE n = 1",
-        f"INSERT INTO rule_set SELECT 'r', '# rules', {moment} FROM drawn WHERE n = 1",
-        "INSERT INTO study (study_uid, patient_id, patient_name, patient_birth_date, patient_sex, "
-        "study_date, accession_number, description, header, instance_count, revision, "
-        "new_instances, received_at, reports_sought_at) SELECT uid, patient, 'Name^' || patient, "
-        f"born, sex, day, 'A' || n, modality || ' chest', '{{}}'{json}, "
-        f"CASE modality WHEN 'CT' THEN 300 ELSE 2 END, 1, 0, {moment}, {moment} FROM drawn",
-        "INSERT INTO series (series_uid, study_uid, modality, header, instance_count, revision, "
-        f"new_instances) SELECT uid || '.1', uid, modality, ({header}){json}, 2, 0, 0 FROM drawn",
-        "INSERT INTO series (series_uid, study_uid, modality, header, instance_count, revision, "
-        f"new_instances) SELECT uid || '.2', uid, modality, ({header}){json}, 298, 0, 0 "
-        "FROM drawn WHERE modality = 'CT'",
-        "INSERT INTO revision (id, study_uid, series_uid, number, reason, evidence, calling_aes, "
-        "closed_at, instance_count, matched_at, rule_set_digest) "
-        f"SELECT n, uid, '', 1, 'quiet', '{{}}'{json}, '[]'{json}, {later.format(60)}, 2, "
-        f"{later.format(61)}, 'r' {jobs}",
-        "INSERT INTO job (id, revision_id, study_uid, rule_name, rule_set_digest, algorithm, "
-        "algorithm_version, inputs, input_digest, priority, destinations, state, reason, error, "
-        "attempt, run, created_at, started_at, finished_at, device) "
-        f"SELECT 'job-' || n, n, uid, 'rule', 'r', {algorithm}, '1.0', '{{}}'{json}, '', 100, "
-        f"'[]'{json}, CASE WHEN n % 500 = 0 THEN 'failed' ELSE 'succeeded' END, '', '', 1, 1, "
-        f"{later.format(61)}, {later.format(70)}, {later.format(90)}, 'cpu' {jobs}",
-        "INSERT INTO finding (id, job_id, number, kind, name, code_value, code_scheme) "
-        "SELECT n * 20 + k, 'job-' || n, k, 'segment', "
-        "CASE k WHEN 1 THEN 'right lung' WHEN 2 THEN 'left lung' ELSE 'heart' END, '39607008', "
-        "'SCT' FROM drawn JOIN (SELECT 1 AS k UNION SELECT 2 UNION SELECT 3) s "
-        "ON s.k <= CASE job WHEN 1 THEN 3 ELSE 2 END WHERE job IN (1, 2)",
-        "INSERT INTO finding (id, job_id, number, kind, name, score, text) "
-        "SELECT n * 20 + k, 'job-' || n, k, 'class', name, p, "
-        "CASE WHEN p > 0.5 THEN 'positive' ELSE 'negative' END FROM (SELECT n, k, name, "
-        "abs(score * 100 - k * 7) / 100 AS p FROM drawn "
-        f"CROSS JOIN ({label_rows}) l WHERE job = 3) c",
-        "INSERT INTO measurement (finding_id, code_value, code_scheme, code_meaning, value, unit) "
-        "SELECT n * 20 + 3, 'ctr', '99DICOMNODE', 'Cardiothoracic ratio', "
-        "0.35 + score * 0.4, '{ratio}' FROM drawn WHERE job = 1",
-        "INSERT INTO measurement (finding_id, code_value, code_scheme, code_meaning, value, unit) "
-        "SELECT n * 20 + k, '118565006', 'SCT', 'Volume', volume - k * 200, 'mL' FROM drawn "
-        "CROSS JOIN (SELECT 1 AS k UNION SELECT 2) s WHERE job = 2",
-        "INSERT INTO result (sop_instance_uid, job_id, kind, sop_class_uid, study_uid, "
-        "series_uid, path, sha256, created_at) SELECT uid || '.9.' || kind, 'job-' || n, kind, "
-        f"'1.2.840.10008.5.1.4.1.1.66.4', uid, uid || '.9', 'r', '', {later.format(90)} "
-        "FROM drawn CROSS JOIN (SELECT 'SEG' AS kind UNION SELECT 'SR') k "
-        "WHERE job > 0 AND n % 500 > 0 AND (job < 3 OR kind = 'SR')",
-        "INSERT INTO delivery (result_uid, job_id, destination, state, attempt, reason, sent_at, "
-        "confirmed_at, confirmed_by, created_at) SELECT t.sop_instance_uid, t.job_id, 'pacs', "
-        "CASE WHEN n % 200 = 1 THEN 'sent-unconfirmed' ELSE 'confirmed' END, 1, '', "
-        f"{later.format(95)}, CASE WHEN n % 200 <> 1 THEN {later.format(99)} END, "
-        f"CASE WHEN n % 200 <> 1 THEN 'c-find' END, {later.format(91)} "
-        "FROM drawn d JOIN result t ON t.study_uid = d.uid",
+        (
+            "INSERT INTO association (id, calling_ae, called_ae, address, receiver, opened_at) "
+            f"SELECT 'a', 'PACS', 'DICOMNODE', '10.0.0.1', '', {moment} FROM drawn WHERE n = 1"
+        ),
+        f"INSERT INTO rule_set (digest, text, first_used_at) SELECT 'r', '# rules', {moment} FROM drawn WHERE n = 1",
+        (
+            "INSERT INTO study (study_uid, patient_id, patient_name, patient_birth_date, patient_sex, "
+            "study_date, accession_number, description, header, instance_count, revision, "
+            "new_instances, received_at, reports_sought_at) SELECT uid, patient, 'Name^' || patient, "
+            f"born, sex, day, 'A' || n, modality || ' chest', '{{}}'{json}, "
+            f"CASE modality WHEN 'CT' THEN 300 ELSE 2 END, 1, 0, {moment}, {moment} FROM drawn"
+        ),
+        (
+            "INSERT INTO series (series_uid, study_uid, modality, header, instance_count, revision, "
+            f"new_instances) SELECT uid || '.1', uid, modality, ({header}){json}, 2, 0, 0 FROM drawn"
+        ),
+        (
+            "INSERT INTO series (series_uid, study_uid, modality, header, instance_count, revision, "
+            f"new_instances) SELECT uid || '.2', uid, modality, ({header}){json}, 298, 0, 0 "
+            "FROM drawn WHERE modality = 'CT'"
+        ),
+        (
+            "INSERT INTO revision (id, study_uid, series_uid, number, reason, evidence, calling_aes, "
+            "closed_at, instance_count, matched_at, rule_set_digest) "
+            f"SELECT n, uid, '', 1, 'quiet', '{{}}'{json}, '[]'{json}, {later.format(60)}, 2, "
+            f"{later.format(61)}, 'r' {jobs}"
+        ),
+        (
+            "INSERT INTO job (id, revision_id, study_uid, rule_name, rule_set_digest, algorithm, "
+            "algorithm_version, inputs, input_digest, priority, destinations, state, reason, error, "
+            "attempt, run, created_at, started_at, finished_at, device) "
+            f"SELECT 'job-' || n, n, uid, 'rule', 'r', {algorithm}, '1.0', '{{}}'{json}, '', 100, "
+            f"'[]'{json}, CASE WHEN n % 500 = 0 THEN 'failed' ELSE 'succeeded' END, '', '', 1, 1, "
+            f"{later.format(61)}, {later.format(70)}, {later.format(90)}, 'cpu' {jobs}"
+        ),
+        (
+            "INSERT INTO finding (id, job_id, number, kind, name, code_value, code_scheme) "
+            "SELECT n * 20 + k, 'job-' || n, k, 'segment', "
+            "CASE k WHEN 1 THEN 'right lung' WHEN 2 THEN 'left lung' ELSE 'heart' END, '39607008', "
+            "'SCT' FROM drawn JOIN (SELECT 1 AS k UNION SELECT 2 UNION SELECT 3) s "
+            "ON s.k <= CASE job WHEN 1 THEN 3 ELSE 2 END WHERE job IN (1, 2)"
+        ),
+        (
+            "INSERT INTO finding (id, job_id, number, kind, name, score, text) "
+            "SELECT n * 20 + k, 'job-' || n, k, 'class', name, p, "
+            "CASE WHEN p > 0.5 THEN 'positive' ELSE 'negative' END FROM (SELECT n, k, name, "
+            "abs(score * 100 - k * 7) / 100 AS p FROM drawn "
+            f"CROSS JOIN ({label_rows}) l WHERE job = 3) c"
+        ),
+        (
+            "INSERT INTO measurement (finding_id, code_value, code_scheme, code_meaning, value, unit) "
+            "SELECT n * 20 + 3, 'ctr', '99DICOMNODE', 'Cardiothoracic ratio', "
+            "0.35 + score * 0.4, '{ratio}' FROM drawn WHERE job = 1"
+        ),
+        (
+            "INSERT INTO measurement (finding_id, code_value, code_scheme, code_meaning, value, unit) "
+            "SELECT n * 20 + k, '118565006', 'SCT', 'Volume', volume - k * 200, 'mL' FROM drawn "
+            "CROSS JOIN (SELECT 1 AS k UNION SELECT 2) s WHERE job = 2"
+        ),
+        (
+            "INSERT INTO result (sop_instance_uid, job_id, kind, sop_class_uid, study_uid, "
+            "series_uid, path, sha256, created_at) SELECT uid || '.9.' || kind, 'job-' || n, kind, "
+            f"'1.2.840.10008.5.1.4.1.1.66.4', uid, uid || '.9', 'r', '', {later.format(90)} "
+            "FROM drawn CROSS JOIN (SELECT 'SEG' AS kind UNION SELECT 'SR') k "
+            "WHERE job > 0 AND n % 500 > 0 AND (job < 3 OR kind = 'SR')"
+        ),
+        (
+            "INSERT INTO delivery (result_uid, job_id, destination, state, attempt, reason, sent_at, "
+            "confirmed_at, confirmed_by, created_at) SELECT t.sop_instance_uid, t.job_id, 'pacs', "
+            "CASE WHEN n % 200 = 1 THEN 'sent-unconfirmed' ELSE 'confirmed' END, 1, '', "
+            f"{later.format(95)}, CASE WHEN n % 200 <> 1 THEN {later.format(99)} END, "
+            f"CASE WHEN n % 200 <> 1 THEN 'c-find' END, {later.format(91)} "
+            "FROM drawn d JOIN result t ON t.study_uid = d.uid"
+        ),
         # What a correction replaced comes before it.
-        f"{report} SELECT {TEMPLATES} + 2 * n, 'bulk', 'R' || n, 1, '', '', 'final', {false}, "
-        f"NULL, {shared} WHERE corrected = 1",
-        f"{report} SELECT {TEMPLATES} + 2 * n + 1, 'bulk', 'R' || n, 2, '', '', "
-        f"CASE corrected WHEN 1 THEN 'corrected' ELSE 'final' END, {true}, "
-        f"CASE corrected WHEN 1 THEN {TEMPLATES} + 2 * n END, {shared}",
-        f"INSERT INTO report_part (report_id, number, name, text) SELECT {TEMPLATES} + 2 * d.n + 1,"
-        f" t.number, t.name, t.text {copied.format('report_part')}",
-        "INSERT INTO report_reading (version_id, report_id, is_normal, flags) SELECT t.version_id, "
-        f"{TEMPLATES} + 2 * d.n + 1, t.is_normal, t.flags {copied.format('report_reading')}",
-        "INSERT INTO report_section (version_id, report_id, number, part, kind, char_start, "
-        f"char_end) SELECT t.version_id, {TEMPLATES} + 2 * d.n + 1, t.number, t.part, t.kind, "
-        f"t.char_start, t.char_end {copied.format('report_section')}",
-        f"INSERT INTO mention (version_id, report_id, number, {mention}) SELECT t.version_id, "
-        f"{TEMPLATES} + 2 * d.n + 1, t.number, {mention} {copied.format('mention')}",
-        "INSERT INTO report_label (version_id, report_id, name, value, said, mention) "
-        f"SELECT t.version_id, {TEMPLATES} + 2 * d.n + 1, t.name, t.value, t.said, t.mention "
-        f"{copied.format('report_label')}",
-        "INSERT INTO image_reference (version_id, report_id, mention, series, image) "
-        f"SELECT t.version_id, {TEMPLATES} + 2 * d.n + 1, t.mention, t.series, t.image "
-        f"{copied.format('image_reference')}",
+        (
+            f"{report} SELECT {TEMPLATES} + 2 * n, 'bulk', 'R' || n, 1, '', '', 'final', {false}, "
+            f"NULL, {shared} WHERE corrected = 1"
+        ),
+        (
+            f"{report} SELECT {TEMPLATES} + 2 * n + 1, 'bulk', 'R' || n, 2, '', '', "
+            f"CASE corrected WHEN 1 THEN 'corrected' ELSE 'final' END, {true}, "
+            f"CASE corrected WHEN 1 THEN {TEMPLATES} + 2 * n END, {shared}"
+        ),
+        (
+            f"INSERT INTO report_part (report_id, number, name, text) SELECT {TEMPLATES} + 2 * d.n + 1,"
+            f" t.number, t.name, t.text {copied.format('report_part')}"
+        ),
+        (
+            "INSERT INTO report_reading (version_id, report_id, is_normal, flags) SELECT t.version_id, "
+            f"{TEMPLATES} + 2 * d.n + 1, t.is_normal, t.flags {copied.format('report_reading')}"
+        ),
+        (
+            "INSERT INTO report_section (version_id, report_id, number, part, kind, char_start, "
+            f"char_end) SELECT t.version_id, {TEMPLATES} + 2 * d.n + 1, t.number, t.part, t.kind, "
+            f"t.char_start, t.char_end {copied.format('report_section')}"
+        ),
+        (
+            f"INSERT INTO mention (version_id, report_id, number, {mention}) SELECT t.version_id, "
+            f"{TEMPLATES} + 2 * d.n + 1, t.number, {mention} {copied.format('mention')}"
+        ),
+        (
+            "INSERT INTO report_label (version_id, report_id, name, value, said, mention) "
+            f"SELECT t.version_id, {TEMPLATES} + 2 * d.n + 1, t.name, t.value, t.said, t.mention "
+            f"{copied.format('report_label')}"
+        ),
+        (
+            "INSERT INTO image_reference (version_id, report_id, mention, label, series, image) "
+            f"SELECT t.version_id, {TEMPLATES} + 2 * d.n + 1, t.mention, t.label, t.series, t.image "
+            f"{copied.format('image_reference')}"
+        ),
     ]
 
 
@@ -298,6 +340,9 @@ def grow(database: Database, studies: int, seed: int) -> None:
                 connection.exec_driver_sql(statement)
                 print(f"{time.monotonic() - started:6.1f} s  {statement[:60]}", flush=True)
             connection.execute(text("DROP TABLE drawn"))
+            started = time.monotonic()
+            recount_all(connection)
+            print(f"{time.monotonic() - started:6.1f} s  sums and comparisons")
         connection.detach()
     settle(database)
 

@@ -169,8 +169,10 @@ def main() -> None:
     print("| --- |" + " --- |" * len(found))
     for key in next(iter(found.values())):
         name = f"{key[0]} ({key[1]})" if key[1] else key[0]
-        cells = [f"{cold:.0f}, {p50:.0f}, {p95:.0f}" for cold, p50, p95, _ in
-                 (each[key] for each in found.values())]
+        cells = [
+            f"{cold:.0f}, {p50:.0f}, {p95:.0f}"
+            for cold, p50, p95, _ in (each[key] for each in found.values())
+        ]
         print(f"| {name} | " + " | ".join(cells) + " |")
 
 

@@ -16,9 +16,11 @@ from dicomnode.domain.instances import HeaderValues, InstanceHeader, QuarantineK
 from dicomnode.domain.sop_classes import REPORTS
 from dicomnode.store.database import Database
 from dicomnode.store.events import write_events
+from dicomnode.store.summaries import recounted
 from dicomnode.store.tables import (
     InstanceRow,
     QuarantineRow,
+    ReportRow,
     ResultRow,
     SeriesRow,
     StudyAssociationRow,
@@ -130,14 +132,22 @@ def _insert_parents(connection: Connection, items: Sequence[Indexed]) -> None:
     series = {item.header.series_uid: item for item in reversed(items)}
     known = select(SeriesRow.series_uid).where(SeriesRow.series_uid.in_(series))
     fresh = [series[uid] for uid in series.keys() - set(connection.scalars(known))]
-    insert_new(connection, SeriesRow, [_series(item) for item in fresh])
     if fresh:
+        _insert_series(connection, fresh)
         # Reports may be tied by modality, so a new series is a reason to look for them again.
         connection.execute(
             update(StudyRow)
             .where(StudyRow.study_uid.in_({item.header.study_uid for item in fresh}))
             .values(reports_sought_at=None)
         )
+
+
+def _insert_series(connection: Connection, items: Sequence[Indexed]) -> None:
+    """The first series of a study tells its scanner, by which its reports are counted."""
+    studies = {item.header.study_uid for item in items}
+    told = select(ReportRow.id).where(ReportRow.study_uid.in_(studies))
+    with recounted(connection, list(connection.scalars(told)), study_only=True):
+        insert_new(connection, SeriesRow, [_series(item) for item in items])
 
 
 def _study(item: Indexed) -> dict[str, object]:

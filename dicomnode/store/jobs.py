@@ -14,6 +14,7 @@ from dicomnode.domain.jobs import Job, JobState, Predecessor
 from dicomnode.domain.matching import Match, Priority, RuleVerdict
 from dicomnode.domain.results import EncodedObject, ResultKind
 from dicomnode.domain.studies import StudySnapshot
+from dicomnode.store.comparisons import compare_jobs
 from dicomnode.store.database import Database
 from dicomnode.store.events import write_events
 from dicomnode.store.tables import JobRow, ResultRow, RevisionRow, RuleSetRow
@@ -381,5 +382,7 @@ def _move(
         ).scalar_one_or_none()
         if moved is None:
             return False
+        if JobState.SUCCEEDED in from_states:
+            compare_jobs(connection, moved)
         write_events(connection, [replace(event, study_uid=StudyUid(moved))], now)
         return True

@@ -16,6 +16,7 @@ from dicomnode.domain.results import (
     EncodedObject,
     Parcel,
 )
+from dicomnode.store.comparisons import compare_jobs
 from dicomnode.store.database import Database
 from dicomnode.store.events import write_events
 from dicomnode.store.indexing import series_columns
@@ -69,6 +70,7 @@ def record_outcome(
                 for made in outcome.objects
             ],
         )
+        compare_jobs(connection, job.study_uid)
         insert_new(connection, DeliveryRow, _outbox(job, parcels, now))
         write_events(connection, [*_outcome_events(job, outcome), *_fallbacks(job, parcels)], now)
         return True

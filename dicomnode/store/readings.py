@@ -22,6 +22,7 @@ from dicomnode.domain.reports import (
     Versions,
 )
 from dicomnode.store.database import Database
+from dicomnode.store.summaries import put_sums_in_force, recounted
 from dicomnode.store.tables import (
     ConceptCodeRow,
     ImageReferenceRow,
@@ -144,7 +145,7 @@ def record_readings(
     May be repeated: a report that this version has read is left as it is.
     """
     ids = [reading.report_id for reading in readings]
-    with database.writing() as connection:
+    with database.writing() as connection, recounted(connection, ids):
         query = select(ReportReadingRow.report_id).where(
             ReportReadingRow.version_id == version_id, ReportReadingRow.report_id.in_(ids)
         )
@@ -170,6 +171,7 @@ def put_in_force(database: Database, version_id: int) -> bool:
             .where(ReportRow.status != ReportStatus.CANCELLED.value)
             .values(version_id=version_id)
         )
+        put_sums_in_force(connection, version_id)
         return True
 
 
@@ -204,7 +206,13 @@ def _rows(version_id: int, readings: Sequence[Reading]) -> dict[Any, list[dict[s
             if label.value is not Label.NOT_MENTIONED
         )
         rows[ImageReferenceRow].extend(
-            {**key, "mention": number, "series": image.series, "image": image.image}
+            {
+                **key,
+                "mention": number,
+                "label": mention.label,
+                "series": image.series,
+                "image": image.image,
+            }
             for number, mention in enumerate(reading.labels.mentions)
             for image in mention.attributes.images
         )

@@ -17,6 +17,7 @@ from dicomnode.domain.identifiers import StudyUid
 from dicomnode.domain.incoming_reports import MatchedBy
 from dicomnode.store.database import Database
 from dicomnode.store.events import write_events
+from dicomnode.store.summaries import recounted
 from dicomnode.store.tables import ReportRow, SeriesRow, StudyRow
 
 MOST_CANDIDATES = 50
@@ -113,24 +114,30 @@ def _reports() -> Select[*tuple[Any, ...]]:
 
 
 def _match_all(connection: Connection, reports: Sequence[_ReportToMatch], now: datetime) -> int:
-    events: list[Event] = []
-    for report in reports:
-        match = _match(connection, report)
-        by = match.by.value if match.by else None
-        new = (match.study_uid, by, match.note)
-        if report.match_tried_at is not None and new == (
-            report.study_uid,
-            report.matched_by,
-            report.match_note,
-        ):
-            continue
-        values = {"study_uid": match.study_uid, "matched_by": by, "match_note": match.note}
-        connection.execute(
-            update(ReportRow).where(ReportRow.id == report.id).values(**values, match_tried_at=now)
-        )
-        events += _events(report, match)
+    """Write down what has changed; return how many were looked at."""
+    found = [(report, _match(connection, report)) for report in reports]
+    changed = [(report, match) for report, match in found if _is_news(report, match)]
+    with recounted(connection, [report.id for report, _ in changed], study_only=True):
+        for report, match in changed:
+            connection.execute(
+                update(ReportRow)
+                .where(ReportRow.id == report.id)
+                .values(
+                    study_uid=match.study_uid,
+                    matched_by=match.by.value if match.by else None,
+                    match_note=match.note,
+                    match_tried_at=now,
+                )
+            )
+    events = [event for report, match in changed for event in _events(report, match)]
     write_events(connection, events, now)
     return len(reports)
+
+
+def _is_news(report: _ReportToMatch, match: _Match) -> bool:
+    by = match.by.value if match.by else None
+    known = (report.study_uid, report.matched_by, report.match_note)
+    return report.match_tried_at is None or (match.study_uid, by, match.note) != known
 
 
 def _events(report: _ReportToMatch, match: _Match) -> list[Event]:

@@ -12,6 +12,7 @@ from dicomnode.domain.incoming_reports import IncomingReport, Kept, KeptReport
 from dicomnode.domain.reports import ReportPart
 from dicomnode.store.database import Database
 from dicomnode.store.report_values import fitting, storable
+from dicomnode.store.summaries import recounted
 from dicomnode.store.tables import ReportPartRow, ReportRow
 
 LARGEST_BATCH = 1000
@@ -171,9 +172,10 @@ def _insert(connection: Connection, additions: Sequence[_Addition], now: datetim
         connection.execute(insert(ReportPartRow), parts)
     retired = [one.replaced for one in additions if one.replaced is not None]
     if retired:
-        connection.execute(
-            update(ReportRow).where(ReportRow.id.in_(retired)).values(is_current=False)
-        )
+        with recounted(connection, retired):
+            connection.execute(
+                update(ReportRow).where(ReportRow.id.in_(retired)).values(is_current=False)
+            )
     return ids
 
 

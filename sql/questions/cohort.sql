@@ -8,13 +8,13 @@
 -- parameter since: date = 1900-01-01; study date, from
 -- parameter until: date = 2999-12-31; study date, to
 SELECT c.study_uid, c.study_date, c.age, c.sex, c.modalities, c.description, c.has_seg, c.has_sr,
-  l.report_id
-FROM report_label l
-JOIN report r ON r.id = l.report_id AND r.version_id = l.version_id
+  p.report_id
+FROM positive_study p
+JOIN report r ON r.id = p.report_id AND r.version_id = p.version_id
 JOIN cohort c ON c.study_uid = r.study_uid
-WHERE l.name = :label AND l.value = 1 AND r.is_current AND r.status <> 'cancelled'
+WHERE p.label = :label AND p.study_date BETWEEN :since AND :until
+  AND r.is_current AND r.status <> 'cancelled'
   AND (:sex = 'any' OR c.sex = :sex)
   AND (c.age IS NULL OR c.age BETWEEN :youngest AND :oldest)
   AND (:modality = 'any' OR ',' || c.modalities || ',' LIKE '%,' || :modality || ',%')
-  AND c.study_date BETWEEN :since AND :until
-ORDER BY c.study_date DESC
+ORDER BY p.study_date DESC

@@ -1,8 +1,9 @@
 -- title: Where models and reports disagree
 -- description: Studies on which a model's label and the report's differ, with the sentence where there is one.
 -- parameter verdict: text = any; which kind; one of any, ai-only, report-only, report-unsure
-SELECT a.verdict, a.label, a.study_uid, a.report_id, a.score, a.algorithm, p.sentence
+SELECT a.verdict, a.label, a.study_uid, a.report_id, a.score, a.algorithm,
+  (SELECT p.sentence FROM positive_sentence p
+    WHERE p.report_id = a.report_id AND p.label = a.label) AS sentence
 FROM ai_versus_report a
-LEFT JOIN positive_sentence p ON p.report_id = a.report_id AND p.label = a.label
 WHERE a.verdict <> 'agree' AND (:verdict = 'any' OR a.verdict = :verdict)
-ORDER BY a.verdict, a.label, a.score DESC
+ORDER BY a.verdict DESC, a.label DESC, a.score DESC

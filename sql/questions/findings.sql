@@ -3,10 +3,19 @@
 -- parameter algorithm: text = any; name, or any
 -- parameter name: text = any; part of the finding's name, or any
 -- parameter least_score: number = 0; 0 to 1
+-- sqlite:
+SELECT j.study_uid, j.algorithm, f.kind, f.name, f.site_meaning, f.laterality, f.score, f.text
+FROM finding f
+CROSS JOIN latest_job j ON j.job_id = f.job_id
+WHERE (:algorithm = 'any' OR j.algorithm = :algorithm)
+  AND (:name = 'any' OR lower(f.name) LIKE '%' || lower(:name) || '%')
+  AND coalesce(f.score, 1) >= :least_score
+ORDER BY f.score DESC
+-- postgresql:
 SELECT j.study_uid, j.algorithm, f.kind, f.name, f.site_meaning, f.laterality, f.score, f.text
 FROM latest_job j
 JOIN finding f ON f.job_id = j.job_id
 WHERE (:algorithm = 'any' OR j.algorithm = :algorithm)
   AND (:name = 'any' OR lower(f.name) LIKE '%' || lower(:name) || '%')
   AND coalesce(f.score, 1) >= :least_score
-ORDER BY f.score DESC
+ORDER BY f.score DESC NULLS LAST

@@ -1,11 +1,11 @@
 -- title: What occurs together with a finding
 -- description: Labels positive in the reports in which one label is positive.
 -- parameter label: text = effusion; label of the reports, e.g. effusion, pneumothorax, nodule
-SELECT b.name AS label, count(*) AS reports
-FROM report_label a
-JOIN report r ON r.id = a.report_id AND r.version_id = a.version_id
-JOIN report_label b
-  ON b.version_id = a.version_id AND b.report_id = a.report_id AND b.value = 1 AND b.name <> a.name
-WHERE a.name = :label AND a.value = 1 AND r.is_current AND r.status <> 'cancelled'
-GROUP BY b.name
-ORDER BY reports DESC
+SELECT label, sum(reports) AS reports
+FROM (
+  SELECT second AS label, reports FROM label_together WHERE in_force AND first = :label
+  UNION ALL
+  SELECT first AS label, reports FROM label_together WHERE in_force AND second = :label) t
+GROUP BY label
+HAVING sum(reports) > 0
+ORDER BY sum(reports) DESC, label

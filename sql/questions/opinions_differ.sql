@@ -5,5 +5,5 @@ SELECT m.report_id, m.concept, m.window_says, m.graph_says, m.assertion,
 FROM mention m
 JOIN report r ON r.id = m.report_id AND r.version_id = m.version_id
 JOIN report_part p ON p.report_id = m.report_id AND p.number = m.part
-WHERE m.graph_says IS NOT NULL AND m.graph_says <> m.window_says AND r.is_current
+WHERE m.graph_says <> m.window_says AND r.is_current
 ORDER BY m.report_id DESC

@@ -1,15 +1,13 @@
 -- title: How often a finding is reported, month by month
 -- description: Reports in which a label is positive, negative or uncertain, and its share among all reports of the month.
 -- parameter label: text = effusion; label of the reports, e.g. effusion, pneumothorax, nodule
-SELECT r.month, count(*) AS reports,
-  sum(CASE WHEN l.value = 1 THEN 1 ELSE 0 END) AS positive,
-  sum(CASE WHEN l.value = 0 THEN 1 ELSE 0 END) AS negative,
-  sum(CASE WHEN l.value = -1 THEN 1 ELSE 0 END) AS uncertain,
-  round(100.0 * sum(CASE WHEN l.value = 1 THEN 1 ELSE 0 END) / count(*), 2) AS positive_percent
+SELECT r.month, r.reports, coalesce(l.positive, 0) AS positive, coalesce(l.negative, 0) AS negative,
+  coalesce(l.uncertain, 0) AS uncertain,
+  round(100.0 * coalesce(l.positive, 0) / r.reports, 2) AS positive_percent
 FROM (
-  SELECT id, version_id, substr(study_date, 1, 4) || '-' || substr(study_date, 5, 2) AS month
-  FROM report WHERE is_current AND status <> 'cancelled' AND version_id IS NOT NULL) r
-LEFT JOIN report_label l
-  ON l.version_id = r.version_id AND l.report_id = r.id AND l.name = :label
-GROUP BY r.month
+  SELECT month, sum(reports) AS reports FROM report_month
+  WHERE in_force GROUP BY month HAVING sum(reports) > 0) r
+LEFT JOIN (
+  SELECT month, sum(positive) AS positive, sum(negative) AS negative, sum(uncertain) AS uncertain
+  FROM label_month WHERE in_force AND label = :label GROUP BY month) l ON l.month = r.month
 ORDER BY r.month

@@ -1,10 +1,11 @@
 -- title: How often a finding is reported, scanner by scanner
 -- description: Reports with a known study in which a label is positive, by station.
 -- parameter label: text = effusion; label of the reports, e.g. effusion, pneumothorax, nodule
-SELECT s.station, s.manufacturer, s.model, count(*) AS reports_mentioning,
-  sum(CASE WHEN l.value = 1 THEN 1 ELSE 0 END) AS positive
-FROM mentioned_label l
-JOIN scanner s ON s.study_uid = l.study_uid
-WHERE l.label = :label
-GROUP BY s.station, s.manufacturer, s.model
-ORDER BY positive DESC
+SELECT nullif(station, '') AS station, nullif(manufacturer, '') AS manufacturer,
+  nullif(model, '') AS model, sum(positive + negative + uncertain) AS reports_mentioning,
+  sum(positive) AS positive
+FROM label_scanner
+WHERE in_force AND label = :label
+GROUP BY station, manufacturer, model
+HAVING sum(positive + negative + uncertain) > 0
+ORDER BY sum(positive) DESC, station

@@ -4,5 +4,6 @@
 -- parameter finding: text = lung; part of the structure's name
 SELECT study_date, study_uid, finding, value, unit, algorithm
 FROM measured
-WHERE patient = :patient AND measure = 'Volume' AND lower(finding) LIKE '%' || lower(:finding) || '%'
+WHERE study_uid IN (SELECT s.study_uid FROM study s WHERE s.patient_id = :patient)
+  AND measure = 'Volume' AND lower(finding) LIKE '%' || lower(:finding) || '%'
 ORDER BY finding, study_date

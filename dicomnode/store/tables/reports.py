@@ -167,7 +167,15 @@ class ReportReadingRow(Base):
     flags: Mapped[list[Any] | None]
     """Why it could not be read; null: it could."""
 
-    __table_args__ = ({"sqlite_with_rowid": False},)
+    __table_args__ = (
+        Index(
+            "ix_report_reading_flagged",
+            "report_id",
+            sqlite_where=text("flags IS NOT NULL"),
+            postgresql_where=text("flags IS NOT NULL"),
+        ),
+        {"sqlite_with_rowid": False},
+    )
 
 
 class ReportSectionRow(Base):
@@ -253,6 +261,12 @@ class MentionRow(Base):
 
     __table_args__ = (
         Index("ix_mention_concept", "concept", "assertion"),
+        Index(
+            "ix_mention_differs",
+            "report_id",
+            sqlite_where=text("graph_says <> window_says"),
+            postgresql_where=text("graph_says <> window_says"),
+        ),
         {"sqlite_with_rowid": False},
     )
 
@@ -270,12 +284,17 @@ class ImageReferenceRow(Base):
     """The report."""
     mention: Mapped[int]
     """Number of the mention."""
+    label: Mapped[str | None] = mapped_column(String(40))
+    """The label of the mention; null: none."""
     series: Mapped[int | None]
     """Series number as written; null: none was."""
     image: Mapped[int]
     """Image number as written."""
 
-    __table_args__ = (Index("ix_image_reference_report", "report_id", "version_id"),)
+    __table_args__ = (
+        Index("ix_image_reference_report", "report_id", "version_id"),
+        Index("ix_image_reference_label", "label", "report_id"),
+    )
 
 
 class ReportLabelRow(Base):
@@ -298,6 +317,13 @@ class ReportLabelRow(Base):
     """Number of the mention that decides."""
 
     __table_args__ = (
-        Index("ix_report_label_value", "name", "value", "version_id", "report_id"),
+        Index(
+            "ix_report_label_positive",
+            "name",
+            "report_id",
+            "version_id",
+            sqlite_where=text("value = 1"),
+            postgresql_where=text("value = 1"),
+        ),
         {"sqlite_with_rowid": False},
     )

@@ -67,7 +67,7 @@ class JobRow(Base):
     """Derived from rule, algorithm and input images, so that matching twice makes one job."""
     revision_id: Mapped[int] = mapped_column(ForeignKey("revision.id"), index=True)
     """The revision it reads."""
-    study_uid: Mapped[str] = mapped_column(ForeignKey("study.study_uid"), index=True)
+    study_uid: Mapped[str] = mapped_column(ForeignKey("study.study_uid"))
     """The study."""
     rule_name: Mapped[str] = mapped_column(Text)
     """The rule that called for it."""
@@ -116,7 +116,10 @@ class JobRow(Base):
     warnings: Mapped[list[Any] | None]
     """What a reader of the results should know."""
 
-    __table_args__ = (Index("ix_job_state", "state", "created_at"),)
+    __table_args__ = (
+        Index("ix_job_state", "state", "created_at"),
+        Index("ix_job_study", "study_uid", "state", "algorithm", "finished_at"),
+    )
 
 
 class WorkerRow(Base):
@@ -188,6 +191,7 @@ class FindingRow(Base):
     __table_args__ = (
         UniqueConstraint("job_id", "number"),
         Index("ix_finding_code", "code_scheme", "code_value"),
+        Index("ix_finding_score", "score", "name"),
     )
 
 
@@ -284,6 +288,7 @@ class DeliveryRow(Base):
     __table_args__ = (
         UniqueConstraint("result_uid", "destination"),
         Index("ix_delivery_state", "state", "next_try_at"),
+        Index("ix_delivery_sent", "sent_at"),
     )
 
 
