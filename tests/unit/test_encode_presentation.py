@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -122,6 +123,27 @@ def test_lines_and_numbers_of_a_radiograph_are_drawn_and_told(tmp_path: Path) ->
     window = pr.SoftcopyVOILUTSequence[0]
     assert (window.WindowCenter, window.WindowWidth) == (2048, 4096)
     assert pr.PresentationLUTShape == "IDENTITY"
+
+
+def test_words_do_not_lie_on_one_another(tmp_path: Path) -> None:
+    volume = dx(tmp_path)
+    heart, ratio = heart_with_ratio(volume)
+    crowd: tuple[Finding, ...] = (
+        heart,
+        ratio,
+        *(replace(heart, name=f"heart {number}") for number in (2, 3)),
+    )
+    pr = dcmread(made(crowd, volume, tmp_path / "out")[ResultKind.GSPS])
+    boxes = [
+        (*text.BoundingBoxTopLeftHandCorner, *text.BoundingBoxBottomRightHandCorner)
+        for one in pr.GraphicAnnotationSequence
+        for text in one.get("TextObjectSequence", [])
+        if text.BoundingBoxAnnotationUnits == "PIXEL"
+    ]
+    assert len(boxes) == 5
+    for one, other in combinations(boxes, 2):
+        apart = one[2] <= other[0] or other[2] <= one[0] or one[3] <= other[1] or other[3] <= one[1]
+        assert apart, (one, other)
 
 
 def test_an_image_whose_low_values_are_white_stays_so(tmp_path: Path) -> None:
