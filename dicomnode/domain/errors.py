@@ -34,7 +34,8 @@ DicomNodeError
 │   ├── ObjectDamaged                 `domain.delivery`
 │   └── ServiceRefused                `domain.delivery`
 ├── StoreError
-│   └── StoreUnavailable     (retry)
+│   ├── StoreUnavailable     (retry)
+│   └── ValueRefused
 ├── ReportError
 ├── AccessError                       `domain.access`
 └── Interrupted                       the node stops; the work goes on at its next start
@@ -213,6 +214,10 @@ class StoreUnavailable(StoreError):
     """The database could not be reached or was locked too long."""
 
     retryable = True
+
+
+class ValueRefused(StoreError):
+    """The database has no way to keep a value, such as a null character."""
 
 
 class Interrupted(DicomNodeError):

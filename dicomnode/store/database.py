@@ -9,11 +9,11 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
+from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from dicomnode.domain.errors import ConfigError, StoreError, StoreUnavailable
+from dicomnode.domain.errors import ConfigError, StoreError, StoreUnavailable, ValueRefused
 
 
 class Database:
@@ -125,6 +125,9 @@ def _translated() -> Iterator[None]:
         yield
     except OperationalError as exc:
         raise StoreUnavailable(f"database: {type(exc.orig).__name__}: {exc.orig}") from None
+    except DataError as exc:
+        # E.g. a null character, which PostgreSQL has no way to keep.
+        raise ValueRefused(f"database: {type(exc.orig).__name__}: a value cannot be kept") from None
     except DBAPIError as exc:
         raise StoreError(f"database: {type(exc.orig).__name__} in {exc.statement}") from None
     except PoolTimeout:

@@ -170,6 +170,19 @@ def story(database: Database, study_uid: str) -> Story:
         )
 
 
+def job_told(database: Database, job_id: str) -> JobTold:
+    """One job and what became of it.
+
+    Raises:
+        StudyError: there is no such job.
+    """
+    with database.reading() as connection:
+        row = connection.execute(select(JobRow).where(JobRow.id == job_id)).one_or_none()
+        if row is None:
+            raise StudyError(f"there is no job {job_id}")
+        return _job(connection, row)
+
+
 def _received(connection: Connection, study_uid: str) -> tuple[Received, ...]:
     count = (
         select(func.count())

@@ -9,7 +9,13 @@ from fastapi.responses import JSONResponse, RedirectResponse, Response
 from starlette.exceptions import HTTPException
 
 from dicomnode.domain.access import AccountError, LoginRefused, NotAllowed, NotLoggedIn
-from dicomnode.domain.errors import DicomNodeError, RuleError, StoreUnavailable, StudyError
+from dicomnode.domain.errors import (
+    DicomNodeError,
+    RuleError,
+    StoreUnavailable,
+    StudyError,
+    ValueRefused,
+)
 from dicomnode.domain.questions import QuestionRefused, QuestionTooLong
 from dicomnode.web.rendering import render
 
@@ -25,6 +31,7 @@ STATUS: tuple[tuple[type[DicomNodeError], int], ...] = (
     (QuestionRefused, 422),
     (QuestionTooLong, 422),
     (StoreUnavailable, 503),
+    (ValueRefused, 422),
     (DicomNodeError, 500),
 )
 """The first that fits counts."""

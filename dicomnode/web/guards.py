@@ -72,6 +72,11 @@ class Guards:
             refusal = PlainTextResponse("unknown host name\n", 421)
             await refusal(scope, receive, send_with_headers)
             return
+        if "\0" in scope["path"] or b"%00" in scope["query_string"]:
+            # PostgreSQL cannot keep it, and nothing of ours has it.
+            refusal = PlainTextResponse("a null character\n", 400)
+            await refusal(scope, receive, send_with_headers)
+            return
         if scope["path"].startswith(LARGE_BODIES):
             await self._app(scope, receive, send_with_headers)
             return

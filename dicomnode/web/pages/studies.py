@@ -14,8 +14,9 @@ from dicomnode.domain.access import Role
 from dicomnode.domain.errors import StudyError
 from dicomnode.domain.jobs import JobState
 from dicomnode.store.story import JobTold, Received, RevisionTold, Story, story
-from dicomnode.store.study_list import StudyKey, StudySearch, StudyState, list_studies
+from dicomnode.store.study_list import StudySearch, StudyState, list_studies
 from dicomnode.web.context import Web, WebContext
+from dicomnode.web.keys import read_key, write_key
 from dicomnode.web.rendering import render
 from dicomnode.web.steering import STEERINGS
 from dicomnode.web.visitors import Admin, Viewer
@@ -71,23 +72,6 @@ def studies(
         ages=AGES,
         now=now,
     )
-
-
-def write_key(key: StudyKey) -> str:
-    """A place in the list, for an address."""
-    return f"{key.received_at.isoformat()}|{key.study_uid}"
-
-
-def read_key(text: str) -> StudyKey | None:
-    """What `write_key` made; None for anything else, which is the first page."""
-    moment, _, uid = text.partition("|")
-    try:
-        received_at = datetime.fromisoformat(moment)
-    except ValueError:
-        return None
-    if received_at.tzinfo is None or not uid:
-        return None
-    return StudyKey(received_at=received_at, study_uid=uid)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
