@@ -70,7 +70,12 @@ def _measure(folder: Path, options: argparse.Namespace, console: Console) -> lis
         settings_path = folder / "dicomnode.toml"
         settings_path.write_text(
             SETTINGS.format(
-                node_ae="DICOMNODE", port=port, pacs_ae=pacs.ae_title, pacs_port=pacs.port
+                node_ae="DICOMNODE",
+                port=port,
+                pacs_ae=pacs.ae_title,
+                pacs_port=pacs.port,
+                with_pages="false",
+                web_port=0,
             )
         )
         (folder / "rules.toml").write_text(RULES)

@@ -1,6 +1,7 @@
 """`dicomnode demo`: a node, a PACS and two real studies, from C-STORE to confirmed results."""
 
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -10,22 +11,27 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from importlib.resources import files
 from pathlib import Path
 
 from pydicom import dcmread
 
+from dicomnode.domain.access import Role
 from dicomnode.domain.errors import DicomNodeError, StudyError
-from dicomnode.settings import Settings, load_settings
+from dicomnode.settings import Settings, WebSettings, load_settings
+from dicomnode.store.accounts import add_account
 from dicomnode.store.database import Database
 from dicomnode.store.story import JobTold, Story, story
 from dicomnode.testing.modality import send_study
 from dicomnode.testing.orthanc import RunningOrthanc
 from dicomnode.testing.pacs import EmbeddedPacs
 from dicomnode.testing.pacs_commitment import ReportTo
+from dicomnode.web.passwords import Passwords
 
 NODE_AE = "DICOMNODE"
 PACS_AE = "ARCHIVE"
+DEMO_ACCOUNT = "demo"
 ENDED = frozenset({"succeeded", "failed", "refused", "cancelled"})
 SETTLED = frozenset({"confirmed", "refused", "given-up", "dismissed"})
 
@@ -42,6 +48,10 @@ reserve_mb = 100
 [assembly]
 quiet_s = 3.0
 released_s = 1.0
+
+[web]
+enabled = {with_pages}
+port = {web_port}
 
 [[destinations]]
 name = "archive"
@@ -109,10 +119,31 @@ def sample_studies() -> tuple[DemoStudy, ...]:
     return tuple(studies)
 
 
-def run_demo(
-    out: Path, *, with_orthanc: bool, timeout_s: float, say: Callable[[str], None]
-) -> tuple[DemoResult, ...]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pages:
+    """Where to look around, and how to get in."""
+
+    address: str
+    name: str
+    password: str
+    """Random, made for this folder alone."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Demonstration:
+    """What was shown, while node and PACS still run."""
+
+    results: tuple[DemoResult, ...]
+    pages: Pages | None
+
+
+@contextmanager
+def demonstration(
+    out: Path, *, with_orthanc: bool, with_pages: bool, timeout_s: float, say: Callable[[str], None]
+) -> Iterator[Demonstration]:
     """Start node and PACS, send the sample studies, wait until their results are confirmed.
+
+    Both are stopped when the block ends.
 
     Raises:
         DemoFailed: something ended otherwise than it should, or not in time.
@@ -125,14 +156,54 @@ def run_demo(
         say(f"{'Orthanc' if with_orthanc else 'the embedded PACS'} listens on port {pacs_port}")
         settings_path = folder / "dicomnode.toml"
         settings_path.write_text(
-            SETTINGS.format(node_ae=NODE_AE, port=port, pacs_ae=PACS_AE, pacs_port=pacs_port),
+            SETTINGS.format(
+                node_ae=NODE_AE,
+                port=port,
+                pacs_ae=PACS_AE,
+                pacs_port=pacs_port,
+                with_pages=str(with_pages).lower(),
+                web_port=_usual_port_or_free() if with_pages else 0,
+            ),
             encoding="utf-8",
         )
         (folder / "rules.toml").write_text(RULES, encoding="utf-8")
         settings = load_settings(settings_path, {})
         with node_process(settings_path, folder / "node.log", port, timeout_s):
             say(f"the node listens on port {port}")
-            return _send_and_wait(settings, out, port, timeout_s, say)
+            results = _send_and_wait(settings, out, port, timeout_s, say)
+            pages = _let_in(settings, timeout_s) if with_pages else None
+            yield Demonstration(results=results, pages=pages)
+
+
+def _usual_port_or_free() -> int:
+    usual = WebSettings().port
+    return free_port() if _answers("127.0.0.1", usual) else usual
+
+
+def _let_in(settings: Settings, timeout_s: float) -> Pages:
+    """Wait for the pages, and make an account for whoever looks on."""
+    address = f"http://{settings.web.host}:{settings.web.port}"
+    deadline = time.monotonic() + timeout_s
+    while not _answers(settings.web.host, settings.web.port):
+        if time.monotonic() > deadline:
+            raise DemoFailed("the pages did not come up; see the node's log")
+        time.sleep(0.2)
+    password = secrets.token_urlsafe(12)
+    database = Database(settings.index_url, settings.data_dir)
+    add_account(
+        database,
+        name=DEMO_ACCOUNT,
+        role=Role.ADMIN,
+        password_hash=Passwords().hash(password),
+        now=datetime.now(UTC),
+    )
+    database.dispose()
+    return Pages(address=address, name=DEMO_ACCOUNT, password=password)
+
+
+def _answers(host: str, port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex((host, port)) == 0
 
 
 def _empty(out: Path) -> None:
@@ -249,9 +320,8 @@ def _wait_for_port(
     while time.monotonic() < deadline:
         if process.poll() is not None:
             raise DemoFailed(f"the node ended at once; see {log_path}")
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
+        if _answers("127.0.0.1", port):
+            return
         time.sleep(0.2)
     raise DemoFailed(f"the node did not open its port; see {log_path}")
 

@@ -420,6 +420,8 @@ class WebSettings(_Section):
                 f"host {self.host!r} is not a loopback address, so `certificate` and `key` are"
                 " needed"
             )
+        if self.oidc is not None and not (self.public_url or is_loopback(self.host)):
+            raise ValueError("logins by a provider need `public_url`, where it sends browsers back")
         return self
 
     @property

@@ -1,5 +1,7 @@
 """`demo`: the main job on real input, in a minute or two."""
 
+import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,6 +12,7 @@ from dicomnode.cli.common import console, progress_bar
 from dicomnode.cli.stories import print_story
 
 if TYPE_CHECKING:
+    from dicomnode.demo import DemoResult, Pages
     from dicomnode.store.story import JobTold
 
 
@@ -26,24 +29,41 @@ def demo(
         "embedded"
     ),
     timeout: Annotated[float, typer.Option(help="Seconds to wait for each study.")] = 240.0,
+    stay: Annotated[
+        bool | None,
+        typer.Option(help="Keep the node and its pages up until Ctrl-C; by default at a terminal."),
+    ] = None,
 ) -> None:
     """Send a real radiograph and a real CT to a node, and show what came back to the PACS."""
-    from dicomnode.demo import run_demo
+    from dicomnode.demo import demonstration
     from dicomnode.logs import configure_logging
 
     if pacs not in ("embedded", "orthanc"):
         raise typer.BadParameter("embedded or orthanc", param_hint="--pacs")
     configure_logging("error")
-    with progress_bar() as bar:
-        task = bar.add_task("starting", total=None)
+    with ExitStack() as running:
+        with progress_bar() as bar:
+            task = bar.add_task("starting", total=None)
 
-        def say(words: str) -> None:
-            bar.update(task, description=words)
-            bar.console.print(words, style="dim")
+            def say(words: str) -> None:
+                bar.update(task, description=words)
+                bar.console.print(words, style="dim")
 
-        results = run_demo(
-            out.resolve(), with_orthanc=pacs == "orthanc", timeout_s=timeout, say=say
-        )
+            shown = running.enter_context(
+                demonstration(
+                    out.resolve(),
+                    with_orthanc=pacs == "orthanc",
+                    with_pages=sys.stdout.isatty() if stay is None else stay,
+                    timeout_s=timeout,
+                    say=say,
+                )
+            )
+        _print_results(shown.results)
+        if shown.pages is not None:
+            _stay(shown.pages)
+
+
+def _print_results(results: "tuple[DemoResult, ...]") -> None:
     for result in results:
         print_story(result.told)
     console.print("\nFrom C-STORE to results confirmed by the PACS", style="bold")
@@ -55,6 +75,16 @@ def demo(
         for overlay in result.overlays:
             console.print(f"  {overlay}")
     console.print("SEG, SR and findings.json lie beside them. Research use only.", style="dim")
+
+
+def _stay(pages: "Pages") -> None:
+    from dicomnode.app import wait_for_signal
+
+    console.print("\nThe node still runs. Look around in a browser:", style="bold")
+    console.print(f"  {pages.address}")
+    console.print(f"  name {pages.name}, password {pages.password}")
+    console.print("Ctrl-C stops node and PACS.", style="dim")
+    wait_for_signal()
 
 
 def _table(study: str, seconds: float, job: "JobTold") -> Table:

@@ -19,6 +19,7 @@ from dicomnode.web.guards import Guards
 from dicomnode.web.login import router as login
 from dicomnode.web.pages import PAGES
 from dicomnode.web.passwords import Passwords
+from dicomnode.web.provider import router as provider
 from dicomnode.web.rendering import FOLDER, Page
 
 ROUTERS: tuple[APIRouter, ...] = (API, metrics.router)
@@ -45,6 +46,7 @@ def create_app(
     for page in pages:
         app.include_router(page.router, include_in_schema=False)
     app.include_router(login, include_in_schema=False)
+    app.include_router(provider, include_in_schema=False)
     app.include_router(health.router, include_in_schema=False)
     for router in routers:
         app.include_router(router)

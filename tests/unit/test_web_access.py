@@ -20,7 +20,13 @@ from dicomnode.web.login import TRIES_PER_ACCOUNT, TRIES_PER_ADDRESS
 from dicomnode.web.visitors import known_visitor, require
 from tests.unit.web_site import PASSWORD, QUICK, Site, form, hidden, log_in
 
-OPEN = {"/login", "/health", "/health/ready"}
+OPEN = {
+    "/login",
+    "/login/provider",
+    "/login/provider/callback",
+    "/health",
+    "/health/ready",
+}
 """The only routes that ask nobody who is there, besides static files."""
 
 
@@ -68,10 +74,12 @@ def test_no_route_answers_somebody_unknown(site: Site) -> None:
             ).startswith("/login")
             if is_let_in:
                 answered[f"{method} {route.path}"] = answer.status_code
-    # POST without a form: refused as such.
+    # POST without a form: refused as such. No provider of logins is set up.
     assert answered == {
         "GET /login": 200,
         "POST /login": 422,
+        "GET /login/provider": 404,
+        "GET /login/provider/callback": 404,
         "GET /health": 200,
         "GET /health/ready": 200,
     }
