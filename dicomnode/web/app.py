@@ -15,6 +15,7 @@ from dicomnode.web.answers import add_answers
 from dicomnode.web.api import API
 from dicomnode.web.context import Web
 from dicomnode.web.dicomweb.mounted import KeptDesk, dicomweb_for
+from dicomnode.web.fhir.router import router as fhir
 from dicomnode.web.guards import Guards
 from dicomnode.web.login import router as login
 from dicomnode.web.pages import PAGES
@@ -22,7 +23,7 @@ from dicomnode.web.passwords import Passwords
 from dicomnode.web.provider import router as provider
 from dicomnode.web.rendering import FOLDER, Page
 
-ROUTERS: tuple[APIRouter, ...] = (API, metrics.router)
+ROUTERS: tuple[APIRouter, ...] = (API, metrics.router, fhir)
 """Interfaces for programs. Each of their routes asks by `visitors.require` who is there."""
 
 

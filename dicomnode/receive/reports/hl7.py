@@ -14,28 +14,8 @@ from dicomnode.domain.errors import ReportError
 from dicomnode.domain.incoming_reports import IncomingReport, ReportSource, ReportStatus
 from dicomnode.domain.reports import ReportPart
 from dicomnode.receive.reports.hl7_segments import Segment, segments_of, text_of
+from dicomnode.receive.reports.part_names import PART_NAMES
 
-# OBX-3: LOINC code, suffix (HL7 2.5 figure 7-1) or DICOM code -> name of a part.
-PART_NAMES = {
-    "19005-8": "impression",
-    "imp": "impression",
-    "18782-3": "findings",
-    "gdt": "findings",
-    "mdt": "findings",
-    "18785-6": "indication",
-    "11329-0": "history",
-    "18834-2": "comparison",
-    "cms": "comparison",
-    "cmr": "comparison",
-    "18783-1": "recommendation",
-    "rec": "recommendation",
-    "55111-9": "technique",
-    "cnp": "technique",
-    "med": "technique",
-    "tcm": "technique",
-    "55107-7": "addendum",
-    "adt": "addendum",
-}
 STUDY_UID_CODE = "113014"
 """DICOM Study, as a code of OBX-3; OBX-5 is the StudyInstanceUID."""
 TEXT_TYPES = frozenset({"TX", "FT", "ST", "CE", "CWE", "CNE", "CF"})

@@ -1,0 +1,1 @@
+"""FHIR R4: DiagnosticReports come in by REST. Nothing is given out."""
