@@ -262,8 +262,22 @@ JSON = st.recursive(
     max_leaves=8,
 )
 FIELDS = st.sampled_from(
-    "status conclusion subject result contained identifier presentedForm imagingStudy basedOn text "
-    "issued effectiveDateTime effectivePeriod meta".split()
+    [
+        "status",
+        "conclusion",
+        "subject",
+        "result",
+        "contained",
+        "identifier",
+        "presentedForm",
+        "imagingStudy",
+        "basedOn",
+        "text",
+        "issued",
+        "effectiveDateTime",
+        "effectivePeriod",
+        "meta",
+    ]
 )
 
 
