@@ -407,6 +407,8 @@ class WebSettings(_Section):
     session_hours: Annotated[float, Field(gt=0, le=168)] = 10.0
     idle_minutes: Annotated[float, Field(gt=0)] = 60.0
     """A session that was not used for so long ends."""
+    viewer: Path | None = None
+    """Where `dicomnode viewer --install` puts OHIF; none: `viewer` in the data folder."""
     oidc: OidcSettings | None = None
 
     @model_validator(mode="after")
@@ -560,6 +562,7 @@ def _web(web: WebSettings, base: Path, environ: Mapping[str, str]) -> WebSetting
     )
     return web.model_copy(
         update={
+            "viewer": base / web.viewer if web.viewer else None,
             "certificate": base / web.certificate if web.certificate else None,
             "key": base / web.key if web.key else None,
             "oidc": oidc,

@@ -9,17 +9,17 @@ DICOMWEB = "/dicom-web"
 """Where the site offers the PACS's DICOMweb."""
 
 
-def app_config(*, name: str, notice: bool) -> str:
+def app_config(*, name: str, notice: bool, of_node: bool = False) -> str:
     """The file's content. `name` is shown in the study list.
 
     `notice` keeps OHIF's "investigational use only" banner, which covers the image's bottom until
-    it is dismissed.
+    it is dismissed. `of_node`: for the node's own DICOMweb, whose pages list the studies.
     """
     settings = {
         "routerBasename": "/",
         "extensions": [],
         "modes": [],
-        "showStudyList": True,
+        "showStudyList": not of_node,
         "maxNumberOfWebWorkers": 3,
         "showWarningMessageForCrossOrigin": False,
         "showCPUFallbackMessage": False,
@@ -30,12 +30,12 @@ def app_config(*, name: str, notice: bool) -> str:
         "measurementTrackingMode": "simplified",
         "investigationalUseDialog": {"option": "always" if notice else "never"},
         "defaultDataSourceName": "pacs",
-        "dataSources": [_pacs(name)],
+        "dataSources": [_pacs(name, includes_fields=of_node)],
     }
     return f"window.config = {json.dumps(settings, indent=1)};\n"
 
 
-def _pacs(name: str) -> dict[str, object]:
+def _pacs(name: str, *, includes_fields: bool) -> dict[str, object]:
     return {
         "namespace": "@ohif/extension-default.dataSourcesModule.dicomweb",
         "sourceName": "pacs",
@@ -47,7 +47,7 @@ def _pacs(name: str) -> dict[str, object]:
             "wadoRoot": DICOMWEB,
             "imageRendering": "wadors",
             "thumbnailRendering": "wadors",
-            "qidoSupportsIncludeField": False,
+            "qidoSupportsIncludeField": includes_fields,
             "supportsReject": False,
             "supportsFuzzyMatching": False,
             "supportsWildcard": True,

@@ -10,7 +10,7 @@ from starlette.staticfiles import StaticFiles
 from dicomnode.receiving import now
 from dicomnode.settings import Settings
 from dicomnode.store.database import Database
-from dicomnode.web import health, metrics
+from dicomnode.web import health, metrics, ohif
 from dicomnode.web.answers import add_answers
 from dicomnode.web.api import API
 from dicomnode.web.context import Web
@@ -53,6 +53,8 @@ def create_app(
         app.include_router(router)
     app.state.desk = KeptDesk(app.state.web)
     app.include_router(dicomweb_for(app.state.web, app.state.desk), include_in_schema=False)
+    # Last of the routes: it answers for every address at the root that is no page.
+    app.include_router(ohif.router, include_in_schema=False)
     app.mount("/static", KeptStaticFiles(directory=FOLDER / "static"), name="static")
     app.add_middleware(Guards, settings=settings.web)
     return app
