@@ -8,12 +8,11 @@ import re
 from pathlib import Path
 
 from fastapi import APIRouter, Depends, Response
-from fastapi.responses import FileResponse, HTMLResponse, RedirectResponse
+from fastapi.responses import FileResponse, HTMLResponse
 from starlette.exceptions import HTTPException
 
 from dicomnode.domain.access import Role
-from dicomnode.domain.errors import InvalidUid, StudyError
-from dicomnode.domain.identifiers import StudyUid, checked_uid
+from dicomnode.domain.identifiers import StudyUid
 from dicomnode.viewer.configuration import app_config, study_path
 from dicomnode.viewer.release import installed
 from dicomnode.web.context import Web, WebContext
@@ -69,18 +68,6 @@ def viewer(web: WebContext) -> Response:
     page = (_files(web) / "index.html").read_text(encoding="utf-8")
     headers = {**_ISOLATED, "Cache-Control": _ASKED_FOR}
     return HTMLResponse(_WORKER_SCRIPT.sub("", page), headers=headers)
-
-
-@router.get("/studies/{study}/viewer")
-def open_study(web: WebContext, study: str) -> Response:
-    """Open a study in the viewer."""
-    try:
-        address = viewer_address(web, StudyUid(checked_uid(study)))
-    except InvalidUid as exc:
-        raise StudyError("there is no such study") from exc
-    if address is None:
-        raise StudyError(_NOT_INSTALLED)
-    return RedirectResponse(address, 303)
 
 
 @router.get("/app-config.js")

@@ -114,6 +114,29 @@ class OhifPage:
     def __init__(self, page: Page, url: str) -> None:
         self._page = page
         self._url = url
+        self._complaints: list[str] = []
+        page.on(
+            "console",
+            lambda said: self._complaints.append(said.text) if said.type == "error" else None,
+        )
+
+    def log_in(self, name: str, password: str) -> None:
+        """Fill in the node's login page."""
+        self._page.goto(f"{self._url}/login", timeout=PATIENCE_S * 1000)
+        self._page.fill("input[name=name]", name)
+        self._page.fill("input[name=password]", password)
+        self._page.click("button[type=submit]")
+        self._page.wait_for_url(lambda url: "/login" not in url, timeout=PATIENCE_S * 1000)
+
+    def follow(self, path: str, link: str) -> None:
+        """Open a page of the node and click a link that leads to an image."""
+        self._page.goto(self._url + path, timeout=PATIENCE_S * 1000)
+        self._page.click(f"text={link}")
+        self._page.wait_for_function(_READY, timeout=PATIENCE_S * 1000)
+
+    def complaints(self) -> list[str]:
+        """What the browser said against the pages so far, security policies first of all."""
+        return self._complaints
 
     def open(self, study: StudyUid, series: SeriesUid | None = None) -> None:
         """Open a study, drawing the SEG or SR `series`; returns when an image is there."""

@@ -58,12 +58,13 @@ class Reader:
 
     page: OhifPage
     url: str
-    pacs: RunningOrthanc
+    pacs: RunningOrthanc | None
     radiograph: Case
     ct: Case
 
     def send(self, case: Case) -> Case:
         """Store a study's files in the PACS."""
+        assert self.pacs is not None
         answers = send_study(
             case.files,
             host=self.pacs.host,

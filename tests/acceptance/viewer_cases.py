@@ -9,7 +9,7 @@ from pathlib import Path
 from dicomnode.algorithm import Algorithm, AlgorithmIdentity, InputSpec, RunContext
 from dicomnode.domain.findings import Finding, MeasurementFinding, SegmentFinding
 from dicomnode.domain.identifiers import InstanceUid, SeriesUid, StudyUid
-from dicomnode.domain.results import ResultKind
+from dicomnode.domain.results import EncodedObject, ResultKind
 from dicomnode.domain.volumes import Volume
 from dicomnode.encode.derivation import Derivation
 from dicomnode.encode.results import encode_results
@@ -37,6 +37,7 @@ class Case:
     files: tuple[Path, ...]
     """Source images and results."""
     series: Mapping[ResultKind, SeriesUid]
+    results: tuple[EncodedObject, ...] = ()
 
     @property
     def study(self) -> StudyUid:
@@ -106,6 +107,7 @@ def run_on_sample(algorithm: str, sample: str, out: Path) -> Case:
         findings=remembering.findings,
         files=(*images, *(made.path for made in outcome.objects)),
         series={made.kind: made.series_uid for made in outcome.objects},
+        results=outcome.objects,
     )
 
 

@@ -175,7 +175,7 @@ def match_lungs(
 
 def hash_of(digests: Iterable[str]) -> int:
     """Differs where the images differ, which is all that jobs need here."""
-    return sum(int(digest) for digest in digests)
+    return sum(int(digest, 16) for digest in digests)
 
 
 def _verdict(found: Match | None) -> RuleVerdict:

@@ -12,11 +12,13 @@ from fastapi.responses import FileResponse, HTMLResponse, RedirectResponse
 
 from dicomnode.domain.access import Role
 from dicomnode.domain.errors import StudyError
+from dicomnode.domain.identifiers import StudyUid
 from dicomnode.domain.jobs import JobState
 from dicomnode.store.story import JobTold, Received, RevisionTold, Story, story
 from dicomnode.store.study_list import StudySearch, StudyState, list_studies
 from dicomnode.web.context import Web, WebContext
 from dicomnode.web.keys import read_key, write_key
+from dicomnode.web.ohif import viewer_address
 from dicomnode.web.rendering import render
 from dicomnode.web.steering import STEERINGS
 from dicomnode.web.visitors import Admin, Viewer
@@ -104,6 +106,7 @@ def study(request: Request, web: WebContext, visitor: Viewer, study_uid: str) ->
         "study.html",
         visitor,
         told=told,
+        viewer=viewer_address(web, StudyUid(told.study_uid)),
         moments=timeline(told),
         overlays={job.id for job in told.jobs if _overlay(web, job) is not None},
         may_steer=visitor.may(Role.ADMIN),
