@@ -1,7 +1,7 @@
 """Running an algorithm on a folder and sending files, without a node."""
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,12 +18,12 @@ from dicomnode.domain.errors import (
     StudyError,
 )
 from dicomnode.domain.outcomes import RunOutcome
-from dicomnode.domain.results import EncodedObject, ResultKind
+from dicomnode.domain.results import USUAL_KINDS, EncodedObject, ResultKind
 from dicomnode.domain.studies import SeriesFacts
 from dicomnode.encode.derivation import Derivation
 from dicomnode.offline import read_folder
 from dicomnode.pipeline.discovery import AlgorithmSource, BrokenAlgorithm, load_algorithm
-from dicomnode.settings import Confirm, Destination, Settings
+from dicomnode.settings import Confirm, Destination, Form, Settings
 from dicomnode.steps.inference import Progress, RunTask, run_task
 from dicomnode.steps.installed import algorithms_of
 
@@ -100,8 +100,12 @@ def run_series(
     out: Path,
     device: str,
     progress: Progress,
+    forms: Collection[Form] = (),
 ) -> RunOutcome | Skipped:
-    """Run on one series; what the algorithm or the images refuse comes back with the reason."""
+    """Run on one series; what the algorithm or the images refuse comes back with the reason.
+
+    SEG and SR are always made, and whatever else is in `forms`.
+    """
     task = RunTask(
         inputs={plan.input_name: series.files},
         derivation=Derivation(
@@ -112,6 +116,7 @@ def run_series(
         ),
         out=out,
         output=settings.output,
+        kinds=USUAL_KINDS.union(form.kind for form in forms),
     )
     try:
         return run_task(load_algorithm(plan.source), task, device, progress)

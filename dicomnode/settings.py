@@ -208,6 +208,11 @@ class Form(Enum):
     GSPS = "GSPS"
     KOS = "KOS"
 
+    @property
+    def kind(self) -> ResultKind:
+        """The kind of object."""
+        return _KINDS[self]
+
 
 class SegmentationType(Enum):
     """How masks are packed (PS3.3 C.8.20.2)."""
@@ -251,7 +256,7 @@ class Destination(_Section):
     @property
     def kinds(self) -> frozenset[ResultKind]:
         """What it is to get, as it was configured."""
-        wanted = frozenset(_KINDS[form] for form in self.send)
+        wanted = frozenset(form.kind for form in self.send)
         if self.segmentation is SegmentationType.BINARY or ResultKind.SEG not in wanted:
             return wanted
         return frozenset(_LABELMAP_TWINS.get(kind, kind) for kind in wanted)

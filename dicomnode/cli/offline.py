@@ -11,6 +11,7 @@ from rich.table import Table
 
 from dicomnode.cli.common import SettingsPath, console, files_below, progress_bar, settings_from
 from dicomnode.domain.codes import number_in_words
+from dicomnode.settings import Form
 
 
 def register(app: typer.Typer) -> None:
@@ -24,11 +25,15 @@ def run(
     dicom_dir: Annotated[Path, typer.Argument(help="Folder with one or more series.", exists=True)],
     out: Annotated[Path, typer.Option(help="Folder for the results.")],
     device: Annotated[str, typer.Option(help="`cpu`, `cuda:0` ...")] = "cpu",
+    form: Annotated[
+        list[Form] | None, typer.Option(help="What to write besides SEG and SR; may be repeated.")
+    ] = None,
     settings: SettingsPath = None,
 ) -> None:
     """Run an algorithm on the fitting series of a folder: SEG, SR, findings.json and overlay.png.
 
     Needs no database and sends nothing. Example: dicomnode run lung_ct ./study --out ./results
+    --form SC --form GSPS
     """
     from dicomnode.logs import configure_logging
     from dicomnode.offline_run import Skipped, fitting_series, run_series
@@ -50,6 +55,7 @@ def run(
                 out=out / series.folder,
                 device=device,
                 progress=partial(_show, bar, task),
+                forms=form or (),
             )
         if isinstance(made, Skipped):
             console.print(f"refused {made.what}: {made.reason}", style="red")

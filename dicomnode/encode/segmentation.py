@@ -172,11 +172,15 @@ def _name_source_frames(seg: Dataset, source: SourceSeries, used: npt.NDArray[np
     """Replace frame numbers of the reduced multi-frame header by those of the source file."""
     if source.frame_numbers is None:
         return
-    for group in seg.PerFrameFunctionalGroupsSequence:
-        for derivation in group.get("DerivationImageSequence", []):
-            item = derivation.SourceImageSequence[0]
-            number = int(item.get("ReferencedFrameNumber", 1))
-            item.ReferencedFrameNumber = source.frame_numbers[used[number - 1]]
+    # Frames of several segments may share one item, which must not be renamed twice.
+    items = {
+        id(derivation.SourceImageSequence[0]): derivation.SourceImageSequence[0]
+        for group in seg.PerFrameFunctionalGroupsSequence
+        for derivation in group.get("DerivationImageSequence", [])
+    }
+    for item in items.values():
+        number = int(item.get("ReferencedFrameNumber", 1))
+        item.ReferencedFrameNumber = source.frame_numbers[used[number - 1]]
 
 
 def _put_background_last(seg: Dataset) -> None:

@@ -248,7 +248,8 @@ class TestRun:
         terminal.write("dicomnode.toml", "[algorithms]\nroots = ['bundles']\n")
         identity, _ = ct_study("offline", terminal.folder / "study")
         write([radiograph(StudyIdentity(seed="other"))], terminal.folder / "study" / "dx")
-        said = terminal.run("run", "test_air", "study", "--out", "results")
+        forms = ("--form", "SC", "--form", "KOS")
+        said = terminal.run("run", "test_air", "study", "--out", "results", *forms)
         assert said.code == 0, said.err
         assert "test_air reads CT" in said.out
         (folder,) = (terminal.folder / "results").iterdir()
@@ -258,7 +259,7 @@ class TestRun:
             "overlay.png",
         ]
         objects = [dcmread(path) for path in folder.glob("*.dcm")]
-        assert sorted(ds.Modality for ds in objects) == ["SEG", "SR"]
+        assert sorted(ds.Modality for ds in objects) == ["KO", "OT", "SEG", "SR"]
         assert {ds.StudyInstanceUID for ds in objects} == {identity.study_uid}
         found = json.loads((folder / "findings.json").read_text())
         assert [finding["name"] for finding in found["findings"]] == ["air"]

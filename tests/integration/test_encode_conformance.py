@@ -32,9 +32,11 @@ from dicomnode.domain.results import EncodedObject, ResultKind
 from dicomnode.domain.volumes import Volume
 from dicomnode.encode.derivation import Derivation, Predecessor
 from dicomnode.encode.results import encode_results
+from dicomnode.pipeline.volume import read_series
 from dicomnode.settings import OutputSettings
 from dicomnode.testing.findings import PHANTOM_ALGORITHM, heart_with_ratio, lungs
-from dicomnode.testing.studies import StudyIdentity, ct_series, radiograph
+from dicomnode.testing.multiframe import enhanced
+from dicomnode.testing.studies import SeriesGeometry, StudyIdentity, ct_series, radiograph
 from dicomnode.testing.volumes import written_volume
 
 DATA = Path(os.environ.get("DICOMNODE_DATA", Path(__file__).parents[3] / "shared" / "data"))
@@ -221,3 +223,17 @@ def test_a_nodule_and_lungs_on_a_real_ct_are_valid(tmp_path: Path, validator: st
     )
     air = replace(segment, name="air", mask=volume.array < -900)
     assert_valid(encode((segment, air), volume, tmp_path / "out"), validator)
+
+
+def test_every_form_of_results_on_an_enhanced_multi_frame_ct_is_valid(
+    tmp_path: Path, validator: str
+) -> None:
+    """Its frames lie in the file in another order than in space."""
+    slices = ct_series(StudyIdentity(seed="enhanced"), SeriesGeometry(slices=6))
+    enhanced(slices, order=[3, 0, 5, 1, 4, 2]).save_as(
+        tmp_path / "ct.dcm", enforce_file_format=True
+    )
+    volume = read_series([tmp_path / "ct.dcm"])
+    encoded = encode(lungs(volume), volume, tmp_path / "out")
+    assert {each.kind for each in encoded} == set(ResultKind) - {ResultKind.OTHER}
+    assert_valid(encoded, validator)
