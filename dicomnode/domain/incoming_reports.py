@@ -56,6 +56,8 @@ class IncomingReport:
     """YYYYMMDD."""
     modality: str = ""
     referring_unit: str = ""
+    is_addendum: bool = False
+    """True: it goes behind the text that is current instead of replacing it."""
     remarks: str = ""
     """What is odd about it and how it was taken; quotes nothing of it."""
 

@@ -165,6 +165,7 @@ def _report(row: Mapping[str, str], layout: Layout, columns: Sequence[str]) -> I
         parts=tuple(ReportPart(name=name or "report", text=row[name]) for name in columns),
         status=ReportStatus(status) if status else ReportStatus.FINAL,
         issued_at=_moment(issued) if issued else None,
+        is_addendum=False,
         **about,
     )
 

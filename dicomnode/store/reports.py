@@ -2,11 +2,11 @@
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, select, tuple_, update
+from sqlalchemy import Connection, Row, insert, select, text, tuple_, update
 
 from dicomnode.domain.incoming_reports import IncomingReport, Kept, KeptReport
 from dicomnode.domain.reports import ReportPart
@@ -17,6 +17,9 @@ from dicomnode.store.tables import ReportPartRow, ReportRow
 
 LARGEST_BATCH = 1000
 """Reports in one commit; more is cut up."""
+
+# Any number will do, as long as it is always the same.
+_ONE_KEEPER = 0x7265706F7274
 
 # Field of a report -> column. Other words under one of these are another version.
 ABOUT = {
@@ -85,6 +88,10 @@ def keep_reports(
     kept: list[KeptReport] = []
     for first in range(0, len(reports), LARGEST_BATCH):
         with database.writing() as connection:
+            if not database.is_sqlite:
+                # Two senders with one report must not both find that there is none yet; on SQLite
+                # a writing transaction is alone by itself.
+                connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ONE_KEEPER})
             batch = [fitting(report) for report in reports[first : first + LARGEST_BATCH]]
             for run in _runs(batch):
                 kept.extend(_keep_run(connection, run, now))
@@ -110,7 +117,7 @@ def _keep_run(
     connection: Connection, reports: Sequence[IncomingReport], now: datetime
 ) -> list[KeptReport]:
     known = _known_versions(connection, reports)
-    decided = [_decide(report, known) for report in reports]
+    decided = [_decide(_whole(connection, report, known), known) for report in reports]
     ids = iter(_insert(connection, [one for one in decided if isinstance(one, _Addition)], now))
     return [
         one
@@ -118,6 +125,24 @@ def _keep_run(
         else KeptReport(report_id=next(ids), outcome=one.outcome, remarks=one.report.remarks)
         for one in decided
     ]
+
+
+def _whole(
+    connection: Connection, report: IncomingReport, known: Mapping[tuple[str, str], _Known]
+) -> IncomingReport:
+    """An addendum behind the text that it adds to; sent once more, it is there already."""
+    current = known[(report.source.value, report.source_id)].current
+    if not report.is_addendum or current is None or _is_older(report, current):
+        return report
+    query = (
+        select(ReportPartRow.name, ReportPartRow.text)
+        .where(ReportPartRow.report_id == current.id)
+        .order_by(ReportPartRow.number)
+    )
+    before = [ReportPart(name=row.name, text=row.text) for row in connection.execute(query)]
+    added = [ReportPart(**_part(part)) for part in report.parts]
+    is_there = before[-len(added) :] == added
+    return replace(report, parts=tuple(before if is_there else [*before, *added]))
 
 
 def _decide(

@@ -1,6 +1,7 @@
 """Reports are kept once in all their versions, find their studies, and keep what was read."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 
@@ -122,6 +123,39 @@ def test_reports_without_a_name_are_told_apart_by_their_words(database: Database
     nameless = incoming(source_id="")
     assert keep(database, nameless, nameless) == [Kept.NEW, Kept.DUPLICATE]
     assert keep(database, replace(nameless, accession_number="A2")) == [Kept.NEW]
+
+
+def addendum(words: str, **about: str) -> IncomingReport:
+    parts = (ReportPart(name="addendum", text=words),)
+    return replace(incoming(**about), parts=parts, status=ReportStatus.CORRECTED, is_addendum=True)
+
+
+def test_an_addendum_goes_behind_the_text_that_is_current(database: Database) -> None:
+    more, last = addendum("Nodule, too.", message_id="M2"), addendum("Mass, too.")
+    assert keep(database, incoming(), more, more) == [
+        Kept.NEW,
+        Kept.SUPERSEDES,
+        Kept.DUPLICATE,
+    ]
+    assert keep(database, last, last) == [Kept.SUPERSEDES, Kept.DUPLICATE]
+    ((number, _),) = current(database)
+    assert [part.text for part in report(database, number).parts] == [
+        "No effusion.",
+        "Nodule, too.",
+        "Mass, too.",
+    ]
+
+
+def test_an_addendum_that_comes_first_waits_for_nothing(database: Database) -> None:
+    assert keep(database, addendum("Nodule, too.")) == [Kept.NEW]
+    assert keep(database, incoming()) == [Kept.SUPERSEDES]
+
+
+def test_one_report_from_several_senders_at_once_is_kept_once(database: Database) -> None:
+    copies = 8
+    with ThreadPoolExecutor(copies) as pool:
+        outcomes = list(pool.map(lambda _: keep(database, incoming()), range(copies)))
+    assert sorted(each.value for (each,) in outcomes) == ["duplicate"] * (copies - 1) + ["new"]
 
 
 ODD = {

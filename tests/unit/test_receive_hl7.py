@@ -256,7 +256,10 @@ def test_withdrawn_observations_are_no_text(withdrawn: str) -> None:
     ],
 )
 def test_parts_are_named_by_code_suffix_or_text(observation: str, name: str) -> None:
-    assert [part.name for part in only(message(observation)).parts] == [name]
+    report = only(message(observation))
+    assert [part.name for part in report.parts] == [name]
+    assert report.is_addendum is (name == "addendum")
+    assert not only(message(obx("Whole."), observation)).is_addendum
 
 
 @pytest.mark.parametrize(

@@ -117,6 +117,7 @@ def read_report(
             parts=parts,
             status=status,
             issued_at=_moment(text(resource, "issued")),
+            is_addendum=False,
             remarks="; ".join(dict.fromkeys(reader.remarks)),
             **about,
         ),

@@ -233,6 +233,7 @@ def _report(
         message_id=f"{sender}|{msh.component(10)}#{number}",
         parts=parts,
         status=status,
+        is_addendum=bool(parts) and all(part.name == "addendum" for part in parts),
         issued_at=_moment(first.request.component(22)) or _moment(msh.component(7)),
         **_about(first, observations, accession_fields),
     )

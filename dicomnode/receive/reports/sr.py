@@ -61,6 +61,7 @@ def read_sr(path: Path) -> IncomingReport | None:
             parts=_parts(items),
             status=_status(ds),
             issued_at=_moment(ds),
+            is_addendum=False,
             **_about(ds),
         )
     except InstanceUnreadable:
