@@ -16,7 +16,7 @@ from pydantic import TypeAdapter
 
 from dicomnode.algorithm import Algorithm, AlgorithmIdentity, RunContext
 from dicomnode.domain.outcomes import RunOutcome, record_of
-from dicomnode.domain.results import USUAL_KINDS, ResultKind
+from dicomnode.domain.results import PREVIEW_FILE, USUAL_KINDS, ResultKind
 from dicomnode.encode.derivation import Derivation
 from dicomnode.encode.preview import draw_overlay
 from dicomnode.encode.results import encode_results
@@ -26,7 +26,6 @@ from dicomnode.pipeline.volume import read_series
 from dicomnode.settings import OutputSettings
 
 OUTCOME_FILE = "findings.json"
-PREVIEW_FILE = "overlay.png"
 
 _OUTCOME = TypeAdapter(RunOutcome)
 

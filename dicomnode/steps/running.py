@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, Future, wait
 from contextlib import suppress
 from datetime import timedelta
-from pathlib import Path
 from typing import Protocol, TypedDict, TypeVar
 
 from dicomnode import __version__
@@ -22,7 +21,7 @@ from dicomnode.domain.identifiers import InstanceUid, JobId
 from dicomnode.domain.instances import InstanceHeader
 from dicomnode.domain.jobs import Job, JobState
 from dicomnode.domain.outcomes import RunOutcome
-from dicomnode.domain.results import ResultKind
+from dicomnode.domain.results import ResultKind, result_folder
 from dicomnode.domain.studies import ClosingReason
 from dicomnode.encode.derivation import Derivation, Predecessor
 from dicomnode.pipeline.discovery import AlgorithmDescription
@@ -132,7 +131,7 @@ def _task(node: Node, job: Job) -> RunTask:
             predecessors=_superseded_reports(job),
             complete=closed.reason is not ClosingReason.HARD_LIMIT,
         ),
-        out=result_folder(node, job.id),
+        out=result_folder(node.settings.data_dir, job.id),
         output=node.settings.output,
         kinds=kinds_to_make(node.settings, job.destinations),
     )
@@ -152,11 +151,6 @@ def _superseded_reports(job: Job) -> tuple[Predecessor, ...]:
         for kind in (ResultKind.SR, ResultKind.LABELMAP_REPORT)
         for report in job.predecessor.of_kind(kind)
     )
-
-
-def result_folder(node: Node, job_id: JobId) -> Path:
-    """Where a job's results lie; job ids are ours, so they may name a folder."""
-    return node.settings.data_dir / "results" / job_id[:2] / job_id
 
 
 def _end_try(node: Node, job: Job, error: DicomNodeError) -> Ran:
@@ -182,7 +176,7 @@ def _end_try(node: Node, job: Job, error: DicomNodeError) -> Ran:
 def record_job(node: Node, job_id: JobId) -> list[str]:
     """Put what the run left on disk into the index; return the destinations to send it to."""
     job = load_job(node.database, job_id)
-    outcome = read_outcome(result_folder(node, job_id))
+    outcome = read_outcome(result_folder(node.settings.data_dir, job_id))
     parcels = parcels_of(outcome.objects, node.settings, job.destinations)
     kept = record_outcome(
         node.database,

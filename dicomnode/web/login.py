@@ -26,7 +26,7 @@ TRIES_PER_ADDRESS = 30
 """Within `store.logins.WINDOW`; a whole department may sit behind one address."""
 LONGEST = 512
 """Characters of a name or password that are looked at."""
-HOME = "/studies"
+HOME = "/overview"
 
 
 @router.get("/")

@@ -22,9 +22,10 @@ from dicomnode.domain.errors import (
 )
 from dicomnode.domain.identifiers import JobId
 from dicomnode.domain.jobs import Job, JobState
+from dicomnode.domain.results import result_folder
 from dicomnode.steps.inference import RunTask, write_outcome
 from dicomnode.steps.node import Node
-from dicomnode.steps.running import Ran, give_up_job, record_job, result_folder, run_job
+from dicomnode.steps.running import Ran, give_up_job, record_job, run_job
 from dicomnode.store.jobs import cancel_job, load_job
 from dicomnode.store.unfinished import unfinished_jobs
 from tests.contract.store_scenes import at, outcome_of, queued_job
@@ -91,7 +92,7 @@ def state_of(node: Node, job: JobId) -> tuple[JobState, str, str]:
 def made_by(node: Node, job_id: JobId) -> Job:
     """The files a run leaves behind, as if it had just ended."""
     job = load_job(node.database, job_id)
-    folder = result_folder(node, job_id)
+    folder = result_folder(node.settings.data_dir, job_id)
     folder.mkdir(parents=True)
     write_outcome(outcome_of(node.database, job), folder)
     return job
