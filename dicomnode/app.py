@@ -25,6 +25,7 @@ from dicomnode.receiving import ReceiverProcess, now
 from dicomnode.rules.watching import WatchedRules
 from dicomnode.settings import Settings
 from dicomnode.steering import Steering
+from dicomnode.steps.correcting import Correcting
 from dicomnode.steps.installed import algorithms_of, rules_loader, rules_path, usable
 from dicomnode.steps.node import Node
 from dicomnode.steps.reporting import Reporting
@@ -137,6 +138,7 @@ class Serving:
     def _make_loops(self) -> Loops:
         intake = Intake(self.node, self.flow)
         reporting = self._reporting
+        correcting = Correcting(self.node)
         mining = Loop(name="mine", action=reporting.mine, every_s=COUNT_EVERY_S)
         web = self._web and Loop(name="web", action=self._web.keep_alive, every_s=WEB_EVERY_S)
         receiver = Loop(name="receiver", action=self._receiver.keep_alive, every_s=1.0)
@@ -148,6 +150,7 @@ class Serving:
                 Loop(name="reconcile", action=self.flow.reconcile, every_s=RECONCILE_EVERY_S),
                 Loop(name="forget", action=self.flow.forget, every_s=FORGET_EVERY_S),
                 Loop(name="take-reports", action=reporting.take, every_s=COUNT_EVERY_S),
+                Loop(name="corrections", action=correcting.take, every_s=COUNT_EVERY_S),
                 Loop(name="match-reports", action=reporting.match, every_s=COUNT_EVERY_S),
                 *([mining] if self._settings.reports.enabled else []),
                 *steering_loops(self._steering),

@@ -15,3 +15,9 @@ REPORTS = (
     "1.2.840.10008.5.1.4.1.1.88.34",
 )
 """SR classes a person's report may come in: Basic Text, Enhanced, Comprehensive, its 3D form."""
+
+SEGMENTATIONS = (
+    "1.2.840.10008.5.1.4.1.1.66.4",
+    "1.2.840.10008.5.1.4.1.1.66.7",
+)
+"""Segmentation and Label Map Segmentation."""

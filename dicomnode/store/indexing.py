@@ -13,7 +13,7 @@ from dicomnode.domain.catalogue import search_key
 from dicomnode.domain.events import Event, EventName
 from dicomnode.domain.identifiers import InstanceUid, SeriesUid, StudyUid
 from dicomnode.domain.instances import HeaderValues, InstanceHeader, QuarantineKind
-from dicomnode.domain.sop_classes import REPORTS
+from dicomnode.domain.sop_classes import REPORTS, SEGMENTATIONS
 from dicomnode.store.database import Database
 from dicomnode.store.events import write_events
 from dicomnode.store.summaries import recounted
@@ -100,7 +100,7 @@ def index_instances(
         _insert_parents(connection, placed)
         _place(connection, placed)
         _keep_views(connection, placed)
-        _count(connection, placed)
+        _count(connection, placed, _mark_returned(connection, placed))
         faults = [item for item in unreadable if item.landed.sop_instance_uid in waiting]
         _quarantine(connection, [*faults, *misplaced.values()], now)
 
@@ -252,6 +252,32 @@ def _place(connection: Connection, items: Sequence[Indexed]) -> None:
     )
 
 
+def _mark_returned(connection: Connection, items: Sequence[Indexed]) -> frozenset[str]:
+    """SEG and SR in studies with results of ours: a viewer may have sent back a correction.
+
+    They do not open their study before `steps.correcting` has looked at them, since a correction
+    is nothing to run algorithms on.
+    """
+    studies = {item.header.study_uid for item in items}
+    with_results = set(
+        connection.scalars(
+            select(ResultRow.study_uid).where(ResultRow.study_uid.in_(studies)).distinct()
+        )
+    )
+    candidates = [
+        item.header.sop_instance_uid for item in items if item.header.study_uid in with_results
+    ]
+    if not candidates:
+        return frozenset()
+    which = (
+        InstanceRow.sop_instance_uid.in_(candidates),
+        InstanceRow.sop_class_uid.in_((*REPORTS, *SEGMENTATIONS)),
+    )
+    returned = frozenset(connection.scalars(select(InstanceRow.sop_instance_uid).where(*which)))
+    connection.execute(update(InstanceRow).where(*which).values(correction_state="waiting"))
+    return returned
+
+
 def _keep_views(connection: Connection, items: Sequence[Indexed]) -> None:
     """Add the views of a batch to those of its series.
 
@@ -274,17 +300,31 @@ def _keep_views(connection: Connection, items: Sequence[Indexed]) -> None:
             )
 
 
-def _count(connection: Connection, items: Sequence[Indexed]) -> None:
+def _count(connection: Connection, items: Sequence[Indexed], returned: frozenset[str]) -> None:
     """Add the batch to the counters of its studies and series; more than 0 new opens them."""
     by_study: dict[StudyUid, list[datetime]] = defaultdict(list)
     by_series: dict[SeriesUid, list[datetime]] = defaultdict(list)
     for item in items:
+        if item.header.sop_instance_uid in returned:
+            _add_quietly(connection, item)
+            continue
         by_study[item.header.study_uid].append(item.landed.received_at)
         by_series[item.header.series_uid].append(item.landed.received_at)
     for study_uid, moments in by_study.items():
         _add(connection, StudyRow, StudyRow.study_uid == study_uid, moments)
     for series_uid, moments in by_series.items():
         _add(connection, SeriesRow, SeriesRow.series_uid == series_uid, moments)
+
+
+def _add_quietly(connection: Connection, item: Indexed) -> None:
+    """Count an instance that does not open its study."""
+    for table, which in (
+        (StudyRow, StudyRow.study_uid == item.header.study_uid),
+        (SeriesRow, SeriesRow.series_uid == item.header.series_uid),
+    ):
+        connection.execute(
+            update(table).where(which).values(instance_count=table.instance_count + 1)
+        )
 
 
 def _add(

@@ -65,6 +65,7 @@ def land(
     moment: datetime = NOON,
     digest: str = "",
     release: bool = True,
+    sop_class: str = "1.2.840.10008.5.1.4.1.1.2",
 ) -> list[Landing]:
     """Have instances received by one association."""
     index = SqlInstanceIndex(database, receiver="DICOMNODE@test")
@@ -79,7 +80,7 @@ def land(
     batch = [
         ReceivedInstance(
             sop_instance_uid=InstanceUid(uid),
-            sop_class_uid="1.2.840.10008.5.1.4.1.1.2",
+            sop_class_uid=sop_class,
             transfer_syntax_uid="1.2.840.10008.1.2.1",
             path=association_folder(database.path_root, made) / f"{number}.dcm",
             size_bytes=1000,

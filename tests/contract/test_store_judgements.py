@@ -4,13 +4,30 @@ import pytest
 
 from dicomnode.domain.errors import StudyError
 from dicomnode.domain.identifiers import JobId
-from dicomnode.domain.judgements import WHOLE_RESULT, Judgement, Verdict
+from dicomnode.domain.judgements import (
+    WHOLE_RESULT,
+    Correction,
+    CorrectionState,
+    Judgement,
+    SegmentComparison,
+    Sign,
+    Verdict,
+)
+from dicomnode.domain.sop_classes import SEGMENTATIONS
 from dicomnode.store.asking import asked
+from dicomnode.store.closing import open_studies
+from dicomnode.store.corrections import (
+    MayCorrect,
+    record_corrections,
+    record_no_correction,
+    waiting_for_correction,
+)
 from dicomnode.store.database import Database
+from dicomnode.store.indexing import index_instances
 from dicomnode.store.jobs import rerun_job
 from dicomnode.store.judgements import judge
 from dicomnode.store.results_told import ResultSearch, result_told, results_told
-from tests.contract.store_scenes import at, finished_job, queued_job
+from tests.contract.store_scenes import at, finished_job, land, queued_job, waiting
 
 pytest_plugins = ["tests.contract.postgresql", "tests.contract.databases"]
 
@@ -94,3 +111,45 @@ def test_the_view_has_the_words_in_force(database: Database) -> None:
     if database.is_sqlite:
         with asked(database, "SELECT finding, verdict, judged_by FROM judged") as answer:
             assert list(answer.rows) == [("left lung", "rejected", "anna")]
+
+
+def returned_object(database: Database) -> MayCorrect:
+    """An SEG that came into the study of a finished job, indexed and not looked at yet."""
+    land(database, ["1.2.1.9.1"], association="back", moment=at(50), sop_class=SEGMENTATIONS[0])
+    index_instances(database, waiting(database), [], at(50))
+    (received,) = waiting_for_correction(database, 10)
+    return received
+
+
+def test_an_object_that_came_back_is_kept_once_with_its_segments(database: Database) -> None:
+    job = finished_job(database).id
+    received = returned_object(database)
+    assert open_studies(database) == ()
+    part = SegmentComparison(
+        name="left lung", ours_voxels=10, theirs_voxels=8, ours_ml=1.0, theirs_ml=0.8, dice=0.75
+    )
+    correction = Correction(
+        sop_instance_uid=received.sop_instance_uid,
+        job_id=job,
+        kind="SEG",
+        sign=Sign.REFERENCE,
+        sent_by=received.sent_by,
+        made_with="Viewer",
+        segments=(part,),
+    )
+    for _ in range(2):
+        record_corrections(database, received, [correction], at(60))
+    (back,) = result_told(database, job).corrections
+    assert (back.sent_by, back.segments[0].dice, back.at) == ("CT1", 0.75, at(60))
+    assert result_told(database, job).in_force[WHOLE_RESULT].is_from_object
+    assert waiting_for_correction(database, 10) == []
+
+
+def test_what_corrects_nothing_opens_its_study_once(database: Database) -> None:
+    finished_job(database)
+    received = returned_object(database)
+    for _ in range(2):
+        record_no_correction(database, received, CorrectionState.NONE)
+    (study,) = open_studies(database)
+    assert (study.evidence.new_instances, study.evidence.first_new_at) == (1, at(50))
+    assert study.evidence.received_instances == 4
