@@ -18,6 +18,8 @@ MOST_NAMES = 260
 CHARACTER = 7.2
 """Pixels of a character, about; names must not run into each other."""
 MOST_TICKS = 5
+TINIEST = 1e-9
+"""Below this a number is drawn as nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,7 +144,8 @@ class _Scale:
     @classmethod
     def of(cls, plot: Plot) -> "_Scale":
         largest = max((v for one in plot.series for v in one.values if v is not None), default=0.0)
-        largest = largest or 1.0
+        if largest < TINIEST:
+            largest = 1.0
         step = _round_step(largest / (MOST_TICKS - 1))
         if plot.whole:
             step = max(ceil(step), 1)
