@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, Row, text
 
 from dicomnode.store.database import Database
 
@@ -15,14 +16,14 @@ class LabelCount:
     group: str
     """The label itself, a month, a scanner."""
     reports: int
-    """Reports of the group that were mined."""
+    """Among how many."""
     positive: int
     negative: int
     uncertain: int
 
     @property
     def percent(self) -> float:
-        """Positive ones among all of the group."""
+        """Positive ones among them."""
         return 100.0 * self.positive / self.reports if self.reports else 0.0
 
 
@@ -45,13 +46,6 @@ class Disagreement:
     """Where the report speaks of it; empty: nowhere."""
 
 
-_SUMS = """
-  sum(CASE WHEN l.value = 1 THEN 1 ELSE 0 END) AS positive,
-  sum(CASE WHEN l.value = 0 THEN 1 ELSE 0 END) AS negative,
-  sum(CASE WHEN l.value = -1 THEN 1 ELSE 0 END) AS uncertain
-"""
-
-
 def mined_reports(database: Database) -> int:
     """Current reports that the miner has read."""
     with database.reading() as connection:
@@ -59,63 +53,65 @@ def mined_reports(database: Database) -> int:
 
 
 def _mined(connection: Connection) -> int:
-    query = "SELECT count(*) FROM current_report c WHERE c.version_id IS NOT NULL"
-    return connection.scalar(text(query)) or 0
+    query = "SELECT coalesce(sum(reports), 0) FROM report_month WHERE in_force"
+    return int(connection.scalar(text(query)) or 0)
 
 
 def by_label(database: Database) -> list[LabelCount]:
-    """Every label that is mentioned, the most frequent first."""
-    query = f"""
-        SELECT l.label AS name, {_SUMS} FROM mentioned_label l GROUP BY l.label
-        ORDER BY positive DESC, l.label
-    """  # noqa: S608
+    """Every label that is mentioned, the most frequent first, among all reports."""
+    query = """
+        SELECT label AS name, sum(positive) AS positive, sum(negative) AS negative,
+          sum(uncertain) AS uncertain
+        FROM label_month WHERE in_force GROUP BY label
+        HAVING sum(positive + negative + uncertain) > 0 ORDER BY sum(positive) DESC, label
+    """
     with database.reading() as connection:
         total = _mined(connection)
-        return [
-            LabelCount(
-                group=row.name,
-                reports=total,
-                positive=row.positive,
-                negative=row.negative,
-                uncertain=row.uncertain,
-            )
-            for row in connection.execute(text(query))
-        ]
+        return [_count(row, total) for row in connection.execute(text(query))]
 
 
 def by_month(database: Database, label: str) -> list[LabelCount]:
-    """One label month by month; reports that no date is known of are left out."""
-    return _grouped(database, label, "c.month", "length(c.study_date) = 8")
+    """One label month by month, among the reports of the month; undated reports are left out."""
+    query = """
+        SELECT r.month AS name, sum(r.reports) AS reports, sum(coalesce(l.positive, 0)) AS positive,
+          sum(coalesce(l.negative, 0)) AS negative, sum(coalesce(l.uncertain, 0)) AS uncertain
+        FROM report_month r
+        LEFT JOIN label_month l ON l.version_id = r.version_id AND l.in_force = r.in_force
+          AND l.month = r.month AND l.label = :label
+        WHERE r.in_force AND length(r.month) = 7
+        GROUP BY r.month HAVING sum(r.reports) > 0 ORDER BY r.month
+    """
+    with database.reading() as connection:
+        rows = connection.execute(text(query), {"label": label})
+        return [_count(row, int(row.reports)) for row in rows]
 
 
 def by_scanner(database: Database, label: str) -> list[LabelCount]:
-    """One label scanner by scanner, over reports whose study is known."""
-    name = "coalesce(s.station, '') || ' ' || coalesce(s.manufacturer, '')"
-    name += " || ' ' || coalesce(s.model, '')"
-    return _grouped(database, label, name, "s.study_uid IS NOT NULL")
-
-
-def _grouped(database: Database, label: str, group: str, condition: str) -> list[LabelCount]:
-    query = f"""
-        SELECT {group} AS name, count(*) AS reports, {_SUMS}
-        FROM current_report c
-        LEFT JOIN scanner s ON s.study_uid = c.study_uid
-        LEFT JOIN report_label l
-          ON l.version_id = c.version_id AND l.report_id = c.report_id AND l.name = :label
-        WHERE c.version_id IS NOT NULL AND {condition}
-        GROUP BY {group} ORDER BY {group}
-    """  # noqa: S608
+    """One label scanner by scanner, among the reports with a known study that mention it."""
+    query = """
+        SELECT station || ' ' || manufacturer || ' ' || model AS name, sum(positive) AS positive,
+          sum(negative) AS negative, sum(uncertain) AS uncertain
+        FROM label_scanner WHERE in_force AND label = :label
+        GROUP BY station, manufacturer, model
+        HAVING sum(positive + negative + uncertain) > 0
+        ORDER BY station, manufacturer, model
+    """
     with database.reading() as connection:
         return [
-            LabelCount(
-                group=row.name.strip() or "not stated",
-                reports=row.reports,
-                positive=row.positive,
-                negative=row.negative,
-                uncertain=row.uncertain,
-            )
+            _count(row, int(row.positive + row.negative + row.uncertain))
             for row in connection.execute(text(query), {"label": label})
         ]
+
+
+def _count(row: Row[Any], reports: int) -> LabelCount:
+    return LabelCount(
+        group=row.name.strip() or "not stated",
+        reports=reports,
+        # PostgreSQL sums into a decimal.
+        positive=int(row.positive),
+        negative=int(row.negative),
+        uncertain=int(row.uncertain),
+    )
 
 
 def disagreements(

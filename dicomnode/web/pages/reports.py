@@ -148,7 +148,7 @@ def _scanners(label: str, counts: Sequence[LabelCount]) -> Drawn:
         Plot(
             id="scanners",
             title=f"{label}, scanner by scanner",
-            words="Share of the reports with a known study that assert it.",
+            words="Share that assert it, of the reports with a known study that mention it.",
             axis="scanner",
             places=[one.group for one in counts],
             series=[Series(name="asserted", values=[one.percent for one in counts])],
