@@ -14,6 +14,7 @@ import random
 import sqlite3
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -333,18 +334,50 @@ def grow(database: Database, studies: int, seed: int) -> None:
             assert isinstance(raw, sqlite3.Connection)
             for pragma in ("synchronous=OFF", "cache_size=-1000000", "foreign_keys=OFF"):
                 raw.execute(f"PRAGMA {pragma}")
-        with connection.begin():
+        with connection.begin(), without_indexes(connection):
             fill_drawn(database, connection, studies, seed)
             for statement in copies(version, database.is_sqlite):
                 started = time.monotonic()
-                connection.exec_driver_sql(statement)
+                connection.exec_driver_sql(
+                    statement if database.is_sqlite else statement.replace("%", "%%")
+                )
                 print(f"{time.monotonic() - started:6.1f} s  {statement[:60]}", flush=True)
             connection.execute(text("DROP TABLE drawn"))
+        settle(database)
+        with connection.begin():
             started = time.monotonic()
             recount_all(connection)
             print(f"{time.monotonic() - started:6.1f} s  sums and comparisons")
         connection.detach()
     settle(database)
+
+
+@contextmanager
+def without_indexes(connection: Connection) -> Iterator[None]:
+    """On PostgreSQL: no check of foreign keys, and indexes made at the end, words' index too."""
+    if connection.dialect.name == "sqlite":
+        yield
+        return
+    connection.exec_driver_sql("SET LOCAL session_replication_role = replica")
+    connection.exec_driver_sql("SET LOCAL work_mem = '256MB'")
+    found = connection.exec_driver_sql(
+        "SELECT indexrelid::regclass::text, pg_get_indexdef(indexrelid) FROM pg_index i "
+        "JOIN pg_class c ON c.oid = i.indrelid WHERE NOT indisunique "
+        "AND c.relnamespace = 'public'::regnamespace AND NOT EXISTS ("
+        "SELECT 1 FROM pg_constraint k WHERE k.conindid = i.indexrelid)"
+    ).all()
+    for name, _ in found:
+        connection.exec_driver_sql(f"DROP INDEX {name}")
+    yield
+    started = time.monotonic()
+    connection.exec_driver_sql(
+        "INSERT INTO report_search SELECT id, to_tsvector('english', left(text, 200000)) "
+        "FROM report_part ON CONFLICT DO NOTHING"
+    )
+    print(f"{time.monotonic() - started:6.1f} s  words")
+    for _, definition in found:
+        connection.exec_driver_sql(definition)
+    print(f"{time.monotonic() - started:6.1f} s  indexes")
 
 
 def settle(database: Database) -> None:

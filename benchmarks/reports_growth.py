@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import psutil
@@ -18,6 +19,7 @@ from sqlalchemy import text
 
 from dicomnode.store.database import Database
 from dicomnode.store.schema import upgrade
+from dicomnode.testing.postgresql import RunningPostgresql
 
 FINDINGS = ["effusion", "nodule", "consolidation", "pneumothorax", "atelectasis", "edema", "mass"]
 PLACES = ["left lower lobe", "right upper lobe", "left base", "right hilum", "lingula", "apex"]
@@ -55,9 +57,12 @@ def count(database: Database, query: str) -> int:
         return int(connection.execute(text(query)).scalar() or 0)
 
 
-def watch(command: list[str], database: Database, stop_at: int | None) -> tuple[float, list[float]]:
-    """Seconds and resident MB over time; killed once `stop_at` reports are mined."""
+def watch(
+    command: list[str], database: Database, *, stop_at: int | None = None, seconds: float
+) -> tuple[float, list[float]]:
+    """Seconds and resident MB over time; killed once `stop_at` reports are mined, or it is late."""
     started, memory = time.monotonic(), []
+    looked = started
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         child = psutil.Process(process.pid)
         while process.poll() is None:
@@ -65,11 +70,52 @@ def watch(command: list[str], database: Database, stop_at: int | None) -> tuple[
                 memory.append(child.memory_info().rss / 1e6)
             except psutil.NoSuchProcess:
                 break
-            mined = "SELECT count(*) FROM report_reading"
-            if stop_at is not None and count(database, mined) >= stop_at:
+            now = time.monotonic()
+            late = now - started > seconds
+            if not late and stop_at is not None and now - looked > 10:
+                looked = now
+                late = count(database, READ) >= stop_at
+            if late:
                 process.send_signal(signal.SIGKILL)
             time.sleep(1)
     return time.monotonic() - started, memory
+
+
+READ = "SELECT count(*) FROM report_reading"
+
+
+def report(database: Database, options: argparse.Namespace, folder: Path) -> None:
+    """Two runs of the real command, the first one killed; then what is there."""
+    command = [sys.executable, "-m", "dicomnode", "reports", "import"]
+    command += [str(folder / "reports.csv"), "-s", str(folder / "dicomnode.toml")]
+    command += ["--workers", str(options.workers)]
+    limit = options.minutes * 60
+    first_s, first = watch(
+        command, database, stop_at=options.reports // 2, seconds=min(limit, options.kill_after * 60)
+    )
+    before = count(database, READ)
+    print(f"killed with {before} read after {first_s:.0f} s: {before / first_s:.0f}/s", flush=True)
+    second_s, second = watch(command, database, seconds=limit - first_s)
+    total = count(database, "SELECT count(*) FROM report")
+    ids = count(database, "SELECT count(DISTINCT source_id) FROM report")
+    last = count(database, "SELECT max(CAST(substr(source_id, 13) AS integer)) FROM report")
+    mined = count(database, READ)
+    labels = count(database, "SELECT count(*) FROM report_label")
+    summed = count(database, "SELECT sum(positive + negative + uncertain) FROM label_month")
+    assert total == ids == last + 1, (total, ids, last)
+    assert labels == summed, (labels, summed)
+    assert total == options.reports == mined or second_s > limit - first_s - 5, (total, mined)
+    print(f"{total} of {options.reports} reports there, each once; {mined} read, {labels} labels")
+    print(f"second start: {second_s:.0f} s, {(mined - before) / second_s:.0f} new ones/s")
+    if database.is_sqlite:
+        size = sum(path.stat().st_size for path in folder.rglob("index.sqlite*"))
+    else:
+        size = count(database, "SELECT pg_database_size(current_database())")
+    print(f"index {size / 1e6:.0f} MB ({size / total:.0f} bytes a report)")
+    quarter = max(1, len(second) // 4)
+    quarters = [max(second[n * quarter :][:quarter]) for n in range(4)]
+    print(f"memory (MB at most): first start {max(first):.0f}, ", end="")
+    print("quarters of the second " + ", ".join(f"{one:.0f}" for one in quarters))
 
 
 def main() -> None:
@@ -77,35 +123,24 @@ def main() -> None:
     parser.add_argument("--reports", type=int, default=100_000)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--windows-only", action="store_true")
+    parser.add_argument("--postgresql", action="store_true", help="a server of its own")
+    parser.add_argument("--minutes", type=float, default=600, help="of both runs together")
+    parser.add_argument("--kill-after", type=float, default=600, help="minutes of the first")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        graph = "false" if options.windows_only else "true"
-        (folder / "dicomnode.toml").write_text(f"[reports]\ngraph = {graph}\n")
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         data = folder / "dicomnode-data"
         data.mkdir()
+        url = f"sqlite:///{data / 'index.sqlite'}"
+        if options.postgresql:
+            url = stack.enter_context(RunningPostgresql()).new_database()
+        graph = "false" if options.windows_only else "true"
+        settings = f'database_url = "{url}"\n[reports]\ngraph = {graph}\n'
+        (folder / "dicomnode.toml").write_text(settings)
         write_archive(folder / "reports.csv", options.reports)
-        database = Database(f"sqlite:///{data / 'index.sqlite'}", data)
+        database = Database(url, data)
         upgrade(database)
-        command = [sys.executable, "-m", "dicomnode", "reports", "import"]
-        command += [str(folder / "reports.csv"), "-s", str(folder / "dicomnode.toml")]
-        command += ["--workers", str(options.workers)]
-        first_s, first = watch(command, database, options.reports // 2)
-        kept = count(database, "SELECT count(*) FROM report_reading")
-        second_s, second = watch(command, database, None)
-        total = count(database, "SELECT count(*) FROM report")
-        ids = count(database, "SELECT count(DISTINCT source_id) FROM report")
-        mined = count(database, "SELECT count(*) FROM report_reading")
-        labels = count(database, "SELECT count(*) FROM report_label")
-        size = sum(path.stat().st_size for path in data.glob("index.sqlite*"))
-        assert total == ids == mined == options.reports, (total, ids, mined)
-        quarter = len(second) // 4
-        print(f"{options.reports} reports: killed at {kept} after {first_s:.0f} s,")
-        print(f"done {second_s:.0f} s after the second start: {mined / (first_s + second_s):.0f}/s")
-        print(f"labels {labels}, index {size / 1e6:.0f} MB ({size / mined:.0f} bytes a report)")
-        early, late = max(second[: quarter or 1]), max(second[-(quarter or 1) :])
-        print(f"memory: {early:.0f} MB in the first quarter, {late:.0f} MB in the last,")
-        print(f"{max([*first, *second]):.0f} MB at most")
+        report(database, options, folder)
         database.dispose()
 
 

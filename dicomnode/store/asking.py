@@ -8,11 +8,10 @@ transaction of a login that is no superuser, with a statement time limit.
 import re
 import sqlite3
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from decimal import Decimal
-from typing import cast
 
 import psycopg
 from psycopg import sql
@@ -33,6 +32,9 @@ from dicomnode.store.views import view_names
 STEPS_BETWEEN_LOOKS = 10_000
 """Virtual machine steps of SQLite between two looks at the clock."""
 WORK_MEMORY = "32MB"
+ROWS_AT_ONCE = 100
+FIRST_ROWS = 0.02
+"""Part of an answer that PostgreSQL plans to be quick for: mostly the latest few are wanted."""
 SECRETS = frozenset(table.__tablename__ for table in SECRET_TABLES)
 """Closed to questions: accounts, sessions, tokens, failed logins."""
 USUAL = Bounds()
@@ -140,22 +142,16 @@ def _asked_postgresql(
     with _postgresql_words(), psycopg.connect(_conninfo(database, reader_url)) as connection:
         connection.read_only = True
         _limit(connection, bounds.seconds)
-        with connection.cursor() as cursor:
-            text = _percent_style(query, parameters).encode()
-            stream = cast(
-                "Generator[tuple[object, ...], None, None]", cursor.stream(text, parameters)
-            )
-            # The first row, or the end, tells the columns.
-            first = next(stream, None)
-            if cursor.description is None:
-                # Without a row the stream does not tell them; prepared, so still one statement.
-                cursor.execute(text, parameters, prepare=True)
+        # A cursor on the server: planned for its first rows, and no more is made than is fetched.
+        with connection.cursor(name="answer", scrollable=False) as cursor:
+            cursor.itersize = ROWS_AT_ONCE
+            cursor.execute(_percent_style(query, parameters).encode(), parameters)
             if cursor.description is None:
                 raise QuestionRefused("a question is a SELECT")
             answer = Answer(columns=[each.name for each in cursor.description], rows=iter(()))
-            answer.rows = _postgresql_rows(first, stream, answer, bounds.rows)
-            with closing(stream):
-                yield answer
+            late = _deadline(bounds.seconds)
+            answer.rows = _postgresql_rows(cursor, answer, bounds.rows, late)
+            yield answer
 
 
 def _limit(connection: psycopg.Connection, seconds: float) -> None:
@@ -181,6 +177,7 @@ def _limit(connection: psycopg.Connection, seconds: float) -> None:
     milliseconds = sql.Literal(int(seconds * 1000))
     connection.execute(sql.SQL("SET LOCAL statement_timeout = {}").format(milliseconds))
     connection.execute(sql.SQL("SET LOCAL work_mem = {}").format(sql.Literal(WORK_MEMORY)))
+    connection.execute(sql.SQL("SET LOCAL cursor_tuple_fraction = {}").format(FIRST_ROWS))
 
 
 def _conninfo(database: Database, reader_url: str) -> str:
@@ -197,21 +194,17 @@ def _percent_style(query: str, parameters: Mapping[str, Cell]) -> str:
 
 
 def _postgresql_rows(
-    first: tuple[object, ...] | None,
-    stream: Iterator[tuple[object, ...]],
-    answer: Answer,
-    limit: int,
+    cursor: Iterable[tuple[object, ...]], answer: Answer, limit: int, late: Callable[[], int]
 ) -> Iterator[tuple[Cell, ...]]:
     with _postgresql_words():
-        number = 0
-        row = first
-        while row is not None:
+        for number, row in enumerate(cursor):
             if number == limit:
                 answer.truncated = True
                 return
+            # The server's limit is for each fetch; this one is for them all.
+            if number % ROWS_AT_ONCE == 0 and late():
+                raise QuestionTooLong("stopped: it took too long; narrow the question")
             yield tuple(_cell(value) for value in row)
-            number += 1
-            row = next(stream, None)
 
 
 @contextmanager

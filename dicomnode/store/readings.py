@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, insert, select, update
+from sqlalchemy import ColumnElement, Connection, and_, select, update
 
 from dicomnode.domain.incoming_reports import ReportStatus
 from dicomnode.domain.reports import (
@@ -21,9 +21,11 @@ from dicomnode.domain.reports import (
     StudyLabel,
     Versions,
 )
+from dicomnode.store.bulk import as_json, insert_many
 from dicomnode.store.database import Database
 from dicomnode.store.summaries import put_sums_in_force, recounted
 from dicomnode.store.tables import (
+    Base,
     ConceptCodeRow,
     ImageReferenceRow,
     LabelNameRow,
@@ -152,8 +154,7 @@ def record_readings(
         known = set(connection.scalars(query))
         fresh = [reading for reading in readings if reading.report_id not in known]
         for table, rows in _rows(version_id, fresh).items():
-            if rows:
-                connection.execute(insert(table), rows)
+            insert_many(connection, table, rows)
         if in_force:
             connection.execute(
                 update(ReportRow).where(ReportRow.id.in_(ids)).values(version_id=version_id)
@@ -175,9 +176,9 @@ def put_in_force(database: Database, version_id: int) -> bool:
         return True
 
 
-def _rows(version_id: int, readings: Sequence[Reading]) -> dict[Any, list[dict[str, Any]]]:
+def _rows(version_id: int, readings: Sequence[Reading]) -> dict[type[Base], list[dict[str, Any]]]:
     """What goes into each table."""
-    rows: dict[Any, list[dict[str, Any]]] = {
+    rows: dict[type[Base], list[dict[str, Any]]] = {
         table: []
         for table in (
             ReportReadingRow,
@@ -190,7 +191,9 @@ def _rows(version_id: int, readings: Sequence[Reading]) -> dict[Any, list[dict[s
     for reading in readings:
         key = {"version_id": version_id, "report_id": reading.report_id}
         flags = [flag.name.lower() for flag in reading.labels.flags] or None
-        rows[ReportReadingRow].append({**key, "is_normal": reading.labels.normal, "flags": flags})
+        rows[ReportReadingRow].append(
+            {**key, "is_normal": reading.labels.normal, "flags": as_json(flags)}
+        )
         rows[ReportSectionRow].extend(
             {**key, "number": number, **_section(section)}
             for number, section in enumerate(reading.sections)
@@ -264,7 +267,7 @@ def _attributes(attributes: Attributes) -> dict[str, Any]:
         "change": attributes.change.value if attributes.change else None,
         "largest_mm": max(attributes.sizes_mm, default=None),
         "how_many": attributes.count,
-        "more": more or None,
+        "more": as_json(more or None),
     }
 
 

@@ -6,10 +6,11 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, select, text, tuple_, update
+from sqlalchemy import Connection, Row, func, insert, select, text, tuple_, update
 
 from dicomnode.domain.incoming_reports import IncomingReport, Kept, KeptReport
 from dicomnode.domain.reports import ReportPart
+from dicomnode.store.bulk import insert_many
 from dicomnode.store.database import Database
 from dicomnode.store.report_values import fitting, storable
 from dicomnode.store.summaries import recounted
@@ -186,15 +187,15 @@ def _insert(connection: Connection, additions: Sequence[_Addition], now: datetim
     """Insert versions with their text, retire what they replace; return their ids in order."""
     if not additions:
         return []
-    statement = insert(ReportRow).returning(ReportRow.id, sort_by_parameter_order=True)
-    ids = list(connection.scalars(statement, [_row(one, now) for one in additions]))
+    ids = _new_ids(connection, len(additions))
+    rows = [{"id": n, **_row(one, now)} for n, one in zip(ids, additions, strict=True)]
+    connection.execute(insert(ReportRow), rows)
     parts = [
         {"report_id": report_id, "number": number, **_part(part)}
         for report_id, one in zip(ids, additions, strict=True)
         for number, part in enumerate(one.report.parts)
     ]
-    if parts:
-        connection.execute(insert(ReportPartRow), parts)
+    insert_many(connection, ReportPartRow, parts)
     retired = [one.replaced for one in additions if one.replaced is not None]
     if retired:
         with recounted(connection, retired):
@@ -202,6 +203,16 @@ def _insert(connection: Connection, additions: Sequence[_Addition], now: datetim
                 update(ReportRow).where(ReportRow.id.in_(retired)).values(is_current=False)
             )
     return ids
+
+
+def _new_ids(connection: Connection, count: int) -> list[int]:
+    """The next numbers: asked for by themselves, rows can go in all at once."""
+    if connection.dialect.name == "sqlite":
+        last = connection.scalar(select(func.max(ReportRow.id))) or 0
+        return list(range(last + 1, last + 1 + count))
+    sequence = func.nextval(func.pg_get_serial_sequence("report", "id"))
+    query = select(sequence).select_from(func.generate_series(1, count).alias())
+    return sorted(connection.scalars(query))
 
 
 def _part(part: ReportPart) -> dict[str, str]:

@@ -16,5 +16,6 @@ WHERE p.label = :label AND p.study_date BETWEEN :since AND :until
   AND r.is_current AND r.status <> 'cancelled'
   AND (:sex = 'any' OR c.sex = :sex)
   AND (c.age IS NULL OR c.age BETWEEN :youngest AND :oldest)
-  AND (:modality = 'any' OR ',' || c.modalities || ',' LIKE '%,' || :modality || ',%')
+  AND (:modality = 'any' OR EXISTS (
+    SELECT 1 FROM series e WHERE e.study_uid = r.study_uid AND e.modality = :modality))
 ORDER BY p.study_date DESC

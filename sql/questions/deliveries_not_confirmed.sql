@@ -2,5 +2,5 @@
 -- description: Waiting, sent without proof, refused or given up.
 SELECT destination, state, kind, study_uid, result_uid, attempt, status, reason, created_at
 FROM delivered
-WHERE state NOT IN ('confirmed', 'dismissed')
+WHERE state IN ('waiting', 'sent-unconfirmed', 'refused', 'given-up')
 ORDER BY created_at

@@ -5,5 +5,7 @@ SELECT a.verdict, a.label, a.study_uid, a.report_id, a.score, a.algorithm,
   (SELECT p.sentence FROM positive_sentence p
     WHERE p.report_id = a.report_id AND p.label = a.label) AS sentence
 FROM ai_versus_report a
-WHERE a.verdict <> 'agree' AND (:verdict = 'any' OR a.verdict = :verdict)
+WHERE a.verdict <> 'agree'
+  AND a.verdict BETWEEN CASE WHEN :verdict = 'any' THEN 'ai-only' ELSE :verdict END
+    AND CASE WHEN :verdict = 'any' THEN 'report-unsure' ELSE :verdict END
 ORDER BY a.verdict DESC, a.label DESC, a.score DESC
