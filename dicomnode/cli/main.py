@@ -9,6 +9,7 @@ from rich.console import Console
 from dicomnode.cli import (
     admin,
     demo,
+    evaluation,
     export,
     jobs,
     offline,
@@ -37,7 +38,19 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for group in (serving, offline, reports, stories, jobs, admin, sql, demo, viewer, export):
+for group in (
+    serving,
+    offline,
+    reports,
+    stories,
+    jobs,
+    admin,
+    sql,
+    demo,
+    viewer,
+    export,
+    evaluation,
+):
     group.register(app)
 app.add_typer(rules.app, name="rules")
 app.add_typer(report_archive.app, name="reports")

@@ -15,6 +15,8 @@ from dicomnode.pipeline.manifest import Manifest
 from dicomnode.pipeline.measures import measure_all
 
 if TYPE_CHECKING:
+    from dicomnode.networks.upright import UprightGate
+    from dicomnode.pipeline.classes import Reading
     from dicomnode.pipeline.inference import ReadyBundle
 
 _KEPT_WARM = 4
@@ -28,6 +30,7 @@ class BundleAlgorithm:
         self._manifest = manifest
         self._identity = identity
         self._ready: dict[str, ReadyBundle] = {}
+        self._gate: UprightGate | None = None
 
     @property
     def identity(self) -> AlgorithmIdentity:
@@ -45,29 +48,77 @@ class BundleAlgorithm:
         return self._manifest.time_limit_s
 
     def run(self, inputs: Mapping[str, Volume], context: RunContext) -> Sequence[Finding]:
-        """Segments that were found, with their measurements, on the first input's grid.
+        """Segments that were found with their measurements, or classes; on the first input's grid.
 
         Raises:
-            InputRefused: an input is missing or does not fit.
+            InputRefused: an input is missing, does not fit, or does not pass the bundle's gate.
             BundleInvalid: configuration or weights cannot be used.
             OutOfMemory: device or host are too small.
             ContractBroken: the output is not what `dicom.json` describes.
             AlgorithmError: the bundle raised something else.
         """
         check_inputs(self.needs, inputs)
-        from dicomnode.pipeline.inference import make_ready, predict
-        from dicomnode.pipeline.segments import segments_of
-
         context.progress(0.0, "loading")
-        if context.device not in self._ready:
-            self._ready[context.device] = make_ready(self._root, self._manifest, context.device)
-        prediction = predict(self._ready[context.device], self._manifest, inputs, context)
-        context.progress(0.9, "measuring")
         image = inputs[next(iter(self._manifest.inputs))]
-        segments = segments_of(prediction, self._manifest.outputs.pred, image.grid)
-        findings = measure_all(segments, self._manifest.measurements, image)
+        self._check_gate(image)
+        ready = self._made_ready(context.device)
+        findings = self._findings(ready, inputs, image, context)
         context.progress(1.0, "done")
         return findings
+
+    def reading(self, inputs: Mapping[str, Volume], context: RunContext) -> "Reading":
+        """What the network of a bundle of classes gave, whatever is reported: for evaluations.
+
+        Raises:
+            ContractBroken: this is no bundle of classes.
+            InputRefused, BundleInvalid, OutOfMemory, AlgorithmError: as `run`.
+        """
+        check_inputs(self.needs, inputs)
+        from dicomnode.pipeline.inference import read
+
+        self._check_gate(inputs[next(iter(self._manifest.inputs))])
+        return read(self._made_ready(context.device), self._manifest, inputs, context)
+
+    @property
+    def manifest(self) -> Manifest:
+        """What `configs/dicom.json` says."""
+        return self._manifest
+
+    def _made_ready(self, device: str) -> "ReadyBundle":
+        from dicomnode.pipeline.inference import make_ready
+
+        if device not in self._ready:
+            self._ready[device] = make_ready(self._root, self._manifest, device)
+        return self._ready[device]
+
+    def _check_gate(self, image: Volume) -> None:
+        gate = self._manifest.gate
+        if gate is None:
+            return
+        from dicomnode.pipeline.gate import check_upright, load_gate
+
+        if self._gate is None:
+            self._gate = load_gate(self._root, self._manifest, gate)
+        check_upright(self._gate, gate, image)
+
+    def _findings(
+        self,
+        ready: "ReadyBundle",
+        inputs: Mapping[str, Volume],
+        image: Volume,
+        context: RunContext,
+    ) -> Sequence[Finding]:
+        from dicomnode.pipeline.classes import findings_of
+        from dicomnode.pipeline.inference import predict, read
+        from dicomnode.pipeline.segments import segments_of
+
+        pred = self._manifest.outputs.pred
+        if pred.kind == "classes":
+            return findings_of(read(ready, self._manifest, inputs, context), pred)
+        prediction = predict(ready, self._manifest, inputs, context)
+        context.progress(0.9, "measuring")
+        segments = segments_of(prediction, pred, image.grid)
+        return measure_all(segments, self._manifest.measurements, image)
 
 
 def load_bundle(root: Path) -> BundleAlgorithm:

@@ -15,6 +15,7 @@ import re
 from pathlib import Path
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from dicomnode.algorithm import AlgorithmIdentity
 from dicomnode.domain.errors import BundleInvalid
@@ -34,13 +35,21 @@ def read_manifest(root: Path) -> Manifest:
     try:
         manifest = Manifest.model_validate(raw)
     except ValidationError as exc:
-        faults = [
-            f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}"
-            for fault in exc.errors()
-        ]
+        faults = [f"{_place(fault)}: {fault['msg']}" for fault in exc.errors()]
         raise BundleInvalid(f"{root.name}/configs/dicom.json: " + "; ".join(faults)) from exc
     _check_listing(root, manifest)
     return manifest
+
+
+def _place(fault: ErrorDetails) -> str:
+    """The keys down to the fault, as they stand in the file."""
+    keys = [str(key) for key in fault["loc"]]
+    if fault["type"].startswith("union_tag") and keys[-1:] == ["pred"]:
+        keys.append("kind")
+    elif keys[:2] == ["outputs", "pred"]:
+        # Which kind of output it was read as: no key of the file.
+        del keys[2]
+    return ".".join(keys)
 
 
 def read_identity(root: Path, manifest: Manifest) -> AlgorithmIdentity:

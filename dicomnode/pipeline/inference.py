@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import safetensors.torch
 import torch
 from monai.bundle.config_parser import ConfigParser
@@ -24,6 +25,7 @@ from dicomnode.algorithm import RunContext
 from dicomnode.domain.errors import BundleInvalid, ContractBroken
 from dicomnode.domain.volumes import Volume
 from dicomnode.pipeline.bundle_files import read_checked
+from dicomnode.pipeline.classes import Reading
 from dicomnode.pipeline.faults import translated
 from dicomnode.pipeline.manifest import Manifest
 from dicomnode.pipeline.tensors import Affine, same_place, to_metatensor
@@ -31,6 +33,7 @@ from dicomnode.pipeline.tensors import Affine, same_place, to_metatensor
 _WEIGHTS = ("models/model.safetensors", "models/model.pt", "models/model.ts")
 _SKIPPED_BEFORE = ("LoadImaged", "LoadImageDict", "EnsureChannelFirstd", "EnsureChannelFirstDict")
 _SKIPPED_AFTER = ("SaveImaged", "SaveImageDict")
+_READING = frozenset({"logits", "heatmaps", "organs", "ratio"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,17 +155,9 @@ def predict(
         ContractBroken: the network's output has no place on the image.
         AlgorithmError: the bundle raised something; the message names it.
     """
-    data: dict[str, Any] = {
-        name: to_metatensor(inputs[name], wanted.dimensions)
-        for name, wanted in manifest.inputs.items()
-    }
     first = next(iter(manifest.inputs))
-    source = _Place.of(data[first])
-    context.progress(0.1, "preprocessing")
-    with translated(f"preprocessing of {manifest.name} failed"):
-        if ready.preprocessing is not None:
-            data = ready.preprocessing(data)
-        image = data[first]
+    data, source = _prepared(ready, manifest, inputs, context)
+    image = data[first]
     context.progress(0.2, "network")
     with translated(f"network of {manifest.name} failed"):
         data["pred"] = _wrapped(_forward(ready, image), image)
@@ -172,6 +167,66 @@ def predict(
             data = ready.postprocessing(data)
         pred = data["pred"]
     return _prediction(pred, source, _Place.of(image))
+
+
+def read(
+    ready: ReadyBundle, manifest: Manifest, inputs: Mapping[str, Volume], context: RunContext
+) -> Reading:
+    """Run preprocessing and a network that gives a `networks.thorax.ThoraxReading` once.
+
+    Raises:
+        OutOfMemory, AlgorithmError: as `predict`.
+        ContractBroken: the network gave something else.
+    """
+    first = next(iter(manifest.inputs))
+    data, source = _prepared(ready, manifest, inputs, context)
+    image = data[first]
+    context.progress(0.2, "network")
+    with translated(f"network of {manifest.name} failed"):
+        plain = image.as_tensor() if isinstance(image, MetaTensor) else image
+        with torch.inference_mode(), _autocast(ready):
+            output = ready.inferer(inputs=plain[None].to(ready.device), network=ready.network)
+    if not isinstance(output, dict) or not output.keys() >= _READING:
+        raise ContractBroken(f"the network did not give {', '.join(sorted(_READING))}")
+    arrays = {key: output[key][0].float().cpu().numpy() for key in _READING}
+    field, place = arrays["heatmaps"].shape[1:], _Place.of(image)
+    if place.affine is None or source.affine is None:
+        raise ContractBroken("preprocessing lost where the image lies")
+    to_source = np.linalg.inv(source.affine) @ place.affine
+    return Reading(
+        logits=arrays["logits"],
+        heatmaps=arrays["heatmaps"].transpose(0, 2, 1),
+        organs=arrays["organs"].transpose(0, 2, 1),
+        ratio=float(arrays["ratio"]),
+        to_image=_between_corners(to_source, field, place.shape),
+        shape=(source.shape[1], source.shape[0]),
+    )
+
+
+def _between_corners(
+    to_source: Affine, field: tuple[int, ...], shape: tuple[int, ...]
+) -> npt.NDArray[np.float64]:
+    """(column, row, 1) on a map over the network's input to the image's, both from corners."""
+    planar = to_source[np.ix_([0, 1, 3], [0, 1, 3])]
+    scale = np.diag([shape[0] / field[0], shape[1] / field[1], 1.0])
+    half = np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1]])
+    return half @ planar @ np.linalg.inv(half) @ scale
+
+
+def _prepared(
+    ready: ReadyBundle, manifest: Manifest, inputs: Mapping[str, Volume], context: RunContext
+) -> tuple[dict[str, Any], "_Place"]:
+    """The dictionary after preprocessing, and the grid of the first input before it."""
+    data: dict[str, Any] = {
+        name: to_metatensor(inputs[name], wanted.dimensions)
+        for name, wanted in manifest.inputs.items()
+    }
+    source = _Place.of(data[next(iter(manifest.inputs))])
+    context.progress(0.1, "preprocessing")
+    with translated(f"preprocessing of {manifest.name} failed"):
+        if ready.preprocessing is not None:
+            data = ready.preprocessing(data)
+    return data, source
 
 
 def _forward(ready: ReadyBundle, image: Tensor) -> Tensor:

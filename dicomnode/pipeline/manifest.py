@@ -98,10 +98,71 @@ class Segments(_Part):
         return self
 
 
+class Boxes(_Part):
+    """How boxes are read from a class's heatmap: connected parts above a share of its maximum."""
+
+    share: Annotated[float, Field(gt=0, lt=1)]
+    most: Annotated[int, Field(ge=1, le=8)] = 2
+    within: Literal["lungs", "heart"] = "lungs"
+    """Organ that a box has to lie on; `heart`: the box is that of the heart itself."""
+
+
+class ImageClass(_Part):
+    """One class of whole images: what its logit means, and when it counts as present.
+
+    The probability is sigmoid((logit + bias) / temperature).
+    """
+
+    name: Label
+    code: DicomCode
+    temperature: Annotated[float, Field(gt=0)] = 1.0
+    bias: float = 0.0
+    operating_point: Annotated[float, Field(gt=0, lt=1)]
+    reported: bool
+    """False: not good enough; neither the probability nor a box leaves the node."""
+    boxes: Boxes | None = None
+
+
+class RatioCheck(_Part):
+    """A class that the cardiothoracic ratio has to agree with; if not, the report says so."""
+
+    name: Label
+    at_least: Annotated[float, Field(gt=0, lt=1)]
+
+
+class Classes(_Part):
+    """An output that is probabilities of the whole image, with heatmaps (`networks.thorax`)."""
+
+    kind: Literal["classes"]
+    classes: Annotated[Mapping[int, ImageClass], Field(min_length=1)]
+    """Number of the logit, from 0 -> meaning."""
+    ratio_check: RatioCheck | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        names = [one.name for one in self.classes.values()]
+        if len(set(names)) < len(names):
+            raise ValueError("two classes have one name")
+        if sorted(self.classes) != list(range(len(names))):
+            raise ValueError("classes are counted 0, 1, ... without a gap")
+        if self.ratio_check is not None and self.ratio_check.name not in names:
+            raise ValueError(f"{self.ratio_check.name!r} is no class")
+        return self
+
+
+class Gate(_Part):
+    """Refuses what is not an upright frontal chest radiograph (`networks.upright`)."""
+
+    weights: BundlePath
+    """A listed safetensors file."""
+    at_least: Annotated[float, Field(gt=0, lt=1)]
+    """Probability of an upright frontal chest radiograph below which an image is refused."""
+
+
 class Outputs(_Part):
     """What postprocessing leaves in the dictionary."""
 
-    pred: Segments
+    pred: Annotated[Segments | Classes, Field(discriminator="kind")]
 
 
 class InSegments(_Part):
@@ -131,6 +192,7 @@ class Manifest(_Part):
     title: Label
     intended_use: Text
     inputs: Annotated[dict[Name, Input], Field(min_length=1)]
+    gate: Gate | None = None
     outputs: Outputs
     measurements: tuple[AnyMeasure, ...] = ()
     time_limit_s: Annotated[float, Field(gt=0, le=86400)]
@@ -138,8 +200,13 @@ class Manifest(_Part):
 
     @model_validator(mode="after")
     def _check_measurements(self) -> Self:
-        names = {segment.name for segment in self.outputs.pred.segments.values()}
+        pred = self.outputs.pred
+        names = {one.name for one in pred.segments.values()} if pred.kind == "segments" else set()
         first = next(iter(self.inputs.values()))
+        if first.dimensions == 3 and (self.gate or pred.kind == "classes"):
+            raise ValueError("gate and classes are for radiographs, of 2 dimensions")
+        if self.gate is not None and self.gate.weights not in self.files:
+            raise ValueError(f"{self.gate.weights} is not listed in files")
         for measure in self.measurements:
             wanted = (
                 measure.of if isinstance(measure, InSegments) else (measure.heart, *measure.lungs)
@@ -156,11 +223,16 @@ class Manifest(_Part):
     def identity(self, *, version: str, inference_digest: str) -> AlgorithmIdentity:
         """Who makes the findings.
 
-        The digest covers every listed file and `configs/inference.json`, because another
-        threshold there is another algorithm.
+        The digest covers every listed file, `configs/inference.json`, and what `dicom.json` says
+        of gate and classes, because another threshold there is another algorithm.
         """
-        listed = [f"{self.files[path]}  {path}" for path in sorted(self.files)]
-        digest = hashlib.sha256("\n".join([*listed, inference_digest]).encode()).hexdigest()
+        parts = [f"{self.files[path]}  {path}" for path in sorted(self.files)]
+        parts.append(inference_digest)
+        if self.gate is not None:
+            parts.append(self.gate.model_dump_json())
+        if self.outputs.pred.kind == "classes":
+            parts.append(self.outputs.pred.model_dump_json())
+        digest = hashlib.sha256("\n".join(parts).encode()).hexdigest()
         return AlgorithmIdentity(
             name=self.name,
             version=version,

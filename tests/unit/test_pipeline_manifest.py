@@ -46,7 +46,9 @@ def test_description_says_who_and_what_fits(tmp_path: Path) -> None:
 
 
 def test_codes_and_colors_are_read(tmp_path: Path) -> None:
-    segment = read_manifest(write_bundle(tmp_path)).outputs.pred.segments[1]
+    pred = read_manifest(write_bundle(tmp_path)).outputs.pred
+    assert pred.kind == "segments"
+    segment = pred.segments[1]
     assert segment.type == Code("39607008", "SCT", "Lung")
     assert segment.color == (230, 159, 0)
     assert segment.laterality is None

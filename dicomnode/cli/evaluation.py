@@ -1,0 +1,70 @@
+"""`evaluate`: how good a bundle is on a labelled folder."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dicomnode.cli.common import SettingsPath, console, progress_bar, settings_from
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(evaluate)
+
+
+def evaluate(
+    algorithm: Annotated[str, typer.Argument(help="As `dicomnode algorithms` lists it.")],
+    data: Annotated[
+        Path,
+        typer.Argument(
+            help="Folder as `dicomnode export dataset` writes it, or in ChestX-ray14's layout.",
+            exists=True,
+            file_okay=False,
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="The HTML report; a JSON file goes beside it.")],
+    split: Annotated[
+        str, typer.Option(help="Score the rows with this value of the column `split` alone.")
+    ] = "",
+    like_nih: Annotated[
+        bool, typer.Option(help="Weight images to the frequencies of ChestX-ray14.")
+    ] = False,
+    box_frame: Annotated[
+        int, typer.Option(help="Side in pixels of the frame that boxes are given in.")
+    ] = 1024,
+    box_label: Annotated[
+        list[str] | None,
+        typer.Option(help="CLASS=LABEL: which label's boxes a class is held against."),
+    ] = None,
+    draws: Annotated[int, typer.Option(help="Bootstrap draws for each interval.")] = 1000,
+    device: Annotated[str, typer.Option(help="`cpu`, `cuda:0` ...")] = "cpu",
+    settings: SettingsPath = None,
+) -> None:
+    """Score a bundle that reads radiographs: ROC AUC, calibration, subgroups, boxes.
+
+    Example: dicomnode evaluate cxr_thorax ./dataset --split test --out report.html
+    """
+    from dicomnode.evaluate.run import Asked, evaluate_folder
+    from dicomnode.logs import configure_logging
+
+    chosen = settings_from(settings)
+    configure_logging("error")
+    pairs = dict(pair.split("=", 1) for pair in box_label or () if "=" in pair)
+    asked = Asked(
+        algorithm=algorithm,
+        data=data,
+        out=out,
+        split=split,
+        like_nih=like_nih,
+        box_frame=box_frame,
+        box_labels=pairs,
+        draws=draws,
+        device=device,
+    )
+    with progress_bar() as bar:
+        summary = evaluate_folder(chosen, asked, bar.track)
+    console.print(
+        f"{summary.images} images of {summary.patients} patients, "
+        f"{len(summary.refused)} refused; written to {out}"
+    )

@@ -1,0 +1,182 @@
+"""A labelled folder of radiographs: `dicomnode export dataset`'s layout, or ChestX-ray14's.
+
+* ours: `images/`, `labels.csv` with a column a label (1, 0, blank for not known), `boxes.csv`;
+* ChestX-ray14: `Data_Entry*.csv` with "Finding Labels" (`Effusion|Mass`), `BBox_List*.csv`.
+
+Column names are compared without case. Optional columns: `split`, `source` (images of different
+sources are never compared with each other), age, sex, view.
+"""
+
+import csv
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dicomnode.domain.errors import StudyError
+
+NO_FINDING = "no_finding"
+Corners = tuple[float, float, float, float]
+
+_COLUMNS = {
+    "image": ("image", "image index"),
+    "patient": ("patient", "patient id"),
+    "labels": ("labels", "finding labels"),
+    "age": ("age", "patient age"),
+    "sex": ("sex", "patient sex", "patient gender"),
+    "view": ("view", "view position"),
+    "split": ("split",),
+    "source": ("source",),
+}
+_BOX = {
+    "image": ("image", "image index"),
+    "finding": ("finding", "finding label", "label"),
+    "x": ("x", "bbox [x"),
+    "y": ("y",),
+    "width": ("width", "w"),
+    "height": ("height", "h]", "h"),
+}
+_NOT_LABELS = frozenset(
+    {"study", "follow_up", "original_columns", "original_rows", "original_spacing_mm", "sha256"}
+    | {"scale_x", "scale_y", "offset_x", "offset_y"}
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Labelled:
+    """One image with what is known of it."""
+
+    name: str
+    path: Path
+    patient: str
+    labels: Mapping[str, bool]
+    """Label as `key_of` writes it; what is not known is not there."""
+    age: float | None
+    sex: str
+    view: str
+    split: str
+    source: str
+    boxes: Mapping[str, tuple[Corners, ...]]
+    """Label -> boxes, left, top, right, bottom as shares of width and height."""
+
+
+def key_of(label: str) -> str:
+    """`Pleural thickening`, `Pleural_Thickening` and `pleural-thickening` are one label."""
+    return re.sub(r"[^a-z0-9]+", "_", label.lower()).strip("_")
+
+
+def read_truths(root: Path, *, box_frame: tuple[int, int]) -> list[Labelled]:
+    """Every image of the folder that has a row in its table and a file.
+
+    Args:
+        root: the folder.
+        box_frame: width and height in pixels of the frame that boxes are given in.
+
+    Raises:
+        StudyError: there is no table, or none of its images.
+    """
+    rows = _rows(_table(root, ("labels.csv", "Data_Entry*.csv", "*_labels.csv")), _COLUMNS)
+    boxes = _boxes(root, box_frame)
+    files = _pictures(root)
+    found = [
+        _labelled(row, files[row["image"]], boxes.get(row["image"], {}))
+        for row in rows
+        if row.get("image", "") in files
+    ]
+    if not found:
+        raise StudyError(f"no image that the table of {root} names was found below it")
+    return found
+
+
+def _table(root: Path, patterns: Sequence[str]) -> Path:
+    for pattern in patterns:
+        matches = sorted(root.glob(pattern))
+        if matches:
+            return matches[0]
+    raise StudyError(f"{root} holds none of {', '.join(patterns)}")
+
+
+def _rows(path: Path, columns: Mapping[str, Sequence[str]]) -> list[dict[str, str]]:
+    """Rows with our names for known columns, and `key_of` for others."""
+    known = {name: ours for ours, names in columns.items() for name in names}
+    with path.open(newline="", encoding="utf-8-sig") as stream:
+        reader = csv.reader(stream)
+        header = [known.get(name.strip().lower(), key_of(name)) for name in next(reader, [])]
+        if "image" not in header:
+            raise StudyError(f"{path.name} has no column of images")
+        return [dict(zip(header, row, strict=False)) for row in reader]
+
+
+def _pictures(root: Path) -> dict[str, Path]:
+    """Name as tables write it -> file; `x.png` in a table also stands for `x.jpg`."""
+    found: dict[str, Path] = {}
+    # Large data sets are often linked rather than copied.
+    for folder, _, names in os.walk(root, followlinks=True):
+        for path in (Path(folder) / name for name in sorted(names)):
+            if path.suffix.lower() in (".png", ".jpg", ".jpeg", ".dcm"):
+                found[path.name] = path
+                found.setdefault(f"{path.stem}.png", path)
+    return found
+
+
+def _boxes(root: Path, frame: tuple[int, int]) -> dict[str, dict[str, tuple[Corners, ...]]]:
+    found: dict[str, dict[str, tuple[Corners, ...]]] = {}
+    for pattern in ("boxes.csv", "BBox_List*.csv", "*_boxes.csv"):
+        for path in sorted(root.glob(pattern)):
+            for row in _rows(path, _BOX):
+                x, y, w, h = (float(row[name]) for name in ("x", "y", "width", "height"))
+                box = (x / frame[0], y / frame[1], (x + w) / frame[0], (y + h) / frame[1])
+                of_image = found.setdefault(row["image"], {})
+                label = key_of(row["finding"])
+                of_image[label] = (*of_image.get(label, ()), box)
+            return found
+    return found
+
+
+def _labelled(
+    row: Mapping[str, str], path: Path, boxes: Mapping[str, tuple[Corners, ...]]
+) -> Labelled:
+    age = re.match(r"\s*(\d+)", row.get("age", ""))
+    return Labelled(
+        name=row["image"],
+        path=path,
+        patient=row.get("patient") or row["image"],
+        labels=_labels(row),
+        age=float(age.group(1)) if age else None,
+        sex=row.get("sex", "").upper(),
+        view=row.get("view", "").upper(),
+        split=row.get("split", ""),
+        source=row.get("source", ""),
+        boxes=boxes,
+    )
+
+
+def _labels(row: Mapping[str, str]) -> dict[str, bool]:
+    """One column a label; in the other layout every label that is not named is absent."""
+    if "labels" in row:
+        return dict.fromkeys(map(key_of, row["labels"].split("|")), True)
+    return {
+        name: value.strip() in ("1", "1.0")
+        for name, value in row.items()
+        if name not in _COLUMNS and name not in _NOT_LABELS and _is_flag(value)
+    }
+
+
+def _is_flag(value: str) -> bool:
+    return value.strip() in ("0", "1", "0.0", "1.0")
+
+
+def truth_of(image: Labelled, label: str, *, named_only: bool) -> float:
+    """1, 0, or NaN for not known.
+
+    `named_only`: the table lists positive labels alone (ChestX-ray14's layout).
+    """
+    if label in image.labels:
+        return float(image.labels[label])
+    return 0.0 if named_only else float("nan")
+
+
+def lists_positives_alone(images: Iterable[Labelled]) -> bool:
+    """True for ChestX-ray14's layout: no label is ever given as absent."""
+    return all(all(image.labels.values()) for image in images)

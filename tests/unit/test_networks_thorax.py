@@ -1,0 +1,64 @@
+"""Reading a thorax: places go and come back, geometry measures what it says."""
+
+import torch
+
+from dicomnode.networks.thorax import ThoraxReader
+from dicomnode.networks.thorax_geometry import GEOMETRY, geometry_of, thorax_place
+from dicomnode.networks.upright import KINDS, UprightGate, gate_input
+
+
+def drawn_organs() -> torch.Tensor:
+    """Right lung in columns 20 to 45, left 70 to 95, rows 30 to 100; heart 40 to 80, 70 to 100."""
+    organs = torch.zeros(1, 3, 128, 128)
+    organs[:, 1, 30:100, 20:45] = 1
+    organs[:, 2, 30:100, 70:95] = 1
+    organs[:, 0, 70:100, 40:80] = 1
+    return organs
+
+
+def test_geometry_measures_the_drawn_thorax() -> None:
+    image = torch.full((1, 1, 128, 128), 0.8)
+    numbers = dict(zip(GEOMETRY, geometry_of(image, drawn_organs())[0].tolist(), strict=True))
+    assert abs(numbers["cardiothoracic ratio"] - 40 / 75) < 0.03
+    assert abs(numbers["height to width"] - 70 / 75) < 0.03
+    assert abs(numbers["area right to left"]) < 1e-5
+    assert abs(numbers["right lung fills its box"] - 1) < 0.05
+
+
+def test_geometry_of_nothing_is_finite_and_the_place_is_the_whole_picture() -> None:
+    nothing = torch.zeros(2, 3, 64, 64)
+    assert torch.isfinite(geometry_of(torch.zeros(2, 1, 64, 64), nothing)).all()
+    place = thorax_place(nothing)
+    picture = torch.rand(2, 1, 64, 64)
+    torch.testing.assert_close(place.cut(picture, 64), picture)
+
+
+def test_what_is_cut_out_goes_back_to_its_place() -> None:
+    organs = drawn_organs()
+    place = thorax_place(organs)
+    back = place.put_back(place.cut(organs, 128), 128)
+    assert ((back > 0.5) == (organs > 0.5)).float().mean() > 0.995
+
+
+def test_the_reader_gives_classes_maps_and_organs_in_the_inputs_axes() -> None:
+    torch.manual_seed(0)
+    reader = ThoraxReader(classes=3, cut=128, grids=(1, 2)).eval()
+    image = torch.rand(2, 1, 128, 128)
+    with torch.inference_mode():
+        reading = reader(image)
+    assert reading["logits"].shape == (2, 4)
+    assert reading["heatmaps"].shape == (2, 4, 64, 64)
+    assert reading["organs"].shape == (2, 3, 64, 64)
+    assert reading["ratio"].shape == (2,)
+    assert all(torch.isfinite(value).all() for value in reading.values())
+
+
+def test_the_gate_takes_any_size_and_scale() -> None:
+    gate = UprightGate(features=2).eval()
+    for shape in ((30, 200), (2000, 1500), (1, 1)):
+        image = 4095 * torch.rand(1, 1, *shape)
+        prepared = gate_input(image)
+        assert prepared.shape == (1, 1, 96, 96)
+        assert 0 <= prepared.min() <= prepared.max() <= 1
+        torch.testing.assert_close(gate_input(image / 4095), prepared, atol=1e-4, rtol=0)
+        assert gate(prepared).shape == (1, len(KINDS))
