@@ -1,0 +1,49 @@
+"""Durable work, algorithms, and what their results are called."""
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import (
+    AfterValidator,
+    Field,
+)
+
+from dicomnode.domain.naming import Template
+from dicomnode.settings.values import Seconds, Section
+
+
+class FlowSettings(Section):
+    """Durable work."""
+
+    poll_s: Seconds = 0.05
+    devices: tuple[str, ...] = ("auto",)
+    """One worker child each: `cpu`, `cuda:0`, or `auto` (every CUDA device, else the CPU)."""
+    max_attempts: Annotated[int, Field(ge=1, le=10)] = 3
+    """Tries of one job, for errors that say they are retryable."""
+    retry_s: Seconds = 5.0
+    time_limit_factor: Annotated[float, Field(gt=0)] = 1.0
+    """Multiplies each algorithm's own time limit, for slow machines."""
+
+
+class AlgorithmSettings(Section):
+    """Where bundles are read from, and nowhere else."""
+
+    roots: tuple[Path, ...] = ()
+    """Besides the ones shipped with the package."""
+
+
+def _template(text: str) -> str:
+    return Template(text).text
+
+
+class OutputSettings(Section):
+    """What result series are called."""
+
+    series_number_base: Annotated[int, Field(ge=0, le=90_000)] = 9000
+    series_number_per_source: Annotated[int, Field(ge=0, le=1_000)] = 0
+    """Times the number of the series that was read, added to the base: 100 puts 301 beside 3."""
+    series_description: Annotated[str, AfterValidator(_template)] = (
+        "{title} {kind}[, series {source_number}][, rev {revision}]"
+    )
+    """Fields in braces; a part in brackets is left out where a field of it is empty."""
+    institution: str = ""
