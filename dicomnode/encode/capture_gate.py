@@ -1,6 +1,7 @@
 """The gate for pictures: does the colour in the file lie where the findings lie?"""
 
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -67,8 +68,9 @@ def _check_frame(frame: Picture, findings: Sequence[Finding], index: int) -> Non
             raise GeometryMismatch(
                 f"slice {index}: {wrong} of {len(seen)} pixels of a mask lack its colour"
             )
-    for points, color in lines_on(findings, index):
-        _check_line(frame, points, color, index)
+    lines = lines_on(findings, index)
+    for points, _ in lines:
+        _check_line(frame, points, [color for _, color in lines], index)
 
 
 def _topmost(findings: Sequence[Finding], index: int, shape: tuple[int, ...]) -> Mask:
@@ -104,8 +106,10 @@ def _near_lines(findings: Sequence[Finding], index: int, shape: tuple[int, ...])
     return np.asarray(canvas)
 
 
-def _check_line(frame: Picture, points: npt.NDArray[np.float64], color: Color, index: int) -> None:
-    """Along the line nearly every pixel has a line's colour; another may cross it."""
+def _check_line(
+    frame: Picture, points: npt.NDArray[np.float64], colors: Sequence[Color], index: int
+) -> None:
+    """Along the line nearly every pixel has a line's colour: another may cross or cover it."""
     if len(points) < 2:
         return
     steps = max(int(np.ceil(np.abs(np.diff(points, axis=0)).sum())), 2)
@@ -118,10 +122,10 @@ def _check_line(frame: Picture, points: npt.NDArray[np.float64], color: Color, i
     places = points[lower] + (along - lower)[:, None] * (points[lower + 1] - points[lower])
     last = np.array([frame.shape[1] - 1, frame.shape[0] - 1])
     columns, rows = np.clip(np.floor(places), 0, last).astype(int).T
-    colored = 0.0
-    for row in (-1, 0, 1):
-        for column in (-1, 0, 1):
-            beside = frame[(rows + row).clip(0, last[1]), (columns + column).clip(0, last[0])]
-            colored = np.maximum(colored, (np.abs(beside - np.array(color)).max(axis=1) <= 2))
+    colored = np.zeros(len(rows), dtype=bool)
+    for row, column in product((-1, 0, 1), repeat=2):
+        beside = frame[(rows + row).clip(0, last[1]), (columns + column).clip(0, last[0])]
+        for color in colors:
+            colored |= np.abs(beside - np.array(color)).max(axis=1) <= 2
     if float(np.mean(colored)) < 0.8:
         raise GeometryMismatch(f"slice {index}: a line is not drawn where it was measured")

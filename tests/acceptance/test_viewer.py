@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 
 import numpy as np
 import pytest
@@ -130,15 +130,23 @@ def reader(
         yield at_work
 
 
-def check_overlays(reader: Reader, case: Case, slices: Sequence[int], picture_name: str) -> None:
+def check_overlays(
+    reader: Reader,
+    case: Case,
+    slices: Sequence[int],
+    picture_name: str,
+    kind: ResultKind = ResultKind.SEG,
+) -> None:
     """Open a segmentation; on each of `slices` every organ has to be where it was seen."""
     viewport = reader.open(case)
     before = {}
     for index in slices:
         reader.go_to(case, index)
         before[index] = reader.page.picture(viewport)
-    assert reader.open(case, ResultKind.SEG) == viewport
+    assert reader.open(case, kind) == viewport
     names = [organ.name for organ in case.organs]
+    if kind is ResultKind.LABELMAP:
+        names.insert(0, "Background")
     assert reader.page.until(reader.page.segments, lambda found: found == names) == names
     for index in slices:
         reader.go_to(case, index)
@@ -203,6 +211,18 @@ def test_the_segmentation_of_a_radiograph_lies_on_heart_and_lungs(reader: Reader
 def test_the_segmentation_of_a_ct_lies_on_the_lungs(reader: Reader) -> None:
     organs = reader.ct.organs
     check_overlays(reader, reader.ct, [largest(organs[0]), telltale(organs)], "ct_seg")
+
+
+def test_a_labelmap_lies_on_the_lungs_in_their_own_colours(reader: Reader, tmp_path: Path) -> None:
+    """Its background is described too, and must not take the first lung's colour."""
+    kinds = frozenset({ResultKind.LABELMAP})
+    case = with_findings(reader.ct, reader.ct.findings, "labelmap", tmp_path, kinds)
+    # By C-STORE this Orthanc does not know the class.
+    for path in case.files:
+        request = Request(f"{reader.pacs.url}/instances", data=path.read_bytes())
+        with urlopen(request, timeout=60) as answer:
+            assert answer.status == 200
+    check_overlays(reader, case, [largest(case.organs[0])], "ct_labelmap", ResultKind.LABELMAP)
 
 
 def test_both_lines_of_a_cardiothoracic_ratio_are_drawn_with_their_numbers(

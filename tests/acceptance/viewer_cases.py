@@ -9,7 +9,7 @@ from pathlib import Path
 from dicomnode.algorithm import Algorithm, AlgorithmIdentity, InputSpec, RunContext
 from dicomnode.domain.findings import Finding, MeasurementFinding, SegmentFinding
 from dicomnode.domain.identifiers import InstanceUid, SeriesUid, StudyUid
-from dicomnode.domain.results import EncodedObject, ResultKind
+from dicomnode.domain.results import USUAL_KINDS, EncodedObject, ResultKind
 from dicomnode.domain.volumes import Volume
 from dicomnode.encode.derivation import Derivation
 from dicomnode.encode.results import encode_results
@@ -111,7 +111,13 @@ def run_on_sample(algorithm: str, sample: str, out: Path) -> Case:
     )
 
 
-def with_findings(case: Case, findings: tuple[Finding, ...], name: str, out: Path) -> Case:
+def with_findings(
+    case: Case,
+    findings: tuple[Finding, ...],
+    name: str,
+    out: Path,
+    kinds: frozenset[ResultKind] = USUAL_KINDS,
+) -> Case:
     """The same images with results of another algorithm; `files` are those results alone."""
     made = encode_results(
         findings,
@@ -120,10 +126,11 @@ def with_findings(case: Case, findings: tuple[Finding, ...], name: str, out: Pat
         derivation=replace(DERIVATION, job_key=name),
         out=out,
         settings=OutputSettings(),
+        kinds=kinds,
     )
     return Case(
         volume=case.volume,
         findings=findings,
-        files=tuple(each.path for each in made),
+        files=tuple(each.path for each in made if each.kind in kinds),
         series={each.kind: each.series_uid for each in made},
     )

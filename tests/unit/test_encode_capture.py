@@ -18,6 +18,7 @@ from pydicom.uid import (
 from dicomnode.domain.codes import LUNG, RIGHT, Code
 from dicomnode.domain.errors import GeometryMismatch
 from dicomnode.domain.findings import (
+    ClassFinding,
     Finding,
     LesionFinding,
     Mark,
@@ -230,6 +231,22 @@ def test_a_line_drawn_elsewhere_is_refused(dx: Volume, tmp_path: Path) -> None:
     )
     with pytest.raises(GeometryMismatch, match="slice 0"):
         check_capture(path, (heart, moved), dx)
+
+
+def test_a_line_that_another_covers_is_no_fault(dx: Volume, tmp_path: Path) -> None:
+    box = np.array([[40.0, 60.0], [90.0, 60.0], [90.0, 120.0], [40.0, 120.0], [40.0, 60.0]])
+    judged = tuple(
+        ClassFinding(
+            name=name,
+            finding=Code("8186001", "SCT", "Cardiomegaly"),
+            probability=0.9,
+            operating_point=0.5,
+            marks=(Mark(slice_index=0, points=box), Mark(slice_index=0, points=box)),
+        )
+        for name in ("one", "other")
+    )
+    path = capture_of(judged, dx, tmp_path)
+    assert colored(dcmread(path).pixel_array[:320, :256]).any()
 
 
 def test_a_picture_of_another_image_is_refused(ct: Volume, tmp_path: Path) -> None:

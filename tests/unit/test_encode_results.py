@@ -257,7 +257,9 @@ def test_names_and_descriptions_survive_the_way_from_image_to_results(tmp_path: 
         derivation=DERIVATION,
         out=tmp_path / "out",
         settings=OutputSettings(series_description="{source_description} {kind}"),
+        kinds=frozenset(ResultKind),
     )
+    assert len(made) == 7
     for each in made:
         ds = dcmread(each.path)
         assert ds.SpecificCharacterSet == "ISO_IR 192"
@@ -265,7 +267,7 @@ def test_names_and_descriptions_survive_the_way_from_image_to_results(tmp_path: 
         assert ds.PatientName.phonetic == "やまだ^たろう"
         assert ds.ReferringPhysicianName == "Suzuki^Hanako=鈴木^花子"
         assert ds.StudyDescription == "胸部CT"
-        assert ds.SeriesDescription == f"胸部 3 mm {each.kind.value}"
+        assert ds.SeriesDescription == f"胸部 3 mm {each.kind.shown}"
 
 
 def test_dates_are_written_in_the_time_zone_of_the_source(tmp_path: Path) -> None:

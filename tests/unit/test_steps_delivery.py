@@ -14,6 +14,8 @@ from pydicom import Dataset
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import Comprehensive3DSRStorage, ExplicitVRLittleEndian, SegmentationStorage
 
+from dicomnode.cli.common import console
+from dicomnode.cli.stories import print_story
 from dicomnode.domain.identifiers import InstanceUid, SeriesUid
 from dicomnode.domain.jobs import Job
 from dicomnode.domain.results import EncodedObject, ResultKind
@@ -24,6 +26,7 @@ from dicomnode.steps.forms import parcels_of
 from dicomnode.steps.node import Node
 from dicomnode.store.deliveries import outbox, resend
 from dicomnode.store.outcomes import record_outcome
+from dicomnode.store.story import story
 from dicomnode.testing.misbehaviour import Misbehaviour
 from dicomnode.testing.pacs import EmbeddedPacs
 from dicomnode.testing.pacs_commitment import ReportTo
@@ -180,6 +183,10 @@ class TestSending:
         assert len(site.pacs.stored) == 2
         assert event_names(node.database).count("delivery.fell-back") == 1
         assert any("accepts no LABELMAP" in reason for reason in reasons(node))
+        with console.capture() as captured:
+            print_story(story(node.database, job.study_uid))
+        said = " ".join(captured.get().split())
+        assert "pacs gets BINARY: accepts no LABELMAP segmentation" in said
         # By hand: what fell back stays so.
         assert resend(node.database, job, "pacs", at(30)) == 2
 
