@@ -217,6 +217,7 @@ def test_a_labelmap_lies_on_the_lungs_in_their_own_colours(reader: Reader, tmp_p
     """Its background is described too, and must not take the first lung's colour."""
     kinds = frozenset({ResultKind.LABELMAP})
     case = with_findings(reader.ct, reader.ct.findings, "labelmap", tmp_path, kinds)
+    assert reader.pacs is not None
     # By C-STORE this Orthanc does not know the class.
     for path in case.files:
         request = Request(f"{reader.pacs.url}/instances", data=path.read_bytes())
