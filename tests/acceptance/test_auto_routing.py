@@ -1,6 +1,6 @@
 """Images in, results back: an Orthanc that forwards by its plug-in, and the node, both as they are.
 
-Each shipped algorithm reads its sample study and sends every form there is.
+The algorithms that segment read their sample studies and send every form there is.
 """
 
 import io
