@@ -20,6 +20,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import aliased
 
 from dicomnode.domain.catalogue import (
+    Condition,
     FoundInstance,
     FoundSeries,
     FoundStudy,
@@ -56,6 +57,7 @@ _FEW = frozenset(
     }
 )
 """Conditions that have an index and leave few studies."""
+_FEW_STUDIES = 2000
 _RECEIVED_SERIES: Columns = {
     "StudyInstanceUID": SeriesRow.study_uid,
     "SeriesInstanceUID": SeriesRow.series_uid,
@@ -117,11 +119,10 @@ def find_series(database: Database, search: Search) -> tuple[FoundSeries, ...]:
         _of_studies(database, search, received, SeriesRow.study_uid),
         _of_studies(database, search, _own_series(database, search), ResultRow.study_uid),
     ]
-    together = union_all(*arms).subquery()
-    order = [together.c.series_uid]
+    order = ("study_uid", "series_uid")
     if "StudyInstanceUID" in search.conditions:
-        order.insert(0, together.c.series_number)
-    query = select(together).order_by(*order).limit(search.limit).offset(search.offset)
+        order = ("series_number", "series_uid")
+    query = _merged(arms, order, search)
     with database.reading() as connection:
         return tuple(_series(row) for row in connection.execute(query))
 
@@ -161,19 +162,39 @@ def find_instances(database: Database, search: Search) -> tuple[FoundInstance, .
         _of_studies(database, search, received, InstanceRow.study_uid),
         _of_studies(database, search, own, ResultRow.study_uid),
     ]
-    together = union_all(*arms).subquery()
-    order = [together.c.sop_instance_uid]
+    order: tuple[str, ...] = ("sop_instance_uid",)
     if {"StudyInstanceUID", "SeriesInstanceUID"} & search.conditions.keys():
-        order = [together.c.series_uid, together.c.instance_number, *order]
-    query = select(together).order_by(*order).limit(search.limit).offset(search.offset)
+        order = ("series_uid", "instance_number", "sop_instance_uid")
+    query = _merged(arms, order, search)
     with database.reading() as connection:
         return tuple(_instance(row) for row in connection.execute(query))
+
+
+def _merged(
+    arms: Sequence[Select[*tuple[Any, ...]]], order: Sequence[str], search: Search
+) -> Select[*tuple[Any, ...]]:
+    """One page of both arms together. Each is cut by itself first, so that its index can do it."""
+    most = search.limit + search.offset
+    cut = []
+    for arm in arms:
+        columns = arm.selected_columns
+        ordered = arm.order_by(*(columns[name] for name in order)).limit(most).subquery()
+        cut.append(select(ordered))
+    together = union_all(*cut).subquery()
+    return (
+        select(together)
+        .order_by(*(together.c[name] for name in order))
+        .limit(search.limit)
+        .offset(search.offset)
+    )
 
 
 def _study_conditions(database: Database, search: Search) -> list[ColumnElement[bool]]:
     conditions = _own_level(database, search, _STUDY)
     wanted = search.conditions.get("ModalitiesInStudy")
     if wanted is not None:
+        if (few := _few_with(database, wanted)) is not None:
+            return [*conditions, StudyRow.study_uid.in_(few)]
         # Aliases: the query around may be one of series or results itself.
         series, result = aliased(SeriesRow), aliased(ResultRow)
         received = exists().where(
@@ -186,6 +207,24 @@ def _study_conditions(database: Database, search: Search) -> list[ColumnElement[
         )
         conditions.append(received | own)
     return conditions
+
+
+def _few_with(database: Database, wanted: Condition) -> tuple[str, ...] | None:
+    """The studies with such a modality if they are few; None if they are many.
+
+    Of a rare modality the next study may be millions of rows away in the order of dates.
+    """
+    found: set[str] = set()
+    with database.reading() as connection:
+        for table in (SeriesRow, ResultRow):
+            query = select(table.study_uid).where(
+                meets(database, table.modality, "Modality", wanted)
+            )
+            uids = connection.scalars(query.limit(_FEW_STUDIES)).all()
+            if len(uids) == _FEW_STUDIES:
+                return None
+            found.update(uids)
+    return tuple(sorted(found))
 
 
 def _own_level(database: Database, search: Search, columns: Columns) -> list[ColumnElement[bool]]:
