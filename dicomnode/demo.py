@@ -73,6 +73,13 @@ priority = "high"
 Modality = "DX"
 
 [[rule]]
+name = "diseases on radiographs"
+algorithm = "cxr_thorax"
+
+[rule.series.image]
+Modality = "DX"
+
+[[rule]]
 name = "lungs on CT"
 algorithm = "lung_ct"
 
@@ -270,8 +277,8 @@ def _check(study: DemoStudy, told: Story) -> None:
 
 def _copy_results(settings: Settings, job: JobTold, out: Path, name: str) -> Path:
     """Put SEG, SR, findings and overlay where a person finds them; return the overlay."""
-    target = out / name
-    target.mkdir(exist_ok=True)
+    target = out / name / job.algorithm
+    target.mkdir(parents=True, exist_ok=True)
     source = (settings.data_dir / job.paths[0]).parent
     for path in source.iterdir():
         if path.is_file():

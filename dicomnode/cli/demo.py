@@ -95,6 +95,8 @@ def _table(study: str, seconds: float, job: "JobTold") -> Table:
     table.add_column("finding", min_width=22)
     table.add_column("number")
     for finding in job.findings:
+        if finding.kind == "class" and finding.score is not None:
+            table.add_row(finding.name, f"probability {finding.score:.2f}, {finding.text}")
         for place, number in enumerate(finding.numbers):
             table.add_row("" if place else finding.name, number)
     return table

@@ -73,6 +73,10 @@ def run(
                 f"{one.name.meaning} {number_in_words(one.value, one.unit.value)}"
                 for one in finding.measurements
             )
+            if finding.kind == "class" and finding.score is not None:
+                numbers = f"probability {finding.score:.2f}, {finding.text}"
+            elif finding.kind == "caption":
+                numbers = finding.text or ""
             table.add_row(series.folder, series.description, finding.name, numbers)
     console.print(table)
 

@@ -90,6 +90,15 @@ def test_what_is_not_upright_is_refused_with_the_reason(
         run(reader, with_pixels(radiograph, change(radiograph.array[0])), tmp_path)
 
 
+def test_heart_and_lungs_are_not_drawn_on_what_is_turned(
+    radiograph: Volume, tmp_path: Path
+) -> None:
+    outlines = load_bundle(BUNDLE.with_name("cxr_heart_lung"))
+    turned = with_pixels(radiograph, np.rot90(radiograph.array[0]))
+    with pytest.raises(InputRefused, match="quarter"):
+        outlines.run({"image": turned}, RunContext(device="cpu", scratch=tmp_path))
+
+
 def test_size_aspect_and_borders_hardly_change_the_answer(
     reader: BundleAlgorithm, radiograph: Volume, tmp_path: Path
 ) -> None:
