@@ -49,6 +49,9 @@ reserve_mb = 100
 quiet_s = 3.0
 released_s = 1.0
 
+[flow]
+time_limit_factor = 4.0            # on a laptop that is busy otherwise
+
 [web]
 enabled = {with_pages}
 port = {web_port}

@@ -50,6 +50,7 @@ for group in (
     viewer,
     export,
     evaluation,
+    users,
 ):
     group.register(app)
 app.add_typer(rules.app, name="rules")

@@ -11,7 +11,13 @@ import typer
 from rich.table import Table
 
 from dicomnode.cli.common import SettingsPath, console, settings_from
-from dicomnode.domain.access import AccountError, Role, checked_account_name, checked_password
+from dicomnode.domain.access import (
+    AccessError,
+    AccountError,
+    Role,
+    checked_account_name,
+    checked_password,
+)
 from dicomnode.domain.audit import Deed
 
 if TYPE_CHECKING:
@@ -20,6 +26,11 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Accounts of people and programs.", no_args_is_help=True)
 
 Name = Annotated[str, typer.Argument(help="Name of the account.")]
+
+
+def register(into: typer.Typer) -> None:
+    """Add the command that is no part of `users`."""
+    into.command()(audit)
 
 
 def _opened(settings: SettingsPath) -> "Database":
@@ -192,3 +203,17 @@ def token(
         add_token(database, name, token_hash(made), label, now, lasts=lasts)
         _note(database, "token.made", name, by=_system_user())
     console.print(made)
+
+
+def audit(settings: SettingsPath = None) -> None:
+    """Check that no entry of the audit trail was changed, removed or put in; print the last hash.
+
+    Kept elsewhere, the line proves later that no entry was cut off the end.
+    Example: dicomnode audit >> /mnt/elsewhere/audit.txt
+    """
+    from dicomnode.store.audit import check_chain
+
+    checked = check_chain(_opened(settings))
+    if checked.fault:
+        raise AccessError(f"{checked.fault}; {checked.entries} entries before it are whole")
+    console.print(f"{checked.entries} {checked.last_hash}", soft_wrap=True)
