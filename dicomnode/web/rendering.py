@@ -66,6 +66,7 @@ def environment() -> Environment:
         "seconds": in_seconds,
         "age": age,
         "day": day,
+        "fact": fact,
     }
     made.filters.update(filters)
     made.globals.update(static=static_url)
@@ -104,3 +105,15 @@ def day(dicom_date: str) -> str:
     is_date = len(dicom_date) == 8 and dicom_date.isdecimal()
     parts = (dicom_date[:4], dicom_date[4:6], dicom_date[6:])
     return "-".join(parts) if is_date else dicom_date
+
+
+def fact(value: object) -> str:
+    """A value of evidence or of an event, as a person reads it."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, str) and "T" in value:
+        try:
+            return moment(datetime.fromisoformat(value))
+        except ValueError:
+            return value
+    return "unknown" if value is None else str(value)

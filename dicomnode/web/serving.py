@@ -4,6 +4,7 @@ import os
 import signal
 import socket
 import threading
+import time
 from multiprocessing.connection import Connection
 from types import FrameType
 
@@ -23,6 +24,7 @@ from dicomnode.web.dicomweb.mounted import KeptDesk
 log = structlog.get_logger()
 
 LOOK_FOR_PARENT_S = 1.0
+RETRY_AFTER_S = 60.0
 BACKLOG = 128
 MODEST = 5
 """Added to the process's niceness, so that receiving and models come first."""
@@ -143,3 +145,23 @@ class WebProcess(KeptProcess):
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings, name="web", entry=serve_until_told)
+        self._not_before = 0.0
+
+    def keep_alive(self) -> bool:
+        """Start it again if it has died; a start that failed is tried again after a while.
+
+        A port that stays taken would otherwise cost a new process every few seconds.
+        """
+        return time.monotonic() >= self._not_before and super().keep_alive()
+
+    def start(self) -> None:
+        """Start it and wait until the port is open.
+
+        Raises:
+            StoreError: it could not start; the message says why.
+        """
+        try:
+            super().start()
+        except StoreError:
+            self._not_before = time.monotonic() + RETRY_AFTER_S
+            raise

@@ -119,4 +119,4 @@ def test_a_port_that_is_taken_keeps_the_node_from_nothing(tmp_path: Path) -> Non
             identity, paths = ct_study("taken", tmp_path)
             send(node, paths)
             assert node.delivered(identity.study_uid).state == "succeeded"
-            assert f"web.port {port}" in node.log
+            eventually(lambda: f"web.port {port}" in node.log, what="the reason in the log")

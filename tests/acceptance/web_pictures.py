@@ -69,6 +69,11 @@ def main(address: str, name: str, password: str, folder: Path) -> None:
                 page.goto(f"{address}{path}")
                 title = "study" if path == story else path.strip("/").replace("/", "-")
                 save(page, folder / f"{title}-{suffix}.png")
+                if path == story:
+                    page.locator("figure img").first.scroll_into_view_if_needed()
+                    page.locator("figure").first.evaluate("one => one.scrollIntoView()")
+                    page.wait_for_load_state("networkidle")
+                    save(page, folder / f"overlay-{suffix}.png")
         browser.close()
 
 
