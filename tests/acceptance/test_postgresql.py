@@ -47,7 +47,7 @@ def test_a_worker_of_its_own_runs_what_the_node_receives_and_survives_being_kill
             worker.wait()
             worker = node.run("work", "--name", "one")
             try:
-                job = node.delivered(identity.study_uid)
+                job = node.delivered(identity.study_uid, timeout_s=240)
                 _drain(node, worker)
             finally:
                 worker.terminate()
