@@ -4,7 +4,7 @@ For stations that draw neither SEG nor SR but apply presentation states, as most
 which something was marked is annotated; the images stay as they are.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,7 +25,7 @@ from highdicom.pr import (
 from pydicom.dataset import Dataset
 
 from dicomnode.domain.errors import EncodeError
-from dicomnode.domain.findings import Finding, LesionFinding, SegmentFinding
+from dicomnode.domain.findings import ClassFinding, Finding, LesionFinding, SegmentFinding
 from dicomnode.domain.results import ResultKind
 from dicomnode.encode.canvas import Color
 from dicomnode.encode.concepts import display_color
@@ -40,6 +40,7 @@ from dicomnode.encode.tracking import marks_of, tracking_identifiers
 from dicomnode.encode.windows import window_of
 from dicomnode.encode.wording import (
     RESEARCH_USE,
+    finding_in_words,
     number_told,
     numbers_in_words,
     title_of,
@@ -50,6 +51,8 @@ CONTENT_LABEL = "AI_FINDINGS"
 WORDS_LAYER = "WORDS"
 PLACEHOLDER = (0.5, 1.0)
 """A window that `_use_own_table` takes out again."""
+MOST_UNPLACED = 12
+"""Lines of words at the foot of an image, so that they do not cover it."""
 _LINE_HEIGHT = 0.03
 """Of the image's height: what one line of words is given."""
 
@@ -137,7 +140,9 @@ def build_presentation(findings: Sequence[Finding], origin: Origin) -> Dataset:
             for place in places
             if place.index in drawn[finding.name]
         ]
-        annotations += [_words(words, origin, place, findings) for place in places]
+        annotations += [
+            _words(words, origin, place, _unplaced(findings, drawn)) for place in places
+        ]
         used = {annotation.GraphicLayer for annotation in annotations}
         pr = GrayscaleSoftcopyPresentationState(
             referenced_images=_once_each(places),
@@ -267,17 +272,30 @@ def _annotation(
     )
 
 
-def _words(
-    layer: GraphicLayer, origin: Origin, place: _Slice, findings: Sequence[Finding]
-) -> GraphicAnnotation:
-    """At the foot of every annotated image: what made this, and what it is not for."""
-    lines = [RESEARCH_USE, title_of(origin)]
+def _unplaced(findings: Sequence[Finding], drawn: Mapping[str, Mapping[int, object]]) -> list[str]:
+    """What is said of the whole image and drawn nowhere; of classes those that were found."""
+    told = [
+        finding_in_words(finding)
+        for finding in findings
+        if not drawn[finding.name]
+        and (finding.positive if isinstance(finding, ClassFinding) else True)
+    ]
     if not findings:
-        lines.append("No finding")
+        return ["No finding"]
+    if not told and not any(drawn.values()):
+        return ["Nothing reaches its operating point"]
+    return [*told[:MOST_UNPLACED], *(["..."] if len(told) > MOST_UNPLACED else [])]
+
+
+def _words(
+    layer: GraphicLayer, origin: Origin, place: _Slice, unplaced: Sequence[str]
+) -> GraphicAnnotation:
+    """At the foot of every annotated image: what made this, and what was drawn nowhere."""
+    lines = [RESEARCH_USE, title_of(origin), *unplaced]
     if not origin.derivation.complete:
         lines.append("The study may have been incomplete when it was read.")
     text = TextObject(
-        "\r\n".join(lines),
+        "\r\n".join(lines)[:1000],
         units="DISPLAY",
         bounding_box=(0.01, 1 - 0.04 * len(lines), 0.99, 0.99),
         text_justification="LEFT",

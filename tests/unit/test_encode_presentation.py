@@ -18,7 +18,7 @@ from scipy import ndimage
 
 from dicomnode.domain.codes import LUNG, RIGHT, Code
 from dicomnode.domain.errors import GeometryMismatch
-from dicomnode.domain.findings import Finding, LesionFinding, Mark
+from dicomnode.domain.findings import ClassFinding, Finding, LesionFinding, Mark
 from dicomnode.domain.results import ResultKind
 from dicomnode.domain.volumes import Volume
 from dicomnode.encode.derivation import Derivation
@@ -123,6 +123,23 @@ def test_lines_and_numbers_of_a_radiograph_are_drawn_and_told(tmp_path: Path) ->
     window = pr.SoftcopyVOILUTSequence[0]
     assert (window.WindowCenter, window.WindowWidth) == (2048, 4096)
     assert pr.PresentationLUTShape == "IDENTITY"
+
+
+def test_what_is_found_on_the_whole_image_is_told_at_its_foot(tmp_path: Path) -> None:
+    def judged(name: str, probability: float) -> ClassFinding:
+        return ClassFinding(
+            name=name,
+            finding=Code("8186001", "SCT", "Cardiomegaly"),
+            probability=probability,
+            operating_point=0.5,
+        )
+
+    volume = dx(tmp_path)
+    found = (judged("cardiomegaly", 0.71), judged("effusion", 0.2))
+    (told,) = texts(dcmread(made(found, volume, tmp_path / "one")[ResultKind.GSPS]))
+    assert told.endswith("cardiomegaly: 0.71, at or above 0.50")
+    (told,) = texts(dcmread(made(found[1:], volume, tmp_path / "none")[ResultKind.GSPS]))
+    assert told.endswith("Nothing reaches its operating point")
 
 
 def test_words_do_not_lie_on_one_another(tmp_path: Path) -> None:
