@@ -59,6 +59,8 @@ class SectionKind(_Fast):
     COMPARISON = "comparison"
     TECHNIQUE = "technique"
     RECOMMENDATION = "recommendation"
+    ELSEWHERE = "elsewhere"
+    """About another part of the body, examined on the same occasion: `Left knee.`"""
 
     @property
     def asserts(self) -> bool:

@@ -66,7 +66,7 @@ def read_windows(words: Words, found: Found, lexicon: Lexicon) -> tuple[Reading,
     readings = []
     for term in found.terms:
         ahead = [cue for cue in acting if _governs_ahead(cue, term, found, words, clauses)]
-        behind = [cue for cue in acting if _governs_behind(cue, term, clauses)]
+        behind = [cue for cue in acting if _governs_behind(cue, term, found, words, clauses)]
         trigger = None
         if ahead or behind:
             trigger = _deciding(_weighty(ahead), _weighty(behind), found)
@@ -126,14 +126,25 @@ def _accompanies(cue: FoundCue, term: FoundTerm, found: Found, words: Words) -> 
     return term in labelled and any(cue.last <= other.anchor < companion for other in labelled)
 
 
-def _governs_behind(cue: FoundCue, term: FoundTerm, clauses: Clauses) -> bool:
+def _governs_behind(
+    cue: FoundCue, term: FoundTerm, found: Found, words: Words, clauses: Clauses
+) -> bool:
     return (
         cue.cue.after
         and cue.first >= term.last
         and cue.first - term.last <= cue.cue.reach
         and clauses.together(cue.first, term.anchor)
-        and not any(place in clauses.verbs for place in range(term.last, cue.first))
+        and (
+            not any(place in clauses.verbs for place in range(term.last, cue.first))
+            or _shares_subject(cue, term, found, words)
+        )
     )
+
+
+def _shares_subject(cue: FoundCue, term: FoundTerm, found: Found, words: Words) -> bool:
+    """True if the cue is a second predicate: `X is less likely but not excluded`."""
+    joins = words.words[cue.first] == "but" or words.words[cue.first - 1] in {"and", "but"}
+    return joins and not any(term.last <= other.first < cue.first for other in found.terms)
 
 
 def _deciding(
@@ -179,6 +190,8 @@ def _absorbed(ahead: Sequence[FoundCue], found: Found) -> FoundCue:
     for cue in sorted(ahead, key=lambda cue: -cue.last):
         between = any(cue.last <= term.anchor < nearest.first for term in found.terms)
         if cue.cue.effect is Effect.ABSENT and (nearest.cue.carries or not between):
+            return cue
+        if cue.cue.effect in HEDGES and nearest.cue.effect is Effect.PRESENT and not between:
             return cue
     return nearest
 

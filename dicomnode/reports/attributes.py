@@ -1,11 +1,14 @@
 """What a sentence says about each finding besides that it is there.
 
 Words between two findings belong to the first up to the last comma, `and` or `or`, and to the
-second from there on.
+second from there on. Findings with nothing but those between them are one list, and share a side
+and a place that only one of them names: `left effusion and atelectasis`.
 """
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import pairwise
 
 from dicomnode.domain.reports import Attributes, ImageReference
 from dicomnode.reports.lexicon import Lexicon
@@ -41,7 +44,25 @@ def attributes_of(
         tables = [table for hit in hits for table in hit.value]
         sizes = tuple(_sizes(words.span(first, last).of(sentence)))
         described.append(_described(tables, sizes, images))
-    return tuple(described)
+    return tuple(_shared(words, terms, described))
+
+
+def _shared(
+    words: Words, terms: Sequence[FoundTerm], described: list[Attributes]
+) -> list[Attributes]:
+    """The same, with side and place handed on within a list: forwards, then backwards."""
+    order = sorted(range(len(terms)), key=lambda place: terms[place].first)
+    pairs = [
+        (one, other)
+        for one, other in pairwise(order)
+        if terms[one].last < terms[other].first
+        and _SEPARATORS.issuperset(words.words[terms[one].last : terms[other].first])
+    ]
+    for one, other in (*pairs, *((b, a) for a, b in reversed(pairs))):
+        giver, taker = described[one], described[other]
+        if taker.side is None and not taker.locations and (giver.side or giver.locations):
+            described[other] = replace(taker, side=giver.side, locations=giver.locations)
+    return described
 
 
 def _territory(words: Words, terms: Sequence[FoundTerm], term: FoundTerm) -> tuple[int, int]:

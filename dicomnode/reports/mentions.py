@@ -51,8 +51,20 @@ def find(words: Words, lexicon: Lexicon) -> Found:
             halves = lexicon.pairs.get(slot)
             if halves is not None:
                 terms.extend(_pairs(words, hits, number, halves))
-    distinct = tuple(dict.fromkeys(terms)) if len(terms) > 1 else tuple(terms)
-    return Found(distinct, tuple(cues))
+    if len(terms) > 1:
+        terms = list(dict.fromkeys(terms))
+        begins = {at for term in terms if term.first != term.anchor for at in term[1:3]}
+        if begins:
+            terms = [term for term in terms if not _is_half(term, begins)]
+    return Found(tuple(terms), tuple(cues))
+
+
+def _is_half(term: FoundTerm, begins: set[int]) -> bool:
+    """True for words that are half of a term with a gap, which says more than they alone.
+
+    What makes a label of its own stays: `the silhouette shows cardiomegaly`.
+    """
+    return term.first in begins and term.first == term.anchor and term.meaning.finding.label is None
 
 
 def _pairs(

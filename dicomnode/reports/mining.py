@@ -30,7 +30,7 @@ from dicomnode.reports.legibility import fault_of, is_other_language
 from dicomnode.reports.lexicon import Lexicon
 from dicomnode.reports.memory import Recent
 from dicomnode.reports.policy import Policy
-from dicomnode.reports.sections import stretches
+from dicomnode.reports.sections import LONGEST_REGION, region_of, stretches
 from dicomnode.reports.sentences import split_sentences
 from dicomnode.reports.statements import (
     Statement,
@@ -40,7 +40,7 @@ from dicomnode.reports.statements import (
     verdicts,
 )
 
-VERSION = "1"
+VERSION = "2"
 REMEMBERED = 30_000
 """Distinct sentences whose reading is kept; about a kilobyte each, two with all statements."""
 
@@ -60,6 +60,8 @@ class _Page(NamedTuple):
 
     sentences: list[_Sentence]
     flags: tuple[Reason, ...]
+    blank: bool = False
+    """There is no text at all, in no section."""
 
 
 class _Said(NamedTuple):
@@ -128,10 +130,22 @@ class Miner:
         for number, part in enumerate(report.parts):
             for kind, first, last in stretches(part, self.lexicon.headings):
                 if kind.asserts:
-                    text = part.text[first:last]
-                    for start, end in split_sentences(text):
-                        found.append(_Sentence(number, kind, first + start, text[start:end]))
-        return _Page(found, () if found else (Reason.EMPTY,))
+                    found.extend(self._sentences(number, kind, first, part.text[first:last]))
+        if found:
+            return _Page(found, ())
+        return _Page([], (Reason.EMPTY,), blank=not any(part.text.strip() for part in report.parts))
+
+    def _sentences(
+        self, part: int, kind: SectionKind, first: int, text: str
+    ) -> Iterator[_Sentence]:
+        """Those of one section, but for what is said of another part of the body."""
+        region: SectionKind | None = None
+        for start, end in split_sentences(text):
+            sentence = text[start:end]
+            if len(sentence) <= LONGEST_REGION:
+                region = region_of(sentence, self.lexicon.headings) or region
+            if region is not SectionKind.ELSEWHERE:
+                yield _Sentence(part, kind, first + start, sentence)
 
     def _read(self, pages: Sequence[_Page], *, whole: bool) -> _Readings:
         """All sentences of the batch; the graph parses what it is asked of them in one go."""
@@ -196,7 +210,10 @@ class Miner:
         if is_other_language(all_words, all_known):
             return LabelValues({}, False, (*page.flags, Reason.OTHER_LANGUAGE))
         values = {label: CASES_BY_BITS[bits].value for label, bits in asserted.items()}
-        return LabelValues(values, not against_normal and not page.flags, page.flags)
+        normal = not against_normal and not page.flags
+        if page.blank:
+            normal = self.policy.no_text_is_normal
+        return LabelValues(values, normal, page.flags)
 
     def _labels(self, report: Report, page: _Page, read: _Readings) -> ReportLabels:
         bare = self._values(page, read)

@@ -65,6 +65,7 @@ class _Table(BaseModel):
 
     labels: dict[str, _Row]
     normal: dict[str, _Row]
+    no_text_is_normal: bool = False
 
 
 _Key = tuple[str, Assertion, Hedge]
@@ -77,6 +78,8 @@ class Policy:
     name: str
     labels: Mapping[_Key, Assertion | None]
     normal: Mapping[_Key, Assertion | None]
+    no_text_is_normal: bool = False
+    """A convention of one collection; the report stays flagged as empty."""
 
     def counted(self, finding: Finding, assertion: Assertion, hedge: Hedge) -> Assertion | None:
         """The assertion a mention counts with for its label; None: it does not count."""
@@ -113,6 +116,7 @@ def load_policy(name: str, lexicon: Lexicon) -> Policy:
             key: value if lexicon.findings[key[0]].abnormal else None
             for key, value in _filled(table.normal, lexicon).items()
         },
+        no_text_is_normal=table.no_text_is_normal,
     )
 
 

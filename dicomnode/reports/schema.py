@@ -3,7 +3,7 @@
 from enum import Enum
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from dicomnode.domain.reports import Change, SectionKind, Side
 
@@ -70,6 +70,36 @@ class CodesTable(_Table):
     umls: Annotated[str, Field(pattern=r"^C\d{7}$")] | None = None
     sct: Annotated[str, Field(pattern=r"^\d{6,18}$")] | None = None
     radlex: Annotated[str, Field(pattern=r"^RID\d+$")] | None = None
+
+    @field_validator("sct")
+    @classmethod
+    def _is_sctid(cls, value: str | None) -> str | None:
+        if value is not None and not is_sctid(value):
+            raise ValueError(f"{value} is no SNOMED CT id: its check digit is wrong")
+        return value
+
+
+def _times(a: int, b: int) -> int:
+    """Product in the dihedral group of order ten."""
+    turned = a + b if a < 5 else a - b
+    return turned % 5 + (5 if (a < 5) != (b < 5) else 0)
+
+
+_TURNED = (1, 5, 7, 6, 2, 8, 3, 0, 9, 4)
+
+
+def is_sctid(identifier: str) -> bool:
+    """True if the last digit is Verhoeff's check digit of the others, as in every SNOMED CT id.
+
+    Proves that no digit is wrong or swapped, not that the concept exists.
+    """
+    check = 0
+    for place, char in enumerate(reversed(identifier)):
+        digit = int(char)
+        for _ in range(place % 8):
+            digit = _TURNED[digit]
+        check = _times(check, digit)
+    return check == 0
 
 
 class FindingTable(_Table):

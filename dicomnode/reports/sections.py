@@ -67,6 +67,24 @@ def _headings(
             yield match.start(1), match.end(), kind
 
 
+LONGEST_REGION = 32
+"""Code points of a part of the body that stands as a sentence of its own, at most."""
+
+
+def region_of(sentence: str, headings: Mapping[str, SectionKind]) -> SectionKind | None:
+    """What a sentence opens that only names a part of the body, as `Left knee.` or `Chest 1.` do.
+
+    None for any other sentence; a word like `History.` opens a section with a colon only.
+    """
+    if len(sentence) > LONGEST_REGION:
+        return None
+    kind = headings.get(_key(sentence.rstrip(" .:0123456789")))
+    return kind if kind in _REGIONS else None
+
+
+_REGIONS = frozenset({SectionKind.FINDINGS, SectionKind.ELSEWHERE})
+
+
 @lru_cache(maxsize=1024)
 def _key(heading: str) -> str:
     """A heading as the lexicon spells it."""

@@ -21,6 +21,11 @@ _OPEN = re.compile(rf"(?:\b(?:{'|'.join(map(re.escape, _OPENERS))})|^\s*\d{{1,2}
 _MAY_BE_OPEN = frozenset(word[-2:] for word in _OPENERS)
 _LIST_MARK = re.compile(r"\s*(?:\d{1,2}[.)](?!\d)|[-*\u2022])?\s*")
 _WORD = re.compile(r"[^\W_]")
+# `It has resolved.` takes back what stands before it: both are read as one sentence.
+_TAKES_BACK = re.compile(
+    r"(?:It|This|These|They|That|Which)\s+(?:has|have|is|are|was|were)\s+(?:\w+\s+){0,2}?"
+    r"(?:resolved|cleared|gone|disappeared|removed|not|no\s+longer)\b"
+)
 
 LONGEST = 2_000
 """Code points of one sentence. Longer ones are cut: time grows with the square."""
@@ -73,6 +78,8 @@ def _add(found: list[tuple[int, int]], text: str, start: int, end: int) -> None:
             return
     if text[end - 1].isspace():
         end = first + len(text[first:end].rstrip())
+    if found and text[first] in "ITW" and _TAKES_BACK.match(text, first, end):
+        first = found.pop()[0]
     if end - first > LONGEST:
         found.extend(_cut(text, first, end))
     else:

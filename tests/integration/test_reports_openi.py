@@ -42,16 +42,14 @@ def labelled() -> tuple[Gold, Table]:
 
 def test_the_eight_diseases_reach_the_bar() -> None:
     gold, predicted = labelled()
-    assert micro(gold.truth, predicted, EIGHT).f >= 0.965
+    assert micro(gold.truth, predicted, EIGHT).f >= 0.97
 
 
-def test_the_nine_rows_reach_what_was_measured() -> None:
+def test_the_nine_rows_reach_the_bar() -> None:
     gold, predicted = labelled()
-    assert micro(gold.truth, predicted, NINE).f >= 0.948
+    assert micro(gold.truth, predicted, NINE).f >= 0.955
     precision, recall, f = weighted(gold.truth, predicted, NINE)
-    assert precision >= 0.94
-    assert recall >= 0.95
-    assert f >= 0.948
+    assert min(precision, recall, f) >= 0.95
 
 
 def test_where_there_is_a_text_and_an_index_the_nine_rows_reach_the_bar() -> None:

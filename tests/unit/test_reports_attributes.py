@@ -59,6 +59,24 @@ def test_change_is_read(text: str, change: Change | None) -> None:
     assert of(text, "pleural-effusion").change is change
 
 
+@pytest.mark.parametrize(
+    ("text", "sides"),
+    [
+        ("Left pleural effusion and atelectasis.", (Side.LEFT, Side.LEFT)),
+        ("Effusion and atelectasis at the left base.", (Side.LEFT, Side.LEFT)),
+        ("Right effusion and left atelectasis.", (Side.RIGHT, Side.LEFT)),
+        ("Effusion and left atelectasis.", (None, Side.LEFT)),
+        ("Left effusion with some atelectasis.", (Side.LEFT, None)),
+    ],
+)
+def test_a_list_shares_its_side(text: str, sides: tuple[Side | None, ...]) -> None:
+    assert (of(text, "pleural-effusion").side, of(text, "atelectasis").side) == sides
+
+
+def test_a_list_shares_no_size() -> None:
+    assert of("A 5 mm nodule and mass.", "mass").sizes_mm == ()
+
+
 def test_number_words_are_counted() -> None:
     assert of("Two nodules in the lingula.", "nodule").count == 2
     assert of("Bibasilar nodules.", "nodule").side is Side.BILATERAL

@@ -112,6 +112,32 @@ def test_a_policy_changes_labels_and_never_mentions() -> None:
     assert mentions["strict"] == mentions["openi"]
 
 
+def test_only_the_policy_of_openi_calls_a_report_without_text_normal() -> None:
+    mined_by = {name: mined("", name) for name in ("strict", "chestxray8", "openi")}
+    assert {name: labels.normal for name, labels in mined_by.items()} == {
+        "strict": False,
+        "chestxray8": False,
+        "openi": True,
+    }
+    assert {labels.flags for labels in mined_by.values()} == {(Reason.EMPTY,)}
+
+
+def test_a_limb_examined_on_the_same_occasion_says_nothing_of_the_chest() -> None:
+    text = "Chest. No active disease. Left knee. Large effusion. Chest 2. Small nodule."
+    assert [(m.label, m.span.of(text)) for m in mined(text).mentions if m.label] == [
+        ("nodule", "nodule")
+    ]
+    alone = mined("Left knee. Severe degenerative disease.", "openi")
+    assert (alone.flags, alone.normal) == ((Reason.EMPTY,), False)
+
+
+def test_a_sentence_that_takes_back_the_one_before_is_read_with_it() -> None:
+    text = "Small left nodule. It has resolved. Effusion. This is small."
+    (nodule, effusion) = mined(text).mentions
+    assert nodule.sentence.of(text) == "Small left nodule. It has resolved."
+    assert (nodule.assertion, effusion.assertion) == (Assertion.ABSENT, Assertion.PRESENT)
+
+
 def test_an_unknown_policy_is_refused_with_the_known_ones() -> None:
     with pytest.raises(ConfigError, match="chestxray8, openi, strict"):
         load_policy("lenient", miner().lexicon)

@@ -10,7 +10,7 @@ from dicomnode.reports import MinerSetup, check_lexicon, open_miner
 from dicomnode.reports.evaluation import FOURTEEN
 from dicomnode.reports.graph_rules import pattern_of
 from dicomnode.reports.lexicon_files import load_lexicon, shipped_lexicons
-from dicomnode.reports.schema import Effect, RuleTable
+from dicomnode.reports.schema import Effect, RuleTable, is_sctid
 from tests.unit.reports_reading import miner, report
 
 GOITER = """
@@ -74,6 +74,9 @@ def test_a_wrong_expectation_is_reported(tmp_path: Path) -> None:
         ('[[cue]]\nid = "c"\neffect = "absnt"\nterms = ["x"]\n', 3, "absent"),
         ('[[cue]]\nid = "c"\neffect = "absent"\nreach = 0\nterms = ["x"]\n', 4, "greater"),
         ('[[finding]]\nid = "a"\nname = "A"\ncodes = { umsl = "C0000001" }\n', 4, "'umls'"),
+        ('[[finding]]\nid = "a"\nname = "A"\ncodes = { sct = "46621008" }\n', 4, "check digit"),
+        ('[[finding]]\nid = "a"\nname = "A"\ncodes = { umls = "C12" }\n', 4, "pattern"),
+        ('[[finding]]\nid = "a"\nname = "A"\ncodes = { radlex = "28493" }\n', 4, "pattern"),
         ('[[finding]]\nid = "a"\nname = "A"\nterms = ["(b|c"]\n', 4, "cannot read"),
         ('[[finding]]\nid = "a"\nname = "A"\nterms = ["@nobody"]\n', 4, "no group"),
         ('[[finding]]\nid = "nodule"\nname = "A"\nterms = ["b"]\n', 2, "defined twice"),
@@ -89,6 +92,16 @@ def test_a_fault_is_named_by_file_line_and_suggestion(
     (fault,) = refused.value.faults
     assert fault.startswith(f"{path}:{line}:"), fault
     assert words in fault
+
+
+@pytest.mark.parametrize("identifier", ["46621007", "8186001", "404684003", "138875005"])
+def test_a_snomed_id_with_one_digit_changed_or_two_swapped_is_refused(identifier: str) -> None:
+    assert is_sctid(identifier)
+    for place, digit in enumerate(identifier):
+        changed = identifier[:place] + str((int(digit) + 1) % 10) + identifier[place + 1 :]
+        assert not is_sctid(changed)
+        swapped = identifier[:place] + identifier[place:][:2][::-1] + identifier[place + 2 :]
+        assert swapped == identifier or not is_sctid(swapped)
 
 
 def test_all_faults_are_reported_at_once(tmp_path: Path) -> None:
