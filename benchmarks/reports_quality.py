@@ -45,6 +45,8 @@ def main() -> None:
     predicted = table_of(mined)
     print_rows(gold.truth, predicted)
     print_totals("all reports", gold.truth, predicted)
+    with_words = {**predicted, "normal": predicted["normal"] & gold.has_text}
+    print_totals("all reports, none without text called normal", gold.truth, with_words)
     some = gold.has_text
     print_totals("reports with text", taken(gold.truth, some), taken(predicted, some))
     some = gold.has_text & gold.is_indexed

@@ -78,7 +78,7 @@ def region_of(sentence: str, headings: Mapping[str, SectionKind]) -> SectionKind
     """
     if len(sentence) > LONGEST_REGION:
         return None
-    kind = headings.get(_key(sentence.rstrip(" .:0123456789")))
+    kind = headings.get(sentence.rstrip(" .:0123456789").lower())
     return kind if kind in _REGIONS else None
 
 
