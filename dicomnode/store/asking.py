@@ -177,6 +177,8 @@ def _limit(connection: psycopg.Connection, seconds: float) -> None:
     milliseconds = sql.Literal(int(seconds * 1000))
     connection.execute(sql.SQL("SET LOCAL statement_timeout = {}").format(milliseconds))
     connection.execute(sql.SQL("SET LOCAL work_mem = {}").format(sql.Literal(WORK_MEMORY)))
+    # Compiling a query takes longer than reading its first rows.
+    connection.execute("SET LOCAL jit = off")
     connection.execute(sql.SQL("SET LOCAL cursor_tuple_fraction = {}").format(FIRST_ROWS))
 
 

@@ -12,10 +12,18 @@ WHERE (:algorithm = 'any' OR j.algorithm = :algorithm)
   AND coalesce(f.score, 1) >= :least_score
 ORDER BY f.score DESC
 -- postgresql:
-SELECT j.study_uid, j.algorithm, f.kind, f.name, f.site_meaning, f.laterality, f.score, f.text
-FROM latest_job j
-JOIN finding f ON f.job_id = j.job_id
-WHERE (:algorithm = 'any' OR j.algorithm = :algorithm)
+(SELECT j.study_uid, j.algorithm, f.kind, f.name, f.site_meaning, f.laterality, f.score, f.text
+FROM finding f
+CROSS JOIN LATERAL (SELECT * FROM latest_job l WHERE l.job_id = f.job_id OFFSET 0) j
+WHERE f.score IS NOT NULL
+  AND (:algorithm = 'any' OR j.algorithm = :algorithm)
   AND (:name = 'any' OR lower(f.name) LIKE '%' || lower(:name) || '%')
-  AND coalesce(f.score, 1) >= :least_score
-ORDER BY f.score DESC NULLS LAST
+  AND f.score >= :least_score
+ORDER BY f.score DESC)
+UNION ALL
+SELECT j.study_uid, j.algorithm, f.kind, f.name, f.site_meaning, f.laterality, f.score, f.text
+FROM finding f
+CROSS JOIN LATERAL (SELECT * FROM latest_job l WHERE l.job_id = f.job_id OFFSET 0) j
+WHERE f.score IS NULL AND :least_score <= 1
+  AND (:algorithm = 'any' OR j.algorithm = :algorithm)
+  AND (:name = 'any' OR lower(f.name) LIKE '%' || lower(:name) || '%')
