@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, select, tuple_, update
+from sqlalchemy import ColumnElement, Connection, Row, Select, select, update
 
 from dicomnode.domain.events import Event, EventName
 from dicomnode.domain.identifiers import StudyUid
@@ -76,10 +76,11 @@ def _concerned(
 ) -> list[_ReportToMatch]:
     """Reports that state a key of one of the studies; one query for each key and its index."""
     days = {(each.patient_id, each.study_date) for each in studies if each.patient_id}
-    keys: tuple[tuple[ColumnElement[Any], set[Any]], ...] = (
+    keys: tuple[tuple[ColumnElement[str], set[str]], ...] = (
         (ReportRow.stated_study_uid.expression, {each.study_uid for each in studies}),
         (ReportRow.accession_number.expression, {each.accession_number for each in studies} - {""}),
-        (tuple_(ReportRow.patient_id, ReportRow.study_date), days),
+        # Not in pairs: for a list of pairs SQLite reads the whole table.
+        (ReportRow.patient_id.expression, {patient for patient, _ in days}),
     )
     found: dict[int, _ReportToMatch] = {}
     for column, values in keys:
@@ -88,7 +89,10 @@ def _concerned(
             ReportRow.is_current,
             ReportRow.match_tried_at.is_not(None),
         )
-        found |= {row.id: row for row in connection.execute(query)} if values else {}
+        by_patient = column is keys[-1][0]
+        for row in connection.execute(query) if values else ():
+            if not by_patient or (row.patient_id, row.study_date) in days:
+                found[row.id] = row
     return list(found.values())
 
 

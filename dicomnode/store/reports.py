@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, insert, select, text, tuple_, update
+from sqlalchemy import Connection, Row, func, insert, select, text, update
 
 from dicomnode.domain.incoming_reports import IncomingReport, Kept, KeptReport
 from dicomnode.domain.reports import ReportPart
@@ -253,7 +253,9 @@ def _known_versions(
             ReportRow.is_current,
             *ABOUT.values(),
         )
-        .where(tuple_(ReportRow.source, ReportRow.source_id).in_(sorted(names)))
+        # Not in pairs: for a list of pairs SQLite reads the whole table.
+        .where(ReportRow.source.in_({source for source, _ in names}))
+        .where(ReportRow.source_id.in_(sorted({source_id for _, source_id in names})))
         .order_by(ReportRow.number)
     )
     found: dict[tuple[str, str], _Known] = defaultdict(_Known)

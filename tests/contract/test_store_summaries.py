@@ -1,11 +1,15 @@
 """What is kept up to date equals what a count from nothing gives, whatever happened to reports."""
 
 import random
+import re
+import shutil
+import sqlite3
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import event, select, text
 
 from dicomnode.domain.errors import StoreError
 from dicomnode.domain.incoming_reports import ReportStatus
@@ -287,3 +291,38 @@ def test_a_measurement_is_followed_per_patient(database: Database) -> None:
     (row,) = kept(database)["measured_change"]
     assert row[:3] == ("P1", "left lung", "Volume")
     assert_as_counted_anew(database)
+
+
+def test_no_batch_reads_the_whole_table_of_reports(migrated_sqlite: Path, tmp_path: Path) -> None:
+    """Each would take as long as the archive is large."""
+    file = tmp_path / "index.sqlite"
+    shutil.copy(migrated_sqlite, file)
+    database = Database(f"sqlite:///{file}", tmp_path)
+    asked: list[tuple[str, Any]] = []
+
+    def note(_: object, __: object, statement: str, values: Any, ___: object, many: bool) -> None:
+        if not many and statement.lstrip().startswith(("SELECT", "UPDATE", "INSERT", "DELETE")):
+            asked.append((statement, values))
+
+    event.listen(database.engine, "before_cursor_execute", note)
+    receive_from(database, "1.2.1.1.1", "ROOM1", accession_number="A1", study_date="20240131")
+    reports = [
+        incoming("Small effusion.", source_id=f"R{n}", accession_number="A1") for n in range(30)
+    ]
+    keep(database, *reports)
+    mine(database)
+    match_new_reports(database, 100, NOON)
+    receive_from(database, "1.2.2.1.1", "ROOM1", accession_number="A2", study_date="20240131")
+    match_new_studies(database, 100, NOON)
+    keep(database, *reports)
+    database.dispose()
+    with sqlite3.connect(file) as connection:
+        plans = {
+            f"{row[3]}: {statement}"
+            for statement, values in asked
+            for row in connection.execute(f"EXPLAIN QUERY PLAN {statement}", values)
+        }
+    connection.close()
+    assert len(plans) > 20
+    read = re.compile(r"SCAN (report|r|report_label|l|report_part|mention|study|series)(:| USING)")
+    assert [plan for plan in plans if read.match(plan)] == []
