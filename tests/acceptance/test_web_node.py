@@ -2,6 +2,7 @@
 
 import json
 import re
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -103,3 +104,19 @@ def _listens_elsewhere(node: NodeUnderTest, process: psutil.Process) -> bool:
     except psutil.Error:
         return False
     return bool(ports) and node.port not in ports
+
+
+def test_a_port_that_is_taken_keeps_the_node_from_nothing(tmp_path: Path) -> None:
+    with socket.socket() as taken, EmbeddedPacs(tmp_path / "pacs") as pacs:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        node = NodeUnderTest(folder=tmp_path / "node", web=True).prepare([destination(pacs)])
+        port = taken.getsockname()[1]
+        text = node.settings_path.read_text(encoding="utf-8")
+        text = text.replace("enabled = true\nport = 0", f"enabled = true\nport = {port}")
+        node.settings_path.write_text(text, encoding="utf-8")
+        with node:
+            identity, paths = ct_study("taken", tmp_path)
+            send(node, paths)
+            assert node.delivered(identity.study_uid, timeout_s=300).state == "succeeded"
+            eventually(lambda: f"web.port {port}" in node.log, what="the reason in the log")
