@@ -9,12 +9,12 @@ from monai.networks.nets.basic_unet import BasicUNet
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dicomnode.networks.chestxray8 import ChestXray8Head
+from dicomnode.networks.chestxray8 import ChestXray8Head, ChestXray8Net
 from dicomnode.networks.efficientnet import EfficientNetLite0
 from dicomnode.networks.pooling import LogSumExpPool
 from dicomnode.networks.thorax_geometry import GEOMETRY, Place, geometry_of, thorax_place
 
-__all__ = ["FocusMap", "ThoraxReader", "ThoraxReading"]
+__all__ = ["ChestXray8Reader", "FocusMap", "ThoraxReader", "ThoraxReading"]
 
 _MAPS = 64
 """Side of heatmaps and organs, on the input's field."""
@@ -162,6 +162,54 @@ class ThoraxReader(nn.Module):
     def scaled(self, geometry: Tensor) -> Tensor:
         """Return geometry as the head takes it: about -1 to 1, at most 4 either way."""
         return ((geometry - self.geometry_middle) / self.geometry_spread).clamp(-4, 4)
+
+
+class ChestXray8Reader(nn.Module):
+    """A whole ChestX-ray8 network, fine-tuned from end to end, in the place of `ThoraxReader`.
+
+    Takes the same input; knows no organs: heatmaps count everywhere, there is no ratio (NaN).
+
+    Args:
+        classes: labels.
+        transition, pooling, r, dropout: of the head.
+    """
+
+    def __init__(
+        self,
+        classes: int,
+        *,
+        transition: int = 256,
+        pooling: str = "lse",
+        r: float = 5.0,
+        dropout: float = 0.2,
+    ) -> None:
+        super().__init__()
+        self.network = ChestXray8Net(
+            EfficientNetLite0(),
+            ChestXray8Head(
+                EfficientNetLite0.out_channels,
+                classes,
+                transition=transition,
+                pooling=pooling,
+                r=r,
+                dropout=dropout,
+            ),
+        )
+
+    def forward(self, image: Tensor) -> ThoraxReading:
+        """Return logits, heatmaps, and organs that leave everything open."""
+        upright = _stretched(image.transpose(2, 3).float(), 0.005)
+        scaled = ((upright * 255 - 127) / 128).expand(-1, 3, -1, -1)
+        logits, maps = self.network.read(scaled.contiguous(memory_format=torch.channels_last))
+        wide = functional.interpolate(maps.float(), (_MAPS, _MAPS), mode="bilinear")
+        organs = torch.ones(len(image), 3, _MAPS, _MAPS, device=image.device)
+        organs[:, 0] = 0
+        return {
+            "logits": logits,
+            "heatmaps": wide.transpose(2, 3),
+            "organs": organs,
+            "ratio": torch.full((len(image),), torch.nan, device=image.device),
+        }
 
 
 def _stretched(image: Tensor, share: float, sample: Tensor | None = None) -> Tensor:

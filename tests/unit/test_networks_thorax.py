@@ -2,7 +2,7 @@
 
 import torch
 
-from dicomnode.networks.thorax import ThoraxReader
+from dicomnode.networks.thorax import ChestXray8Reader, ThoraxReader
 from dicomnode.networks.thorax_geometry import GEOMETRY, geometry_of, thorax_place
 from dicomnode.networks.upright import KINDS, UprightGate, gate_input
 
@@ -62,3 +62,13 @@ def test_the_gate_takes_any_size_and_scale() -> None:
         assert 0 <= prepared.min() <= prepared.max() <= 1
         torch.testing.assert_close(gate_input(image / 4095), prepared, atol=1e-4, rtol=0)
         assert gate(prepared).shape == (1, len(KINDS))
+
+
+def test_a_fine_tuned_network_can_stand_in_the_readers_place() -> None:
+    reader = ChestXray8Reader(3, transition=8).eval()
+    with torch.inference_mode():
+        reading = reader(torch.rand(1, 1, 64, 64))
+    assert reading["logits"].shape == (1, 3)
+    assert reading["heatmaps"].shape == (1, 3, 64, 64)
+    assert reading["organs"][0, 1:].min() == 1
+    assert reading["ratio"].isnan().all()
