@@ -69,7 +69,7 @@ def test_endless_questions_hold_up_no_image(
         send(node, paths)
         assert not any(question.done() for question in endless)
         assert reader.get("/studies").status_code == 200
-        job = node.job_of(identity.study_uid, "succeeded")
+        job = node.job_of(identity.study_uid, "succeeded", timeout_s=300.0)
         assert job.findings
         answers = [question.result() for question in endless]
     assert [answer.status_code for answer in answers] == [422] * MOST_AT_ONCE
