@@ -19,9 +19,12 @@ from pydicom import dcmread
 
 from dicomnode.domain.access import Role
 from dicomnode.domain.errors import DicomNodeError, StudyError
+from dicomnode.domain.incoming_reports import IncomingReport, ReportSource
+from dicomnode.domain.reports import ReportPart
 from dicomnode.settings import Settings, WebSettings, load_settings
 from dicomnode.store.accounts import add_account
 from dicomnode.store.database import Database
+from dicomnode.store.reports import keep_reports
 from dicomnode.store.story import JobTold, Story, story
 from dicomnode.testing.modality import send_study
 from dicomnode.testing.orthanc import RunningOrthanc
@@ -91,6 +94,12 @@ Modality = "CT"
 orientation = "axial"
 slices.at_least = 16
 prefer = ["thinnest", "most-slices"]
+"""
+
+
+REPORT = """\
+Invented for this demonstration, not about this patient. Small left pleural effusion. \
+No pneumothorax. The heart is mildly enlarged. No focal consolidation.
 """
 
 
@@ -181,8 +190,25 @@ def demonstration(
         with node_process(settings_path, folder / "node.log", port, timeout_s):
             say(f"the node listens on port {port}")
             results = _send_and_wait(settings, out, port, timeout_s, say)
-            pages = _let_in(settings, timeout_s) if with_pages else None
+            pages = None
+            if with_pages:
+                _tell(settings)
+                pages = _let_in(settings, timeout_s)
             yield Demonstration(results=results, pages=pages)
+
+
+def _tell(settings: Settings) -> None:
+    """Bring an invented report of the radiograph, for the pages to have something to compare."""
+    radiograph = sample_studies()[0]
+    report = IncomingReport(
+        source=ReportSource.BULK,
+        source_id=f"demonstration:{radiograph.name}",
+        parts=(ReportPart(name="findings", text=REPORT),),
+        study_uid=radiograph.study_uid,
+    )
+    database = Database(settings.index_url, settings.data_dir)
+    keep_reports(database, [report], datetime.now(UTC))
+    database.dispose()
 
 
 def _usual_port_or_free() -> int:

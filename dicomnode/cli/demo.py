@@ -83,6 +83,9 @@ def _stay(pages: "Pages") -> None:
     console.print("\nThe node still runs. Look around in a browser:", style="bold")
     console.print(f"  {pages.address}")
     console.print(f"  name {pages.name}, password {pages.password}")
+    console.print("Study: pages Studies and Results. An invented report came with the radiograph:")
+    console.print("page SQL, question mentioned_but_not_by_model, label effusion; page Reports.")
+    console.print("In OHIF: `dicomnode viewer --install` once, then Open in viewer on its page.")
     console.print("Ctrl-C stops node and PACS.", style="dim")
     wait_for_signal()
 
