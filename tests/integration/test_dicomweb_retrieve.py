@@ -1,7 +1,6 @@
 """Retrieving from the node by DICOMweb: files, headers, frames, pictures."""
 
 import io
-import tracemalloc
 from collections.abc import Iterator
 from email.parser import BytesParser
 from email.policy import HTTP
@@ -376,32 +375,6 @@ def test_real_files_in_every_transfer_syntax(file: Path | None, tmp_path: Path) 
         assert whole.file_meta.TransferSyntaxUID == ExplicitVRLittleEndian
         assert (whole.pixel_array == expected).all()
         assert picture(service, f"{path_of(ds)}/rendered").shape == (ds.Rows, ds.Columns)
-
-
-def test_two_hundred_megabytes_stream_in_flat_memory(tmp_path: Path) -> None:
-    ds = renamed(enhanced(ct_series(IDENTITY, GEOMETRY)), "large")
-    ds.Rows = ds.Columns = 1024
-    ds.NumberOfFrames = 100
-    ds.PixelData = bytes(100 * 1024 * 1024 * 2)
-    archive = Archive.below(tmp_path)
-    archive.receive([ds])
-    del ds.PixelData
-    every = ",".join(str(number) for number in range(1, 101))
-    requests = (
-        (path_of(ds), "application/dicom; transfer-syntax=*"),
-        (f"/studies/{ds.StudyInstanceUID}", "*/*"),
-        (f"{path_of(ds)}/frames/{every}", OCTETS),
-        (f"{path_of(ds)}/bulkdata/7FE00010", OCTETS),
-    )
-    with serving(app_over(archive.database)) as service:
-        for path, accept in requests:
-            tracemalloc.start()
-            with service.http.stream("GET", path, headers={"Accept": accept}) as answer:
-                received = sum(len(piece) for piece in answer.iter_raw(1 << 20))
-            _, peak = tracemalloc.get_traced_memory()
-            tracemalloc.stop()
-            assert received > 200 << 20
-            assert peak < 24 << 20, path
 
 
 def test_a_file_that_is_gone_is_told(tmp_path: Path) -> None:
