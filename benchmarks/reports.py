@@ -19,7 +19,7 @@ from dicomnode.reports import Miner, MinerSetup, label_csv, open_miner
 from dicomnode.reports.evaluation import read_gold
 from dicomnode.reports.graph import MODEL
 from dicomnode.reports.sections import split_sections
-from dicomnode.reports.sentences import split_sentences
+from dicomnode.reports.sentences import split_sentences, split_short
 
 DATA = Path(os.environ.get("DICOMNODE_DATA", Path(__file__).parents[2] / "shared" / "data"))
 SOURCE = DATA / "openi" / "reports_dev.csv"
@@ -90,6 +90,7 @@ def known(reports: tuple[Report, ...]) -> float:
 
 def warm(*, graph: bool) -> Miner:
     """A miner that has loaded its model and remembers nothing of the reports."""
+    split_short.cache_clear()
     miner = open_miner(MinerSetup(policy="openi", graph=graph))
     if miner.graph is not None:
         miner.graph.load()

@@ -25,6 +25,8 @@ from dicomnode.domain.reports import (
     Versions,
 )
 from dicomnode.reports.aggregate import BITS, CASES, CASES_BY_BITS
+from dicomnode.reports.assertion import Reading
+from dicomnode.reports.combine import Verdict
 from dicomnode.reports.graph import GraphReader, Opinions
 from dicomnode.reports.legibility import fault_of, is_other_language
 from dicomnode.reports.lexicon import Lexicon
@@ -174,10 +176,12 @@ class Miner:
         return read
 
     def _counted(self, window: WindowReading, opinions: Opinions | None, *, whole: bool) -> _Said:
-        held = verdicts(window, opinions)
+        # Where the graph was not asked the windows decide, and labels need no more than that.
+        held = verdicts(window, opinions) if whole or opinions is not None else ()
         votes: set[tuple[str, int]] = set()
         against_normal = False
-        for term, reading, verdict in zip(window.found.terms, window.readings, held, strict=True):
+        judged: Sequence[Reading | Verdict] = held or window.readings
+        for term, reading, verdict in zip(window.found.terms, window.readings, judged, strict=True):
             if reading.circumstance is not Circumstance.CURRENT:
                 continue
             finding, assertion, hedge = term.meaning.finding, verdict.assertion, verdict.hedge

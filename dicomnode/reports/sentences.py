@@ -37,12 +37,12 @@ Places = tuple[tuple[int, int], ...]
 
 def split_sentences(text: str) -> Places:
     """Start and end of every sentence in `text`; blank ones and list marks are left out."""
-    return _remembered(text) if len(text) <= _REMEMBERED else _split(text)
+    return split_short(text) if len(text) <= _REMEMBERED else _split(text)
 
 
 @lru_cache(maxsize=4096)
-def _remembered(text: str) -> Places:
-    """The last few thousand short texts: many impressions are word for word the same."""
+def split_short(text: str) -> Places:
+    """The same, remembered: many impressions are word for word alike."""
     return _split(text)
 
 
@@ -51,20 +51,15 @@ def _split(text: str) -> Places:
     start = 0
     for match in _END.finditer(text):
         stop, end = match.span()
-        if text[stop] == "." and _is_open(text, start, stop):
-            continue
+        tail = text[max(start, stop - 2) : stop]
+        if tail.lower() in _MAY_BE_OPEN or tail[-1:].isdigit():
+            before = text[max(start, stop - 8) : stop]
+            if text[stop] == "." and _OPEN.search(before):
+                continue
         _add(found, text, start, end)
         start = end
     _add(found, text, start, len(text))
     return tuple(found)
-
-
-def _is_open(text: str, start: int, stop: int) -> bool:
-    """True if the dot at `stop` belongs to the word or number before it."""
-    tail = text[max(start, stop - 2) : stop]
-    if not tail[-1:].isdigit() and tail.lower() not in _MAY_BE_OPEN:
-        return False
-    return _OPEN.search(text[max(start, stop - 8) : stop]) is not None
 
 
 def _add(found: list[tuple[int, int]], text: str, start: int, end: int) -> None:

@@ -1,7 +1,7 @@
 """Searches over a large index: SQLite filled with studies of two series each, without files.
 
-`python benchmarks/catalogue.py --studies 1000000` fills it (0.8 GB, minutes) and prints the best of
-three times of each search that a client may ask by DICOMweb, 101 answers at most.
+`python benchmarks/archive_search.py --studies 1000000` fills it (0.8 GB, minutes) and prints the
+best of three times of each search that a client may ask by DICOMweb, 101 answers at most.
 """
 
 import argparse
