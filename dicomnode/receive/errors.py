@@ -27,3 +27,7 @@ class PeerSilent(ReceiveError):
 
 class FolderInUse(ReceiveError):
     """Another receiver already writes into this data folder."""
+
+
+class OtherStudy(ReceiveError):
+    """An instance of another study than the one a STOW request names; C-STORE names none."""

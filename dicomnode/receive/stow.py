@@ -15,6 +15,7 @@ from dicomnode.domain.instances import Association, Service
 from dicomnode.domain.receiving import STOW_SPOOL
 from dicomnode.receive.command import StoreRequest
 from dicomnode.receive.contexts import TRANSFER_SYNTAXES, storage_sop_classes
+from dicomnode.receive.errors import OtherStudy
 from dicomnode.receive.file_meta import FileMeta
 from dicomnode.receive.index import InstanceIndex
 from dicomnode.receive.landing import LandingSite
@@ -35,10 +36,6 @@ UNREADABLE = Status(code=0xC000, comment="The file cannot be read", clause="PS3.
 OTHER_STUDY = Status(
     code=0xC001, comment="It belongs to another study than the request", clause="PS3.18 I.2.2"
 )
-
-
-class OtherStudy(ReceiveError):
-    """An instance of another study than the one the request names."""
 
 
 class StowDesk:

@@ -144,7 +144,11 @@ def night(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Night]:
                 *(str(study[0].StudyInstanceUID) for study in (fine, gap)),
                 StudyIdentity(seed="invalid").study_uid,
             ]
-            eventually(lambda: all(is_through(node, uid) for uid in uids), what="all is tried")
+            eventually(
+                lambda: all(is_through(node, uid) for uid in uids),
+                what="all is tried",
+                timeout_s=240,
+            )
             yield Night(node=node, fine=uids[0], gap=uids[1], invalid=uids[2])
 
 

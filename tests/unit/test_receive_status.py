@@ -14,19 +14,21 @@ from dicomnode.domain.errors import (
 from dicomnode.receive.errors import (
     ConnectionLost,
     FolderInUse,
+    OtherStudy,
     PeerSilent,
     ProtocolBroken,
 )
 from dicomnode.receive.status import STATUSES, SUCCESS, Status, status_of
 
 ENDS_THE_ASSOCIATION = {ConnectionLost, FolderInUse, PeerSilent, ProtocolBroken}
+NEVER_BY_C_STORE = {OtherStudy}
 
 
 def test_no_receive_error_is_without_a_status() -> None:
     answered = {
         kind
         for kind in ReceiveError.__subclasses__()
-        if kind not in ENDS_THE_ASSOCIATION | {NotAdmitted}
+        if kind not in ENDS_THE_ASSOCIATION | NEVER_BY_C_STORE | {NotAdmitted}
     }
     assert answered <= set(STATUSES)
 

@@ -9,8 +9,9 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from dicomnode.assembly.headers import read_header
 from dicomnode.domain.errors import InstanceUnreadable, InvalidUid
 from dicomnode.domain.receiving import AssociationOutcome
+from dicomnode.receive.errors import OtherStudy
 from dicomnode.receive.storing import StoreSession
-from dicomnode.receive.stow import IncomingFile, OtherStudy, StowDesk, Stowed
+from dicomnode.receive.stow import IncomingFile, StowDesk, Stowed
 from dicomnode.web.dicomweb.objects import DICOM
 from dicomnode.web.dicomweb.problems import BadRequest, TooMuch, UnsupportedMediaType
 
