@@ -44,9 +44,6 @@ def create_app(
     )
     app.state.pages = tuple(pages)
     add_answers(app)
-    app.state.desk = KeptDesk(app.state.web)
-    # First, for routes are tried in order and a viewer asks for hundreds of frames a minute.
-    app.include_router(dicomweb_for(app.state.web, app.state.desk), include_in_schema=False)
     for page in pages:
         app.include_router(page.router, include_in_schema=False)
     app.include_router(login, include_in_schema=False)
@@ -54,6 +51,8 @@ def create_app(
     app.include_router(health.router, include_in_schema=False)
     for router in routers:
         app.include_router(router)
+    app.state.desk = KeptDesk(app.state.web)
+    app.include_router(dicomweb_for(app.state.web, app.state.desk), include_in_schema=False)
     # Last of the routes: it answers for every address at the root that is no page.
     app.include_router(ohif.router, include_in_schema=False)
     app.mount("/static", KeptStaticFiles(directory=FOLDER / "static"), name="static")

@@ -58,10 +58,9 @@ def dicomweb_router(
     def root(request: Request) -> str:
         return f"{public_url.rstrip('/') or address_of(request)}{PREFIX}"
 
-    # What is asked for most stands first.
-    _add_parts(router, database, root)
     _add_searches(router, database, root)
     _add_objects(router, database, root, seen)
+    _add_parts(router, database, root)
     _add_pictures(router, database, root)
     whole.include_router(router)
     if stow is not None:
