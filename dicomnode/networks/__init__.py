@@ -1,7 +1,10 @@
 """Networks, inferers and transforms that MONAI bundles name in their configuration."""
 
+from dicomnode.networks.context import SliceContext, WithContext
+from dicomnode.networks.hnn import HNN, NestedLoss
 from dicomnode.networks.inferers import SlabInferer
 from dicomnode.networks.phnn import PHNN
+from dicomnode.networks.planes import PlaneCombiner, ThreePlaneInferer, ThreePlaneNetwork
 from dicomnode.networks.transforms import (
     KeepLargestPartsd,
     OntoImageGridd,
@@ -10,10 +13,17 @@ from dicomnode.networks.transforms import (
 )
 
 __all__ = [
+    "HNN",
     "PHNN",
     "KeepLargestPartsd",
+    "NestedLoss",
     "OntoImageGridd",
+    "PlaneCombiner",
     "SlabInferer",
+    "SliceContext",
+    "ThreePlaneInferer",
+    "ThreePlaneNetwork",
     "ToWorkingGridd",
     "WindowToUnitd",
+    "WithContext",
 ]

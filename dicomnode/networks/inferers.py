@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from monai.inferers.inferer import Inferer
 from torch import Tensor
 from torch.nn import functional
 
-__all__ = ["SlabInferer"]
+from dicomnode.networks.hnn import soft_outputs
+
+__all__ = ["PLANES", "Plane", "SlabInferer"]
+
+Plane = Literal["axial", "coronal", "sagittal"]
+
+PLANES: dict[str, tuple[int, int, int]] = {
+    "axial": (2, 1, 0),
+    "coronal": (1, 2, 0),
+    "sagittal": (0, 2, 1),
+}
+"""Axes of a volume `(x, y, z)` (right, front, head) as (slice, row, column) of each plane."""
 
 
 class SlabInferer(Inferer):
@@ -25,8 +36,13 @@ class SlabInferer(Inferer):
         multiple: in-plane size is padded at the end to a multiple of this.
         batch: slices a forward pass.
         pad_value: value of the padding, in the network's scale.
-        mirrored: class order after a left-right mirror, or None.
+        mirrored: class order after a left-right mirror, or None. Not for sagittal slices.
         bfloat16: run the convolutions in bfloat16.
+        plane: which slices of the upright working grid: `axial`, `coronal` or `sagittal`.
+        classes: the first channels that exclude each other (softmax); those after them are
+            boundaries (sigmoid). None: all exclude each other.
+        context: 0, or the slices that a `WithContext` network is given on either side of a batch,
+            so that its states are warm where its result is kept.
     """
 
     def __init__(
@@ -38,14 +54,24 @@ class SlabInferer(Inferer):
         pad_value: float = -1.0,
         mirrored: Sequence[int] | None = None,
         bfloat16: bool = False,
+        plane: Plane = "axial",
+        classes: int | None = None,
+        context: int = 0,
     ) -> None:
         super().__init__()
+        if plane not in PLANES:
+            raise ValueError(f"plane is one of {', '.join(PLANES)}, not {plane!r}")
+        if mirrored is not None and plane == "sagittal":
+            raise ValueError("a sagittal slice has no left and right to mirror")
         self.offsets = tuple(offsets)
         self.multiple = multiple
         self.batch = batch
         self.pad_value = pad_value
         self.mirrored = None if mirrored is None else list(mirrored)
         self.bfloat16 = bfloat16
+        self.axes = PLANES[plane]
+        self.classes = classes
+        self.context = context
 
     def __call__(
         self, inputs: Tensor, network: Callable[..., Tensor], *args: Any, **kwargs: Any
@@ -57,26 +83,37 @@ class SlabInferer(Inferer):
     def _volume(
         self, volume: Tensor, network: Callable[..., Tensor], *args: Any, **kwargs: Any
     ) -> Tensor:
-        x, y, z = volume.shape
-        # rows are y and columns x, as in training
-        stack = volume.permute(2, 1, 0)
-        pad = (0, -x % self.multiple, 0, -y % self.multiple)
-        stack = functional.pad(stack, pad, value=self.pad_value)
+        # slices, rows, columns, as in training
+        stack = volume.permute(self.axes)
+        count, rows, columns = stack.shape
+        stack = functional.pad(
+            stack, (0, -columns % self.multiple, 0, -rows % self.multiple), value=self.pad_value
+        )
         parts = []
-        for first in range(0, z, self.batch):
-            middle = torch.arange(first, min(first + self.batch, z))
-            slabs = torch.stack([stack[(middle + o).clamp(0, z - 1)] for o in self.offsets], dim=1)
+        for first in range(0, count, self.batch):
+            last = min(first + self.batch, count)
+            low, high = max(0, first - self.context), min(count, last + self.context)
+            middle = torch.arange(low, high)
+            slabs = torch.stack(
+                [stack[(middle + o).clamp(0, count - 1)] for o in self.offsets], dim=1
+            )
             p = self._probabilities(slabs, network, *args, **kwargs)
             if self.mirrored is not None:
                 other = self._probabilities(slabs.flip(-1), network, *args, **kwargs)
                 p = (p + other.flip(-1)[:, self.mirrored]) / 2
-            parts.append(p[..., :y, :x])
-        return torch.cat(parts).permute(1, 3, 2, 0).contiguous()
+            parts.append(p[first - low : last - low, :, :rows, :columns])
+        # (slice, channel, row, column) to (channel, x, y, z)
+        back = [(0, 2, 3)[self.axes.index(axis)] for axis in range(3)]
+        return torch.cat(parts).permute(1, *back).contiguous()
 
     def _probabilities(
         self, slabs: Tensor, network: Callable[..., Tensor], *args: Any, **kwargs: Any
     ) -> Tensor:
         slabs = slabs.contiguous(memory_format=torch.channels_last)
         with torch.autocast(slabs.device.type, torch.bfloat16, enabled=self.bfloat16):
-            logits = network(slabs, *args, **kwargs)
-        return logits.float().softmax(1)
+            if self.context:
+                logits = network(slabs[None], *args, **kwargs)[0]
+            else:
+                logits = network(slabs, *args, **kwargs)
+        logits = logits.float()
+        return soft_outputs(logits, logits.shape[1] if self.classes is None else self.classes)

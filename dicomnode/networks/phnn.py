@@ -6,86 +6,25 @@ Networks for Pathological Lung Segmentation from CT Images, MICCAI 2017 (arXiv:1
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from torch import Tensor
 
-from monai.networks.blocks.convolutions import Convolution
-from monai.networks.layers.factories import Conv, Pool
-from torch import Tensor, nn
-from torch.nn import functional
+from dicomnode.networks.nested import NestedEncoder
 
 __all__ = ["PHNN"]
 
-_LINEAR = {2: "bilinear", 3: "trilinear"}
 
-
-class PHNN(nn.Module):
+class PHNN(NestedEncoder):
     """Logits at the input's own grid, refined stage by stage.
 
-    Each stage of a plain VGG-like encoder has a side output: a 1x1 convolution to `out_channels`,
-    enlarged to the input's grid. The logits of stage m are its side output *plus the logits of
-    stage m - 1*, so that every stage only has to correct what the stages before it said. All of
-    them are supervised in training; the last is the result.
+    The logits of stage m are its side output *plus the logits of stage m - 1*, so that every stage
+    only has to correct what the stages before it said. All of them are supervised in training; the
+    last is the result.
 
     Shapes: input `(N, in_channels, *spatial)`, where each spatial length is at least
     `2 ** (len(features) - 1)`. In training mode a list of `len(features)` tensors, in evaluation
-    mode the last of them alone, each `(N, out_channels, *spatial)`.
-
-    Args:
-        spatial_dims: 2 or 3.
-        in_channels: channels of the image; for slabs (2.5D), the neighbouring slices.
-        out_channels: classes, background included.
-        features: channels of each stage; each stage after the first halves the grid.
-        convolutions: convolutions in each stage (VGG-16 has 2, 2, 3, 3, 3).
-        norm: MONAI's normalisation layer.
-        act: MONAI's activation layer.
+    mode the last of them alone, each `(N, out_channels, *spatial)`. `out_channels` are classes,
+    background included. Arguments are those of `NestedEncoder`.
     """
-
-    def __init__(
-        self,
-        spatial_dims: int,
-        in_channels: int,
-        out_channels: int,
-        *,
-        features: Sequence[int] = (16, 32, 64, 96, 128),
-        convolutions: Sequence[int] = (2, 2, 2, 2, 2),
-        norm: str | tuple[str, dict[str, object]] = "batch",
-        act: str | tuple[str, dict[str, object]] = "relu",
-    ) -> None:
-        super().__init__()
-        if spatial_dims not in _LINEAR:
-            raise ValueError(f"spatial_dims must be 2 or 3, not {spatial_dims}")
-        if not features or len(features) != len(convolutions):
-            raise ValueError("features and convolutions must be equally long and not empty")
-        self.spatial_dims = spatial_dims
-        self.pool = Pool[Pool.MAX, spatial_dims](kernel_size=2, ceil_mode=True)
-        self.stages = nn.ModuleList()
-        self.sides = nn.ModuleList()
-        channels = in_channels
-        for width, depth in zip(features, convolutions, strict=True):
-            layers = []
-            for _ in range(depth):
-                layers.append(
-                    Convolution(spatial_dims, channels, width, norm=norm, act=act, bias=False)
-                )
-                channels = width
-            self.stages.append(nn.Sequential(*layers))
-            self.sides.append(Conv[Conv.CONV, spatial_dims](width, out_channels, kernel_size=1))
-
-    def side_outputs(self, x: Tensor) -> list[Tensor]:
-        """Return each stage's own contribution, before it is added to the ones before it.
-
-        Shape of each: `(N, out_channels, *spatial of x)`.
-        """
-        size = x.shape[2:]
-        mode = _LINEAR[self.spatial_dims]
-        own = []
-        for index, (stage, side) in enumerate(zip(self.stages, self.sides, strict=True)):
-            x = stage(x if index == 0 else self.pool(x))
-            logits = side(x)
-            if logits.shape[2:] != size:
-                logits = functional.interpolate(logits, size=size, mode=mode, align_corners=False)
-            own.append(logits)
-        return own
 
     def progressive_outputs(self, x: Tensor) -> list[Tensor]:
         """Return the logits after every stage: its own side output plus all earlier ones.
