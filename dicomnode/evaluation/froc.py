@@ -153,9 +153,9 @@ def mark(
 def _check(
     place: Mapping[str, int], truths: Sequence[TrueLesion], found: Sequence[FoundLesion]
 ) -> None:
-    for one in (*truths, *found):
-        if one.volume not in place:
-            raise ValueError(f"{one.volume} is none of the volumes that were read")
+    for name in [*(one.volume for one in truths), *(one.volume for one in found)]:
+        if name not in place:
+            raise ValueError(f"{name} is none of the volumes that were read")
     if not all(np.isfinite(one.score) for one in found):
         raise ValueError("a score is no number")
 
