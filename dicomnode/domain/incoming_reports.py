@@ -7,6 +7,9 @@ from hashlib import sha256
 
 from dicomnode.domain.reports import ReportPart
 
+ADDENDUM = "addendum"
+"""Name of the parts that amend a report."""
+
 
 class ReportSource(Enum):
     """The way a report came."""

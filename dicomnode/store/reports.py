@@ -8,7 +8,13 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, func, insert, select, text, update
 
-from dicomnode.domain.incoming_reports import IncomingReport, Kept, KeptReport
+from dicomnode.domain.incoming_reports import (
+    ADDENDUM,
+    IncomingReport,
+    Kept,
+    KeptReport,
+    ReportSource,
+)
 from dicomnode.domain.reports import ReportPart
 from dicomnode.store.bulk import insert_many
 from dicomnode.store.database import Database
@@ -131,19 +137,41 @@ def _keep_run(
 def _whole(
     connection: Connection, report: IncomingReport, known: Mapping[tuple[str, str], _Known]
 ) -> IncomingReport:
-    """An addendum behind the text that it adds to; sent once more, it is there already."""
+    """A report with its addenda, whichever came first; sent once more, they are there already."""
     current = known[(report.source.value, report.source_id)].current
-    if not report.is_addendum or current is None or _is_older(report, current):
+    if current is None or report.source is not ReportSource.HL7:
         return report
+    own = [ReportPart(**_part(part)) for part in report.parts]
+    if report.is_addendum:
+        if _is_older(report, current):
+            return report
+        before = _parts_of(connection, current)
+        is_there = before[-len(own) :] == own
+        return replace(report, parts=tuple(before if is_there else [*before, *own]))
+    text, addenda = _parted(_parts_of(connection, current))
+    is_sent_again = text == own and report.message_id == current.message_id
+    if not addenda or (text and not is_sent_again):
+        return report
+    # What was said last counts for the whole: the text is older than an addendum that overtook it.
+    issued = max(filter(None, (report.issued_at, current.issued_at)), default=None)
+    return replace(report, parts=(*own, *addenda), issued_at=issued)
+
+
+def _parts_of(connection: Connection, version: _Version) -> list[ReportPart]:
     query = (
         select(ReportPartRow.name, ReportPartRow.text)
-        .where(ReportPartRow.report_id == current.id)
+        .where(ReportPartRow.report_id == version.id)
         .order_by(ReportPartRow.number)
     )
-    before = [ReportPart(name=row.name, text=row.text) for row in connection.execute(query)]
-    added = [ReportPart(**_part(part)) for part in report.parts]
-    is_there = before[-len(added) :] == added
-    return replace(report, parts=tuple(before if is_there else [*before, *added]))
+    return [ReportPart(name=row.name, text=row.text) for row in connection.execute(query)]
+
+
+def _parted(parts: Sequence[ReportPart]) -> tuple[list[ReportPart], list[ReportPart]]:
+    """The text, and the addenda behind it."""
+    last = len(parts)
+    while last and parts[last - 1].name == ADDENDUM:
+        last -= 1
+    return [*parts[:last]], [*parts[last:]]
 
 
 def _decide(

@@ -146,9 +146,29 @@ def test_an_addendum_goes_behind_the_text_that_is_current(database: Database) ->
     ]
 
 
-def test_an_addendum_that_comes_first_waits_for_nothing(database: Database) -> None:
-    assert keep(database, addendum("Nodule, too.")) == [Kept.NEW]
-    assert keep(database, incoming()) == [Kept.SUPERSEDES]
+def test_an_addendum_that_comes_first_stays_behind_its_report(database: Database) -> None:
+    early = replace(addendum("Nodule, too.", message_id="M2"), issued_at=NOON)
+    late = replace(incoming(message_id="M1"), issued_at=NOON - timedelta(hours=1))
+    assert keep(database, early) == [Kept.NEW]
+    assert keep(database, late, late) == [Kept.SUPERSEDES, Kept.DUPLICATE]
+    ((number, _),) = current(database)
+    assert [part.text for part in report(database, number).parts] == [
+        "No effusion.",
+        "Nodule, too.",
+    ]
+    assert keep(database, replace(early, message_id="M3")) == [Kept.SUPERSEDES]
+    ((number, _),) = current(database)
+    assert [part.text for part in report(database, number).parts] == [
+        "No effusion.",
+        "Nodule, too.",
+    ]
+
+
+def test_a_text_that_is_written_anew_takes_its_addenda_back(database: Database) -> None:
+    keep(database, incoming(message_id="M1"), addendum("Nodule, too.", message_id="M2"))
+    assert keep(database, incoming("Small effusion.", message_id="M3")) == [Kept.SUPERSEDES]
+    ((number, _),) = current(database)
+    assert [part.text for part in report(database, number).parts] == ["Small effusion."]
 
 
 def test_one_report_from_several_senders_at_once_is_kept_once(database: Database) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from dicomnode.domain.errors import ReportError
-from dicomnode.domain.incoming_reports import IncomingReport, ReportSource, ReportStatus
+from dicomnode.domain.incoming_reports import ADDENDUM, IncomingReport, ReportSource, ReportStatus
 from dicomnode.domain.reports import ReportPart
 from dicomnode.receive.reports.hl7_segments import Segment, segments_of, text_of
 from dicomnode.receive.reports.part_names import PART_NAMES
@@ -233,7 +233,7 @@ def _report(
         message_id=f"{sender}|{msh.component(10)}#{number}",
         parts=parts,
         status=status,
-        is_addendum=bool(parts) and all(part.name == "addendum" for part in parts),
+        is_addendum=bool(parts) and all(part.name == ADDENDUM for part in parts),
         issued_at=_moment(first.request.component(22)) or _moment(msh.component(7)),
         **_about(first, observations, accession_fields),
     )
@@ -270,7 +270,7 @@ def _part_name(segment: Segment) -> str:
             return PART_NAMES[each.strip().lower()]
     read = text_of(text, segment.encoding).strip().lower()[:80]
     if segment.component(11).upper() == "A":
-        return "addendum"
+        return ADDENDUM
     return read or "report"
 
 
