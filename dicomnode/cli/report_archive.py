@@ -255,7 +255,7 @@ def show(
 
 @app.command()
 def refused(settings: SettingsPath = None) -> None:
-    """List HL7 messages that could not be taken, each with its reason and its file.
+    """List HL7 messages and SRs that could not be taken, each with its reason and its file.
 
     Example: dicomnode reports refused
     """
@@ -287,7 +287,8 @@ def retry(
 ) -> None:
     """Read refused messages again, after a fix of settings or program.
 
-    What is taken is kept in the index, and its file removed. Example: dicomnode reports retry 3
+    What is taken is kept in the index; the file of a message is removed, an SR stays where it is.
+    Example: dicomnode reports retry 3
     """
     from dicomnode.index import open_database
     from dicomnode.steps.refused_reports import retry_refused

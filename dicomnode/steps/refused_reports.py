@@ -1,4 +1,7 @@
-"""HL7 messages that cannot be taken: put aside for a person, and tried again after a fix."""
+"""Reports that cannot be taken: listed for a person, and tried again after a fix.
+
+An HL7 message is put aside as a file of its own; an SR stays where it is, among the images.
+"""
 
 import os
 from collections.abc import Callable, Sequence
@@ -7,10 +10,11 @@ from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
 
-from dicomnode.domain.errors import ReportError
+from dicomnode.domain.errors import InstanceUnreadable, ReportError
 from dicomnode.domain.events import Event, EventName
-from dicomnode.domain.incoming_reports import KeptReport, ReportSource
+from dicomnode.domain.incoming_reports import IncomingReport, KeptReport, ReportSource
 from dicomnode.receive.reports.hl7 import read_message
+from dicomnode.receive.reports.sr import read_sr
 from dicomnode.store.database import Database
 from dicomnode.store.events import log_event
 from dicomnode.store.refused_reports import (
@@ -21,6 +25,7 @@ from dicomnode.store.refused_reports import (
     refused,
     waiting_refused,
 )
+from dicomnode.store.report_instances import WaitingSr
 from dicomnode.store.reports import keep_reports
 
 FOLDER = "refused-reports"
@@ -63,6 +68,31 @@ def put_aside(database: Database, data_dir: Path, data: bytes, reason: str, now:
     log_event(database, Event(name=EventName.REPORT_UNREADABLE, facts=facts), now)
 
 
+def list_unreadable(database: Database, sr: WaitingSr, reason: str, now: datetime) -> None:
+    """List an SR that cannot be read as a report.
+
+    Raises:
+        StoreError: it cannot be noted.
+    """
+    number = note_refused(
+        database,
+        source=ReportSource.SR,
+        # By its name and not by its bytes, which perhaps cannot be read.
+        sha256=sha256(sr.sop_instance_uid.encode()).hexdigest(),
+        path=sr.path,
+        size_bytes=sr.path.stat().st_size if sr.path.exists() else 0,
+        reason=reason,
+        now=now,
+    )
+    facts: dict[str, str | int] = {
+        "instance": sr.sop_instance_uid,
+        "reason": reason,
+        "refused": number,
+    }
+    event = Event(name=EventName.REPORT_UNREADABLE, study_uid=sr.study_uid, facts=facts)
+    log_event(database, event, now)
+
+
 def _write(path: Path, data: bytes) -> None:
     """Whole or not at all, for nobody else to read."""
     if path.exists():
@@ -100,13 +130,21 @@ def _retry(
     database: Database, message: Refused, accession_fields: Sequence[str], now: datetime
 ) -> Retried:
     try:
-        reports = read_message(message.path.read_bytes(), accession_fields)
-    except ReportError as exc:
+        reports = _read(message, accession_fields)
+    except (ReportError, InstanceUnreadable) as exc:
         return Retried(number=message.id, kept=(), reason=str(exc))
     except OSError as exc:
         reason = f"its file cannot be read ({exc.strerror})"
         return Retried(number=message.id, kept=(), reason=reason)
     kept = keep_reports(database, reports, now)
     end_refused(database, message.id, Ending.TAKEN, now)
-    message.path.unlink(missing_ok=True)
+    if message.source is ReportSource.HL7:
+        message.path.unlink(missing_ok=True)
     return Retried(number=message.id, kept=kept, reason="")
+
+
+def _read(message: Refused, accession_fields: Sequence[str]) -> list[IncomingReport]:
+    if message.source is ReportSource.HL7:
+        return [*read_message(message.path.read_bytes(), accession_fields)]
+    report = read_sr(message.path)
+    return [] if report is None else [report]

@@ -7,7 +7,6 @@ from functools import cached_property
 import structlog
 
 from dicomnode.domain.errors import InstanceUnreadable, StoreError
-from dicomnode.domain.events import Event, EventName
 from dicomnode.domain.incoming_reports import IncomingReport
 from dicomnode.domain.reports import Reason, Report, ReportLabels
 from dicomnode.receive.reports.sr import read_sr
@@ -15,7 +14,7 @@ from dicomnode.reports import Miner, MinerSetup, open_miner
 from dicomnode.reports.sections import split_sections
 from dicomnode.settings import ReportSettings
 from dicomnode.steps.node import Node
-from dicomnode.steps.refused_reports import put_aside
+from dicomnode.steps.refused_reports import list_unreadable, put_aside
 from dicomnode.store.database import Database
 from dicomnode.store.readings import (
     Reading,
@@ -123,9 +122,7 @@ class Reporting:
         return "kept"
 
     def _unreadable(self, sr: WaitingSr, reason: str) -> None:
-        facts = {"instance": sr.sop_instance_uid, "reason": reason}
-        event = Event(name=EventName.REPORT_UNREADABLE, study_uid=sr.study_uid, facts=facts)
-        self._node.log(event)
+        list_unreadable(self._node.database, sr, reason, self._node.clock())
 
     def keep_messages(self, reports: Sequence[IncomingReport]) -> None:
         """Keep the reports of an HL7 message."""

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from dicomnode.domain.incoming_reports import Kept
-from dicomnode.steps.refused_reports import put_aside, retry_refused
+from dicomnode.domain.identifiers import InstanceUid, StudyUid
+from dicomnode.domain.incoming_reports import Kept, ReportSource
+from dicomnode.steps.refused_reports import list_unreadable, put_aside, retry_refused
 from dicomnode.store.database import Database
 from dicomnode.store.overview import overview
 from dicomnode.store.refused_reports import (
@@ -15,8 +16,12 @@ from dicomnode.store.refused_reports import (
     end_refused,
     waiting_refused,
 )
+from dicomnode.store.report_instances import WaitingSr
 from tests.contract.store_scenes import NOON, at
 from tests.unit.test_receive_hl7 import message, obx
+from tests.unit.test_receive_sr import container
+from tests.unit.test_receive_sr import sr as sr_dataset
+from tests.unit.test_receive_sr import text as text_item
 
 pytest_plugins = ["tests.contract.postgresql", "tests.contract.databases"]
 
@@ -86,3 +91,19 @@ def test_a_message_not_read_to_its_end_is_an_event_alone(
     with database.reading() as connection:
         names = connection.execute(text("SELECT name FROM event")).scalars().all()
     assert names == ["report.unreadable"]
+
+
+def test_an_sr_that_cannot_be_read_is_listed_and_stays_where_it_is(
+    database: Database, tmp_path: Path
+) -> None:
+    path = tmp_path / "sr.dcm"
+    path.write_bytes(b"no DICOM")
+    sr = WaitingSr(sop_instance_uid=InstanceUid("1.2.3.4"), study_uid=StudyUid("1.2.3"), path=path)
+    list_unreadable(database, sr, "it is odd", NOON)
+    (one,) = waiting_refused(database, 10)
+    assert (one.source, one.reason, one.path) == (ReportSource.SR, "it is odd", path)
+    assert retry(database)[0][1] == []
+    words = container("Findings", [text_item("Finding", "Small effusion.")])
+    sr_dataset([words]).save_as(path, enforce_file_format=True)
+    assert retry(database) == [("", [Kept.NEW])]
+    assert (waiting_refused(database, 10), path.exists()) == ([], True)
