@@ -38,6 +38,16 @@ class InputSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LesionLimits:
+    """How much a site wants marked in one volume, where it does not leave that to the detector."""
+
+    false_positives_per_volume: float | None = None
+    """The operating point: the one of the detector's FROC curve that marks no more than this."""
+    most: int | None = None
+    """Lesions in one volume; those of the highest scores."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunContext:
     """What a run is given besides its images."""
 
@@ -46,6 +56,7 @@ class RunContext:
     scratch: Path
     """A folder of its own, removed afterwards."""
     progress: Callable[[float, str], None] = field(default=lambda _fraction, _stage: None)
+    lesions: LesionLimits = LesionLimits()
 
 
 class Algorithm(Protocol):

@@ -116,6 +116,7 @@ def run_series(
         ),
         out=out,
         output=settings.output,
+        lesions=settings.lesions,
         kinds=USUAL_KINDS.union(form.kind for form in forms),
     )
     try:

@@ -39,6 +39,8 @@ def number_in_words(value: float, unit: str) -> str:
 VOLUME = Code("118565006", "SCT", "Volume")
 AREA = Code("42798000", "SCT", "Area")
 DIAMETER = Code("81827009", "SCT", "Diameter")
+LONG_AXIS = Code("103339001", "SCT", "Long Axis")
+SHORT_AXIS = Code("103340004", "SCT", "Short Axis")
 MEAN = Code("373098007", "SCT", "Mean")
 STANDARD_DEVIATION = Code("386136009", "SCT", "Standard Deviation")
 ATTENUATION = Code("112031", "DCM", "Attenuation Coefficient")

@@ -67,6 +67,8 @@ class LesionFinding:
     measurements: tuple[Measurement, ...] = ()
     mask: npt.NDArray[np.bool_] | None = None
     color: tuple[int, int, int] = (213, 94, 0)
+    box_lps_mm: npt.NDArray[np.float64] | None = None
+    """(2, 3): least and greatest corner in the patient (LPS), in millimetres."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

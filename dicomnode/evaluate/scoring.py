@@ -42,7 +42,7 @@ def classes_of(algorithm: BundleAlgorithm) -> Classes:
     """
     pred = algorithm.manifest.outputs.pred
     if pred.kind != "classes":
-        raise StudyError(f"{algorithm.identity.name} gives segments; only classes are evaluated")
+        raise StudyError(f"{algorithm.identity.name} gives no classes; only those are evaluated")
     return pred
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dicomnode.algorithm import AlgorithmIdentity, InputSpec, RunContext
-from dicomnode.domain.errors import BundleInvalid
+from dicomnode.domain.errors import BundleInvalid, ContractBroken
 from dicomnode.domain.findings import Finding
 from dicomnode.domain.volumes import Volume
 from dicomnode.pipeline.bundle_files import check_digests, read_identity, read_manifest
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from dicomnode.networks.upright import UprightGate
     from dicomnode.pipeline.classes import Reading
     from dicomnode.pipeline.inference import ReadyBundle
+    from dicomnode.pipeline.lesions import Candidate
 
 _KEPT_WARM = 4
 
@@ -48,7 +49,7 @@ class BundleAlgorithm:
         return self._manifest.time_limit_s
 
     def run(self, inputs: Mapping[str, Volume], context: RunContext) -> Sequence[Finding]:
-        """Segments that were found with their measurements, or classes; on the first input's grid.
+        """Segments with their measurements, classes or lesions; on the first input's grid.
 
         Raises:
             InputRefused: an input is missing, does not fit, or does not pass the bundle's gate.
@@ -78,6 +79,25 @@ class BundleAlgorithm:
 
         self._check_gate(inputs[next(iter(self._manifest.inputs))])
         return read(self._made_ready(context.device), self._manifest, inputs, context)
+
+    def candidates(
+        self, inputs: Mapping[str, Volume], context: RunContext
+    ) -> "tuple[Candidate, ...]":
+        """Every detection of a bundle of lesions, whatever its score: for FROC curves.
+
+        Raises:
+            ContractBroken: this is no bundle of lesions.
+            InputRefused, BundleInvalid, OutOfMemory, AlgorithmError: as `run`.
+        """
+        check_inputs(self.needs, inputs)
+        from dicomnode.pipeline.inference import detect
+        from dicomnode.pipeline.lesions import candidates_of
+
+        pred = self._manifest.outputs.pred
+        if pred.kind != "lesions":
+            raise ContractBroken(f"{self._identity.name} detects no lesions")
+        found = detect(self._made_ready(context.device), self._manifest, inputs, context)
+        return candidates_of(found, pred, inputs[next(iter(self._manifest.inputs))].grid)
 
     @property
     def manifest(self) -> Manifest:
@@ -109,12 +129,17 @@ class BundleAlgorithm:
         context: RunContext,
     ) -> Sequence[Finding]:
         from dicomnode.pipeline.classes import findings_of
-        from dicomnode.pipeline.inference import predict, read
+        from dicomnode.pipeline.inference import detect, predict, read
+        from dicomnode.pipeline.lesions import lesions_of
         from dicomnode.pipeline.segments import segments_of
 
         pred = self._manifest.outputs.pred
         if pred.kind == "classes":
             return findings_of(read(ready, self._manifest, inputs, context), pred)
+        if pred.kind == "lesions":
+            detections = detect(ready, self._manifest, inputs, context)
+            context.progress(0.9, "measuring")
+            return lesions_of(detections, pred, image.grid, context.lesions)
         prediction = predict(ready, self._manifest, inputs, context)
         context.progress(0.9, "measuring")
         segments = segments_of(prediction, pred, image.grid)

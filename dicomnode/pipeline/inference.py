@@ -33,6 +33,8 @@ from dicomnode.pipeline.tensors import Affine, same_place, to_metatensor
 _WEIGHTS = ("models/model.safetensors", "models/model.pt", "models/model.ts")
 _SKIPPED_BEFORE = ("LoadImaged", "LoadImageDict", "EnsureChannelFirstd", "EnsureChannelFirstDict")
 _SKIPPED_AFTER = ("SaveImaged", "SaveImageDict")
+DETECTED = frozenset({"scores", "types", "long_axes", "short_axes"})
+OPTIONAL = frozenset({"boxes", "sites", "mask"})
 _READING = frozenset({"logits", "heatmaps", "organs", "ratio"})
 
 
@@ -44,6 +46,15 @@ class Prediction:
     """(channels, columns, rows[, slices])."""
     affine: Affine | None
     """(column, row, slice) to RAS mm; None: it lies on the grid of the first input."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Detections:
+    """What postprocessing of a bundle of lesions left in `pred`, not checked yet."""
+
+    values: Mapping[str, npt.NDArray[np.float64]]
+    """`DETECTED` and some of `OPTIONAL`, a row for each lesion."""
+    mask: Prediction | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,6 +178,52 @@ def predict(
             data = ready.postprocessing(data)
         pred = data["pred"]
     return _prediction(pred, source, _Place.of(image))
+
+
+def detect(
+    ready: ReadyBundle, manifest: Manifest, inputs: Mapping[str, Volume], context: RunContext
+) -> Detections:
+    """Run preprocessing, network and postprocessing of a bundle of lesions once.
+
+    The network may give anything; postprocessing makes of it the dictionary of arrays that
+    `docs/bundles.md` describes.
+
+    Raises:
+        OutOfMemory, AlgorithmError: as `predict`.
+        ContractBroken: `pred` is no such dictionary, or its mask has no place on the image.
+    """
+    first = next(iter(manifest.inputs))
+    data, source = _prepared(ready, manifest, inputs, context)
+    image = data[first]
+    network = _Place.of(image)
+    context.progress(0.2, "network")
+    with translated(f"network of {manifest.name} failed"):
+        plain = image.as_tensor() if isinstance(image, MetaTensor) else image
+        with torch.inference_mode(), _autocast(ready):
+            output = ready.inferer(inputs=plain[None].to(ready.device), network=ready.network)
+        if isinstance(output, Tensor) and output.shape[2:] == plain.shape[1:]:
+            # One value a voxel: with its place, as of a bundle of segments.
+            output = _wrapped(output[0].float().cpu().clone(), image)
+        data["pred"] = output
+    context.progress(0.8, "postprocessing")
+    with translated(f"postprocessing of {manifest.name} failed"):
+        if ready.postprocessing is not None:
+            data = ready.postprocessing(data)
+        pred = data["pred"]
+    if not isinstance(pred, Mapping) or not DETECTED <= pred.keys() <= DETECTED | OPTIONAL:
+        wanted = ", ".join(sorted(DETECTED))
+        raise ContractBroken(f"pred is no dictionary of {wanted} and what else lesions may have")
+    mask = pred.get("mask")
+    return Detections(
+        values={name: _array(pred[name]) for name in pred.keys() - {"mask"}},
+        mask=None if mask is None else _prediction(mask, source, network),
+    )
+
+
+def _array(values: Any) -> npt.NDArray[np.float64]:
+    if isinstance(values, Tensor):
+        values = values.detach().float().cpu().numpy()
+    return np.asarray(values, dtype=np.float64)
 
 
 def read(

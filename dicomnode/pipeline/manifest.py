@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Mapping
 from pathlib import PurePosixPath
+from types import MappingProxyType
 from typing import Annotated, Literal, Self
 
 from pydantic import (
@@ -44,6 +45,20 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
 Text = Annotated[str, Field(min_length=1, max_length=1024)]
 Label = Annotated[str, Field(min_length=1, max_length=64)]
 Byte = Annotated[int, Field(ge=0, le=255)]
+
+
+def _falling(points: Mapping[float, float]) -> Mapping[float, float]:
+    scores = [score for _, score in sorted(points.items())]
+    if scores != sorted(scores, reverse=True):
+        raise ValueError("more false positives a volume cannot ask for a higher score")
+    return points
+
+
+Share = Annotated[float, Field(ge=0, le=1)]
+OperatingPoints = Annotated[
+    Mapping[Annotated[float, Field(gt=0)], Share], Field(min_length=1), AfterValidator(_falling)
+]
+"""False positives a volume -> the least score of what is marked, from an FROC curve."""
 
 
 class _Part(BaseModel):
@@ -150,6 +165,60 @@ class Classes(_Part):
         return self
 
 
+class LesionType(_Part):
+    """What one type of lesion is called, and whether it leaves the node."""
+
+    name: Label
+    """Lesions are called after it: `Lymph node 1`, `Lymph node 2`, the highest score first."""
+    code: DicomCode
+    color: tuple[Byte, Byte, Byte] = (213, 94, 0)
+    reported: bool = True
+    """False: not good enough; none of this type leaves the node."""
+    operating_points: OperatingPoints | None = None
+    """Its own, where those of all types together do not fit."""
+
+
+class LesionSite(_Part):
+    """Where a lesion may lie."""
+
+    code: DicomCode
+    laterality: DicomCode | None = None
+
+
+class Lesions(_Part):
+    """An output that is a list of lesions in a volume (`pipeline.lesions`)."""
+
+    kind: Literal["lesions"]
+    types: Annotated[Mapping[int, LesionType], Field(min_length=1)]
+    """Number of a type, from 1 -> meaning."""
+    sites: Mapping[int, LesionSite] = MappingProxyType({})
+    """Number of a site, from 1 -> meaning; 0 is an unknown site."""
+    operating_points: OperatingPoints
+    false_positives_per_volume: Annotated[float, Field(gt=0)]
+    """Which operating point holds, unless the node's settings name another."""
+    most: Annotated[int, Field(ge=1, le=100)] = 30
+    """Lesions marked in one volume; those of the highest scores."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        names = [one.name for one in self.types.values()]
+        if len(set(names)) < len(names):
+            raise ValueError("two types have one name")
+        if min([*self.types, *self.sites]) < 1:
+            raise ValueError("types and sites are counted from 1")
+        for points in (
+            self.operating_points,
+            *(one.operating_points for one in self.types.values()),
+        ):
+            if points is not None and self.false_positives_per_volume not in points:
+                raise ValueError("false_positives_per_volume is none of the operating points")
+        return self
+
+    def points_of(self, number: int) -> Mapping[float, float]:
+        """The operating points that hold for a type."""
+        return self.types[number].operating_points or self.operating_points
+
+
 class Gate(_Part):
     """Refuses what is not an upright frontal chest radiograph (`networks.upright`)."""
 
@@ -162,7 +231,7 @@ class Gate(_Part):
 class Outputs(_Part):
     """What postprocessing leaves in the dictionary."""
 
-    pred: Annotated[Segments | Classes, Field(discriminator="kind")]
+    pred: Annotated[Segments | Classes | Lesions, Field(discriminator="kind")]
 
 
 class InSegments(_Part):
@@ -205,6 +274,8 @@ class Manifest(_Part):
         first = next(iter(self.inputs.values()))
         if first.dimensions == 3 and (self.gate or pred.kind == "classes"):
             raise ValueError("gate and classes are for radiographs, of 2 dimensions")
+        if first.dimensions == 2 and pred.kind == "lesions":
+            raise ValueError("lesions are for volumes, of 3 dimensions")
         if self.gate is not None and self.gate.weights not in self.files:
             raise ValueError(f"{self.gate.weights} is not listed in files")
         for measure in self.measurements:
@@ -224,13 +295,13 @@ class Manifest(_Part):
         """Who makes the findings.
 
         The digest covers every listed file, `configs/inference.json`, and what `dicom.json` says
-        of gate and classes, because another threshold there is another algorithm.
+        of gate, classes and lesions, because another threshold there is another algorithm.
         """
         parts = [f"{self.files[path]}  {path}" for path in sorted(self.files)]
         parts.append(inference_digest)
         if self.gate is not None:
             parts.append(self.gate.model_dump_json())
-        if self.outputs.pred.kind == "classes":
+        if self.outputs.pred.kind != "segments":
             parts.append(self.outputs.pred.model_dump_json())
         digest = hashlib.sha256("\n".join(parts).encode()).hexdigest()
         return AlgorithmIdentity(

@@ -18,7 +18,12 @@ from dicomnode.settings.reports import Hl7Settings, ReportField, ReportSettings,
 from dicomnode.settings.values import AETitle, DatabaseUrl, Port, Seconds, Uid, is_loopback
 from dicomnode.settings.web import OidcSettings, WebSettings
 from dicomnode.settings.whole import Settings
-from dicomnode.settings.working import AlgorithmSettings, FlowSettings, OutputSettings
+from dicomnode.settings.working import (
+    AlgorithmSettings,
+    FlowSettings,
+    LesionSettings,
+    OutputSettings,
+)
 
 __all__ = [
     "AETitle",
@@ -32,6 +37,7 @@ __all__ = [
     "FlowSettings",
     "Form",
     "Hl7Settings",
+    "LesionSettings",
     "OidcSettings",
     "OutputSettings",
     "PeerTls",

@@ -13,7 +13,12 @@ from dicomnode.settings.receiving import AssemblySettings, ReceiveSettings
 from dicomnode.settings.reports import ReportSettings, SqlSettings
 from dicomnode.settings.values import AETitle, DatabaseUrl, Section
 from dicomnode.settings.web import WebSettings
-from dicomnode.settings.working import AlgorithmSettings, FlowSettings, OutputSettings
+from dicomnode.settings.working import (
+    AlgorithmSettings,
+    FlowSettings,
+    LesionSettings,
+    OutputSettings,
+)
 
 
 class Settings(Section):
@@ -33,6 +38,7 @@ class Settings(Section):
     assembly: AssemblySettings = AssemblySettings()
     flow: FlowSettings = FlowSettings()
     algorithms: AlgorithmSettings = AlgorithmSettings()
+    lesions: LesionSettings = LesionSettings()
     output: OutputSettings = OutputSettings()
     reports: ReportSettings = ReportSettings()
     sql: SqlSettings = SqlSettings()

@@ -36,6 +36,15 @@ def _template(text: str) -> str:
     return Template(text).text
 
 
+class LesionSettings(Section):
+    """How many lesions detectors mark; None: each as its `configs/dicom.json` says."""
+
+    false_positives_per_volume: Annotated[float, Field(gt=0, le=100)] | None = None
+    """The operating point, from the FROC curve of each detector."""
+    most: Annotated[int, Field(ge=1, le=100)] | None = None
+    """Lesions marked in one volume."""
+
+
 class OutputSettings(Section):
     """What result series are called."""
 

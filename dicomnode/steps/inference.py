@@ -8,13 +8,13 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from pydantic import TypeAdapter
 
-from dicomnode.algorithm import Algorithm, AlgorithmIdentity, RunContext
+from dicomnode.algorithm import Algorithm, AlgorithmIdentity, LesionLimits, RunContext
 from dicomnode.domain.outcomes import RunOutcome, record_of
 from dicomnode.domain.results import PREVIEW_FILE, USUAL_KINDS, ResultKind
 from dicomnode.encode.derivation import Derivation
@@ -23,7 +23,7 @@ from dicomnode.encode.results import encode_results
 from dicomnode.logs import silence_readers
 from dicomnode.pipeline.discovery import AlgorithmSource, load_algorithm
 from dicomnode.pipeline.volume import read_series
-from dicomnode.settings import OutputSettings
+from dicomnode.settings import LesionSettings, OutputSettings
 
 OUTCOME_FILE = "findings.json"
 
@@ -43,6 +43,7 @@ class RunTask:
     out: Path
     """Folder for the objects, the preview and `findings.json`, which is written last."""
     output: OutputSettings
+    lesions: LesionSettings = field(default_factory=LesionSettings)
     kinds: frozenset[ResultKind] = USUAL_KINDS
     """What is wanted of the results; SEG and SR are always made."""
 
@@ -67,7 +68,15 @@ def run_task(algorithm: Algorithm, task: RunTask, device: str, progress: Progres
     source = next(iter(volumes.values()))
     with timer.stage("infer"), TemporaryDirectory(dir=task.out, prefix=".scratch-") as scratch:
         progress(0.2, "running")
-        context = RunContext(device=device, scratch=Path(scratch), progress=progress)
+        context = RunContext(
+            device=device,
+            scratch=Path(scratch),
+            progress=progress,
+            lesions=LesionLimits(
+                false_positives_per_volume=task.lesions.false_positives_per_volume,
+                most=task.lesions.most,
+            ),
+        )
         findings = algorithm.run(volumes, context)
     with timer.stage("encode"):
         progress(0.8, "writing results")

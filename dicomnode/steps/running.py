@@ -133,6 +133,7 @@ def _task(node: Node, job: Job) -> RunTask:
         ),
         out=result_folder(node.settings.data_dir, job.id),
         output=node.settings.output,
+        lesions=node.settings.lesions,
         kinds=kinds_to_make(node.settings, job.destinations),
     )
 

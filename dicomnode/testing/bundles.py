@@ -63,9 +63,9 @@ def write_bundle(folder: Path, recipe: BundleRecipe | None = None) -> Path:
         digest = hashlib.sha256(b"other weights").hexdigest()
     if recipe.behaviour is Behaviour.UNLISTED_FILE:
         (root / "models" / "model.pt").write_bytes(b"not listed")
-    _write_json(root, "metadata", {"version": "1.0.0", "monai_version": "1.6.1"})
-    _write_json(root, "inference", inference_config(recipe))
-    _write_json(root, "dicom", dicom_config(recipe, digest))
+    write_json(root, "metadata", {"version": "1.0.0", "monai_version": "1.6.1"})
+    write_json(root, "inference", inference_config(recipe))
+    write_json(root, "dicom", dicom_config(recipe, digest))
     return root
 
 
@@ -190,6 +190,7 @@ def _lambda(key: str, function: str) -> dict[str, Any]:
     return {"_target_": "Lambdad", "keys": key, "func": function}
 
 
-def _write_json(root: Path, name: str, content: Mapping[str, Any]) -> None:
+def write_json(root: Path, name: str, content: Mapping[str, Any]) -> None:
+    """Write `configs/<name>.json` of the bundle at `root`."""
     text = json.dumps(content, indent=2) + "\n"
     (root / "configs" / f"{name}.json").write_text(text, encoding="utf-8")

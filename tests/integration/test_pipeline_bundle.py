@@ -21,11 +21,12 @@ from dicomnode.domain.errors import (
     InputRefused,
     OutOfMemory,
 )
-from dicomnode.domain.findings import SegmentFinding
+from dicomnode.domain.findings import LesionFinding, SegmentFinding
 from dicomnode.domain.volumes import Volume
 from dicomnode.pipeline.bundle import load_bundle
 from dicomnode.pipeline.volume import read_series
 from dicomnode.testing.bundles import Behaviour, BundleRecipe, write_bundle
+from dicomnode.testing.detector import write_detector
 from dicomnode.testing.studies import (
     AXIAL,
     SeriesGeometry,
@@ -286,3 +287,33 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     volume = ct_volume(tmp_path / "ct", SeriesGeometry(rows=6, columns=5, slices=4))
     with pytest.raises(BundleInvalid, match="size mismatch"):
         air_in(root, volume, tmp_path)
+
+
+def test_a_detectors_lesions_lie_where_they_were_planted_in_all_orientations(
+    tmp_path: Path,
+) -> None:
+    root = write_detector(tmp_path)
+    for number, (orientation, reverse) in enumerate([*forty_eight_orientations()][::7]):
+        geometry = SeriesGeometry(
+            rows=40, columns=36, slices=30, spacing_mm=(1.5, 1.0, 1.2), orientation=orientation
+        )
+        hounsfield = np.full((30, 40, 36), 40, dtype=np.int16)
+        k, j, i = np.mgrid[:30, :40, :36]
+        # 14 mm long along the columns' direction, 9.6 mm wide, around slice 11, row 15, column 22.
+        inside = ((k - 11) * 1.5 / 5) ** 2 + ((j - 15) / 7) ** 2 + ((i - 22) * 1.2 / 4.8) ** 2 < 1
+        hounsfield[inside] = 300
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        paths = []
+        for index, ds in enumerate(ct_series(IDENTITY, geometry, hounsfield)):
+            paths.append(folder / f"{index}.dcm")
+            ds.save_as(paths[-1], enforce_file_format=True)
+        volume = read_series(paths[::-1] if reverse else paths)
+        (lesion,) = load_bundle(root).run({"image": volume}, context(tmp_path))
+        assert isinstance(lesion, LesionFinding)
+        np.testing.assert_array_equal(lesion.mask, volume.array > 100)
+        long_axis, short_axis = lesion.marks
+        assert long_axis.slice_index == 11
+        np.testing.assert_allclose(long_axis.points.mean(axis=0), (22.5, 15.5), atol=0.6)
+        assert np.ptp(long_axis.points[:, 1]) == pytest.approx(13, abs=1.1)
+        assert np.ptp(short_axis.points[:, 0]) == pytest.approx(7, abs=1.1)

@@ -266,6 +266,7 @@ SECTIONS = {
     "assembly",
     "flow",
     "algorithms",
+    "lesions",
     "output",
     "reports",
     "sql",
