@@ -8,6 +8,7 @@ from rich.console import Console
 
 from dicomnode.cli import (
     admin,
+    calibration,
     demo,
     evaluation,
     export,
@@ -54,6 +55,7 @@ for group in (
 ):
     group.register(app)
 app.add_typer(rules.app, name="rules")
+app.add_typer(calibration.app, name="calibrate")
 app.add_typer(report_archive.app, name="reports")
 app.add_typer(admin.database, name="db")
 app.add_typer(users.app, name="users")

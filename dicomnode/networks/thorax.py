@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TypedDict
 
 import torch
@@ -14,7 +15,7 @@ from dicomnode.networks.efficientnet import EfficientNetLite0
 from dicomnode.networks.pooling import LogSumExpPool
 from dicomnode.networks.thorax_geometry import GEOMETRY, Place, geometry_of, thorax_place
 
-__all__ = ["ChestXray8Reader", "FocusMap", "ThoraxReader", "ThoraxReading"]
+__all__ = ["ChestXray8Reader", "FocusMap", "Seen", "ThoraxReader", "ThoraxReading"]
 
 _MAPS = 64
 """Side of heatmaps and organs, on the input's field."""
@@ -31,6 +32,24 @@ class ThoraxReading(TypedDict):
     """(N, 3, 64, 64): probabilities of heart, right lung, left lung."""
     ratio: Tensor
     """(N,): cardiothoracic ratio."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """What `ThoraxReader` sees in N pictures before it reads; rows before columns."""
+
+    organs: Tensor
+    """(N, 3, h, w), over the whole picture."""
+    place: Place
+    """The square around the thorax."""
+    features: Tensor
+    """(N, C, s, s): the trunk's, of that square."""
+    cut_organs: Tensor
+    """(N, 3, s, s): organs in that square."""
+    geometry: Tensor
+    """(N, len(GEOMETRY)), unscaled."""
+    opacity: Tensor
+    """(N, 1, s, s): the map learned from boxes, of that square."""
 
 
 class FocusMap(nn.Module):
@@ -118,23 +137,40 @@ class ThoraxReader(nn.Module):
 
     def forward(self, image: Tensor) -> ThoraxReading:
         """Return logits, heatmaps, organs and the cardiothoracic ratio."""
+        return self.read(self.see(image))
+
+    def see(self, image: Tensor) -> Seen:
+        """Return what every later step of reading starts from."""
         upright = image.transpose(2, 3)
         organs = self.find_organs(upright)
         place = thorax_place(organs)
         features = self.features(upright, place)
-        small = functional.avg_pool2d(place.cut(organs, self.cut), self.cut // features.shape[2])
-        found = self.focus(features, small)
-        geometry = self.measured(upright, organs)
-        extras = self.scaled(geometry)
-        logits = torch.cat(
-            [self.head.predict(features, extras), self.focus.pooled(found, small)], 1
+        cut = functional.avg_pool2d(place.cut(organs, self.cut), self.cut // features.shape[2])
+        return Seen(
+            organs=organs,
+            place=place,
+            features=features,
+            cut_organs=cut,
+            geometry=self.measured(upright, organs),
+            opacity=self.focus(features, cut),
         )
-        maps = torch.cat([self.head.heatmaps(features), found], 1)
+
+    def read(self, seen: Seen) -> ThoraxReading:
+        """Return the reading of what was seen."""
+        logits = torch.cat(
+            [
+                self.head.predict(seen.features, self.scaled(seen.geometry)),
+                self.focus.pooled(seen.opacity, seen.cut_organs),
+            ],
+            1,
+        )
+        maps = torch.cat([self.head.heatmaps(seen.features), seen.opacity], 1)
+        organs = functional.interpolate(seen.organs, (_MAPS, _MAPS), mode="area")
         return {
             "logits": logits,
-            "heatmaps": place.put_back(maps, _MAPS).transpose(2, 3),
-            "organs": functional.interpolate(organs, (_MAPS, _MAPS), mode="area").transpose(2, 3),
-            "ratio": geometry[:, 0],
+            "heatmaps": seen.place.put_back(maps, _MAPS).transpose(2, 3),
+            "organs": organs.transpose(2, 3),
+            "ratio": seen.geometry[:, 0],
         }
 
     def find_organs(self, upright: Tensor) -> Tensor:

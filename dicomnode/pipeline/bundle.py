@@ -10,6 +10,7 @@ from dicomnode.domain.errors import BundleInvalid, ContractBroken
 from dicomnode.domain.findings import Finding
 from dicomnode.domain.volumes import Volume
 from dicomnode.pipeline.bundle_files import check_digests, read_identity, read_manifest
+from dicomnode.pipeline.calibrations import InForce, version_in_force, with_calibration
 from dicomnode.pipeline.inputs import check_inputs
 from dicomnode.pipeline.manifest import Manifest
 from dicomnode.pipeline.measures import measure_all
@@ -49,7 +50,9 @@ class BundleAlgorithm:
         return self._manifest.time_limit_s
 
     def run(self, inputs: Mapping[str, Volume], context: RunContext) -> Sequence[Finding]:
-        """Segments with their measurements, classes or lesions; on the first input's grid.
+        """Segments with their measurements, classes, statements or lesions.
+
+        All on the first input's grid.
 
         Raises:
             InputRefused: an input is missing, does not fit, or does not pass the bundle's gate.
@@ -132,6 +135,7 @@ class BundleAlgorithm:
         from dicomnode.pipeline.inference import detect, predict, read
         from dicomnode.pipeline.lesions import lesions_of
         from dicomnode.pipeline.segments import segments_of
+        from dicomnode.pipeline.statements import statements_of
 
         pred = self._manifest.outputs.pred
         if pred.kind == "classes":
@@ -140,29 +144,41 @@ class BundleAlgorithm:
             detections = detect(ready, self._manifest, inputs, context)
             context.progress(0.9, "measuring")
             return lesions_of(detections, pred, image.grid, context.lesions)
+        if pred.kind == "statements":
+            return statements_of(read(ready, self._manifest, inputs, context), pred)
         prediction = predict(ready, self._manifest, inputs, context)
         context.progress(0.9, "measuring")
         segments = segments_of(prediction, pred, image.grid)
         return measure_all(segments, self._manifest.measurements, image)
 
 
-def load_bundle(root: Path) -> BundleAlgorithm:
+def load_bundle(root: Path, calibrations: Path | None = None) -> BundleAlgorithm:
     """The bundle in `root`, every listed file checked against its digest.
 
     The same object comes back as long as its files stay as they are, so that a process that runs
-    one job after the other loads a network once.
+    one job after the other loads a network once. `calibrations` is the folder of its calibrations.
 
     Raises:
         BundleInvalid: naming what is wrong.
     """
-    return _load(root.resolve(), _stamp(root))
+    in_force = version_in_force(calibrations) if calibrations is not None else None
+    return _load(root.resolve(), _stamp(root), calibrations, in_force)
 
 
 @lru_cache(maxsize=_KEPT_WARM)
-def _load(root: Path, _stamp: tuple[tuple[str, int, int], ...]) -> BundleAlgorithm:
+def _load(
+    root: Path,
+    _stamp: tuple[tuple[str, int, int], ...],
+    calibrations: Path | None,
+    _in_force: InForce | None,
+) -> BundleAlgorithm:
     manifest = read_manifest(root)
     check_digests(root, manifest)
-    return BundleAlgorithm(root, manifest, read_identity(root, manifest))
+    identity = read_identity(root, manifest)
+    in_force = with_calibration(manifest, calibrations, identity.model_digest)
+    if in_force is not manifest:
+        identity = read_identity(root, in_force)
+    return BundleAlgorithm(root, in_force, identity)
 
 
 def _stamp(root: Path) -> tuple[tuple[str, int, int], ...]:

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from dicomnode.domain.errors import ContractBroken
 from dicomnode.domain.findings import CaptionFinding, ClassFinding, Finding, Mark
 from dicomnode.pipeline.boxes import Box, box_around, boxes_of
-from dicomnode.pipeline.manifest import Classes, ImageClass, RatioCheck
+from dicomnode.pipeline.manifest import Classes, ImageClass, RatioCheck, Statements
 
 _HEART, _RIGHT_LUNG, _LEFT_LUNG = 0, 1, 2
 _SURELY = 0.5
@@ -32,10 +32,14 @@ class Reading:
     pixel (PS3.3 C.18.6)."""
     shape: tuple[int, int]
     """Rows and columns of the image."""
+    words: npt.NDArray[np.int64] | None = None
+    """(classes, length): what would be said after each class, for bundles of statements."""
+    certainty: npt.NDArray[np.float32] | None = None
+    """(classes, length): how sure each of these words is."""
 
 
-def findings_of(reading: Reading, wanted: Classes) -> tuple[Finding, ...]:
-    """The classes that are reported, in the order of `dicom.json`; boxes where one is present.
+def check_reading(reading: Reading, wanted: Classes | Statements) -> None:
+    """Raise if the network gave something else than what `dicom.json` names.
 
     Raises:
         ContractBroken: another number of classes, or values that are not finite.
@@ -47,6 +51,15 @@ def findings_of(reading: Reading, wanted: Classes) -> tuple[Finding, ...]:
         )
     if not (np.isfinite(reading.logits).all() and np.isfinite(reading.heatmaps).all()):
         raise ContractBroken("the network gave values that are not finite")
+
+
+def findings_of(reading: Reading, wanted: Classes) -> tuple[Finding, ...]:
+    """The classes that are reported, in the order of `dicom.json`; boxes where one is present.
+
+    Raises:
+        ContractBroken: another number of classes, or values that are not finite.
+    """
+    check_reading(reading, wanted)
     found: list[Finding] = []
     for number, one in wanted.classes.items():
         if one.reported:

@@ -12,6 +12,7 @@ from dicomnode.algorithm import ENTRY_POINT_GROUP, Algorithm, AlgorithmIdentity,
 from dicomnode.domain.errors import BundleInvalid, DicomNodeError
 from dicomnode.pipeline.bundle import load_bundle
 from dicomnode.pipeline.bundle_files import read_identity, read_manifest
+from dicomnode.pipeline.calibrations import with_calibration
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,6 +21,8 @@ class AlgorithmSource:
 
     root: Path | None = None
     entry_point: str | None = None
+    calibrations: Path | None = None
+    """Folder of the bundle's calibrations (`pipeline.calibrations`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,22 +45,29 @@ class BrokenAlgorithm:
     source: AlgorithmSource
 
 
-def describe(root: Path) -> AlgorithmDescription:
-    """The bundle in `root`, by its JSON files.
+def describe(root: Path, calibrations: Path | None = None) -> AlgorithmDescription:
+    """The bundle in `root`, by its JSON files, under the calibration in force.
+
+    `calibrations` has a folder for each algorithm.
 
     Raises:
         BundleInvalid: naming what is wrong. Digests are only checked by `load_bundle`.
     """
     manifest = read_manifest(root)
+    folder = calibrations / manifest.name if calibrations is not None else None
+    identity = read_identity(root, manifest)
+    in_force = with_calibration(manifest, folder, identity.model_digest)
     return AlgorithmDescription(
-        identity=read_identity(root, manifest),
+        identity=identity if in_force is manifest else read_identity(root, in_force),
         needs=manifest.needs(),
         time_limit_s=manifest.time_limit_s,
-        source=AlgorithmSource(root=root),
+        source=AlgorithmSource(root=root, calibrations=folder),
     )
 
 
-def discover(roots: Sequence[Path]) -> Mapping[str, AlgorithmDescription | BrokenAlgorithm]:
+def discover(
+    roots: Sequence[Path], *, calibrations: Path | None = None
+) -> Mapping[str, AlgorithmDescription | BrokenAlgorithm]:
     """Name -> algorithm, for every bundle below `roots` and every entry point.
 
     A folder is a bundle if it has `configs/dicom.json`. A broken one is listed by its folder's
@@ -66,7 +76,7 @@ def discover(roots: Sequence[Path]) -> Mapping[str, AlgorithmDescription | Broke
     found: dict[str, AlgorithmDescription | BrokenAlgorithm] = {}
     for root in roots:
         for dicom_json in sorted(root.glob("*/configs/dicom.json")):
-            _list(found, _described_bundle(dicom_json.parent.parent))
+            _list(found, _described_bundle(dicom_json.parent.parent, calibrations))
     for entry_point in sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda e: e.name):
         _list(found, _described_entry_point(entry_point))
     return found
@@ -79,7 +89,7 @@ def load_algorithm(source: AlgorithmSource) -> Algorithm:
         BundleInvalid: it cannot be loaded.
     """
     if source.root is not None:
-        return load_bundle(source.root)
+        return load_bundle(source.root, source.calibrations)
     for entry_point in entry_points(group=ENTRY_POINT_GROUP, name=source.entry_point or ""):
         return _loaded(entry_point)
     raise BundleInvalid(f"no installed package offers the algorithm {source.entry_point!r}")
@@ -100,9 +110,11 @@ def _list(
     )
 
 
-def _described_bundle(root: Path) -> AlgorithmDescription | BrokenAlgorithm:
+def _described_bundle(
+    root: Path, calibrations: Path | None
+) -> AlgorithmDescription | BrokenAlgorithm:
     try:
-        return describe(root)
+        return describe(root, calibrations)
     except BundleInvalid as exc:
         return BrokenAlgorithm(name=root.name, fault=str(exc), source=AlgorithmSource(root=root))
 

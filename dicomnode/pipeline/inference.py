@@ -36,6 +36,7 @@ _SKIPPED_AFTER = ("SaveImaged", "SaveImageDict")
 DETECTED = frozenset({"scores", "types", "long_axes", "short_axes"})
 OPTIONAL = frozenset({"boxes", "sites", "mask"})
 _READING = frozenset({"logits", "heatmaps", "organs", "ratio"})
+_WRITING = frozenset({"words", "certainty"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -245,7 +246,8 @@ def read(
             output = ready.inferer(inputs=plain[None].to(ready.device), network=ready.network)
     if not isinstance(output, dict) or not output.keys() >= _READING:
         raise ContractBroken(f"the network did not give {', '.join(sorted(_READING))}")
-    arrays = {key: output[key][0].float().cpu().numpy() for key in _READING}
+    given = _READING | _WRITING if output.keys() >= _WRITING else _READING
+    arrays = {key: output[key][0].float().cpu().numpy() for key in given}
     field, place = arrays["heatmaps"].shape[1:], _Place.of(image)
     if place.affine is None or source.affine is None:
         raise ContractBroken("preprocessing lost where the image lies")
@@ -257,6 +259,8 @@ def read(
         ratio=float(arrays["ratio"]),
         to_image=_between_corners(to_source, field, place.shape),
         shape=(source.shape[1], source.shape[0]),
+        words=arrays["words"].astype(np.int64) if "words" in arrays else None,
+        certainty=arrays.get("certainty"),
     )
 
 

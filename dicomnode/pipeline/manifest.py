@@ -145,21 +145,31 @@ class RatioCheck(_Part):
     at_least: Annotated[float, Field(gt=0, lt=1)]
 
 
-class Classes(_Part):
-    """An output that is probabilities of the whole image, with heatmaps (`networks.thorax`)."""
+class _OfClasses(_Part):
+    """An output that judges classes of the whole image, with heatmaps (`networks.thorax`)."""
 
-    kind: Literal["classes"]
     classes: Annotated[Mapping[int, ImageClass], Field(min_length=1)]
     """Number of the logit, from 0 -> meaning."""
-    ratio_check: RatioCheck | None = None
 
     @model_validator(mode="after")
-    def _check(self) -> Self:
+    def _check_classes(self) -> Self:
         names = [one.name for one in self.classes.values()]
         if len(set(names)) < len(names):
             raise ValueError("two classes have one name")
         if sorted(self.classes) != list(range(len(names))):
             raise ValueError("classes are counted 0, 1, ... without a gap")
+        return self
+
+
+class Classes(_OfClasses):
+    """The classes' probabilities and boxes."""
+
+    kind: Literal["classes"]
+    ratio_check: RatioCheck | None = None
+
+    @model_validator(mode="after")
+    def _check_ratio(self) -> Self:
+        names = [one.name for one in self.classes.values()]
         if self.ratio_check is not None and self.ratio_check.name not in names:
             raise ValueError(f"{self.ratio_check.name!r} is no class")
         return self
@@ -219,6 +229,24 @@ class Lesions(_Part):
         return self.types[number].operating_points or self.operating_points
 
 
+class Statements(_OfClasses):
+    """A few words on each class that is at its operating point (`networks.description`)."""
+
+    kind: Literal["statements"]
+    words: Mapping[int, Mapping[int, Label]]
+    """Class -> number of a word -> the word. What is not named for a class, because it is not good
+    enough there, is never written of it."""
+    at_least: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    """Certainty below which a word is left out."""
+
+    @model_validator(mode="after")
+    def _check_words(self) -> Self:
+        for number in self.words:
+            if number not in self.classes:
+                raise ValueError(f"words of class {number}, which there is not")
+        return self
+
+
 class Gate(_Part):
     """Refuses what is not an upright frontal chest radiograph (`networks.upright`)."""
 
@@ -231,7 +259,7 @@ class Gate(_Part):
 class Outputs(_Part):
     """What postprocessing leaves in the dictionary."""
 
-    pred: Annotated[Segments | Classes | Lesions, Field(discriminator="kind")]
+    pred: Annotated[Segments | Classes | Statements | Lesions, Field(discriminator="kind")]
 
 
 class InSegments(_Part):
@@ -272,7 +300,7 @@ class Manifest(_Part):
         pred = self.outputs.pred
         names = {one.name for one in pred.segments.values()} if pred.kind == "segments" else set()
         first = next(iter(self.inputs.values()))
-        if first.dimensions == 3 and (self.gate or pred.kind == "classes"):
+        if first.dimensions == 3 and (self.gate or pred.kind in ("classes", "statements")):
             raise ValueError("gate and classes are for radiographs, of 2 dimensions")
         if first.dimensions == 2 and pred.kind == "lesions":
             raise ValueError("lesions are for volumes, of 3 dimensions")

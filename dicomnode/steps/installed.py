@@ -10,10 +10,20 @@ from dicomnode.rules.model import RuleSet
 from dicomnode.settings import Settings
 from dicomnode.shipped import shipped
 
+_CALIBRATIONS = "calibration"
+
 
 def algorithms_of(settings: Settings) -> Mapping[str, AlgorithmDescription | BrokenAlgorithm]:
     """Every installed algorithm: shipped bundles, configured roots, plug-in packages."""
-    return discover([shipped("algorithms"), *settings.algorithms.roots])
+    return discover(
+        [shipped("algorithms"), *settings.algorithms.roots],
+        calibrations=settings.data_dir / _CALIBRATIONS,
+    )
+
+
+def calibrations_of(settings: Settings, algorithm: str) -> Path:
+    """The folder of an algorithm's calibrations; it may not be there."""
+    return settings.data_dir / _CALIBRATIONS / algorithm
 
 
 def usable(
