@@ -23,7 +23,7 @@ from dicomnode.pipeline.discovery import BrokenAlgorithm
 from dicomnode.receive.reports.mllp import MllpListener
 from dicomnode.receiving import ReceiverProcess, now
 from dicomnode.rules.watching import WatchedRules
-from dicomnode.settings import Settings
+from dicomnode.settings import FlowSettings, Settings
 from dicomnode.steering import Steering
 from dicomnode.steps.correcting import Correcting
 from dicomnode.steps.installed import algorithms_of, rules_loader, rules_path, usable
@@ -40,7 +40,7 @@ COUNT_EVERY_S = 2.0
 FORGET_EVERY_S = 3600.0
 WEB_EVERY_S = 10.0
 STEER_EVERY_S = 1.0
-BEAT_EVERY_S = 15.0
+LOOKS_UNTIL_TAKEN_OVER = 6
 LOOK_FOR_END_S = 1.0
 LONGEST_DRAIN_S = 86_400
 
@@ -96,7 +96,15 @@ class Serving:
         self._engine = Engine(settings.flow_url, executor=executor)
         self.flow = Flow(self.node, self._engine, self._children)
         names = [device.name for device in self._devices]
-        self._steering = Steering(self.node, self._engine, names, is_part_of_node=True)
+        self._steering = Steering(
+            self.node,
+            self._engine,
+            self.flow,
+            names,
+            executor=executor,
+            is_part_of_node=True,
+            drop_work=self._children.cancel,
+        )
         self._reporting = Reporting(self.node)
         self._web = WebProcess(settings) if settings.web.enabled else None
         self._mllp = self._make_mllp()
@@ -106,6 +114,7 @@ class Serving:
         """Start everything; return the DICOM port."""
         if not self._with_worker:
             self._engine.listen_to([REVISIONS, DELIVERIES])
+        self._steering.join()
         self._engine.launch()
         self._steering.start()
         self._receiver.start()
@@ -153,7 +162,7 @@ class Serving:
                 Loop(name="corrections", action=correcting.take, every_s=COUNT_EVERY_S),
                 Loop(name="match-reports", action=reporting.match, every_s=COUNT_EVERY_S),
                 *([mining] if self._settings.reports.enabled else []),
-                *steering_loops(self._steering),
+                *steering_loops(self._steering, self._settings.flow),
                 receiver,
                 *([web] if web else []),
             )
@@ -198,12 +207,20 @@ class Working:
         self._engine = Engine(settings.flow_url, executor=executor)
         self._flow = Flow(self._node, self._engine, self._children)
         names = [device.name for device in self._devices]
-        self._steering = Steering(self._node, self._engine, names)
-        self._loops = Loops(steering_loops(self._steering))
+        self._steering = Steering(
+            self._node,
+            self._engine,
+            self._flow,
+            names,
+            executor=executor,
+            drop_work=self._children.cancel,
+        )
+        self._loops = Loops(steering_loops(self._steering, settings.flow))
 
     def start(self) -> None:
         """Take work until stopped."""
         self._engine.listen_to([INFERENCE])
+        self._steering.join()
         self._engine.launch()
         self._steering.start()
         self._loops.start()
@@ -230,11 +247,13 @@ class Working:
         self._lock.close()
 
 
-def steering_loops(steering: Steering) -> tuple[Loop, ...]:
-    """What keeps a process that runs models in step with the index."""
+def steering_loops(steering: Steering, flow: FlowSettings) -> tuple[Loop, ...]:
+    """What keeps a process that does the flow's work in step with the index and the others."""
+    often_s = flow.take_over_s / LOOKS_UNTIL_TAKEN_OVER
     return (
         Loop(name="steer", action=steering.look, every_s=STEER_EVERY_S),
-        Loop(name="beat", action=steering.beat, every_s=BEAT_EVERY_S),
+        Loop(name="beat", action=steering.beat, every_s=often_s),
+        Loop(name="watch", action=steering.watch, every_s=often_s),
     )
 
 

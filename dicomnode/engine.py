@@ -1,5 +1,8 @@
 """The durable engine: the only module that knows DBOS.
 
+What DBOS lacks stands here: giving the work of a dead process to others (`give_away`), the same for
+one step that finds itself disowned, and a limit of concurrency for each process.
+
 Workflows and their finished steps are checkpointed in SQLite or PostgreSQL; after a crash the next
 start goes on behind the last finished step. Steps run at least once, so each must bear being
 repeated. What DBOS stores is JSON only: unpickling is switched off (`_refuse_pickle`), because a
@@ -8,11 +11,11 @@ row somebody else can write must never become code.
 
 import logging
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import closing
 from datetime import datetime
 from pathlib import Path
-from typing import NoReturn, ParamSpec, TypeVar
+from typing import Any, NoReturn, ParamSpec, TypeVar
 
 from dbos import (
     DBOS,
@@ -22,7 +25,12 @@ from dbos import (
     EnqueueOptions,
 )
 from dbos import _serialization as dbos_serialization
+from dbos._context import get_local_dbos_context
+from dbos._dbos import _get_dbos_instance
+from dbos._sys_db import SystemDatabase
 from sqlalchemy import make_url
+
+from dicomnode.domain.errors import TakenOver
 
 __all__ = ["DurableInstance", "Engine", "durable_class", "step", "workflow"]
 
@@ -41,6 +49,14 @@ MAX_RECOVERIES = 3
 # At a stop; deliveries take less, a model that runs longer is run again.
 GRACE_S = 3
 
+LONGEST_PAUSE_S = 10.0
+# Named only by workflows that came from no queue, of which there are none.
+RECOVERED = "recovered"
+
+# Queue -> how many of its workflows run in this process at once.
+_LIMITS: dict[str, int] = {}
+_READ_QUEUE = SystemDatabase.get_queue
+
 ACTIVE = frozenset({"PENDING", "ENQUEUED", "DELAYED"})
 
 
@@ -58,10 +74,21 @@ def _refuse_pickle(*_args: object, **_kwargs: object) -> NoReturn:
     raise ValueError("pickled data in the flow database is refused")
 
 
+def _get_queue(database: Any, name: str, *args: Any, **options: Any) -> Any:
+    """A queue as declared in the database, with the limits of this process."""
+    queue = _READ_QUEUE(database, name, *args, **options)
+    limit = _LIMITS.get(name)
+    if queue is not None and limit is not None:
+        declared = queue._worker_concurrency
+        queue._worker_concurrency = limit if declared is None else min(limit, declared)
+    return queue
+
+
 def _guard() -> None:
     serializer = dbos_serialization.DBOSDefaultSerializer
     serializer.serialize = _refuse_pickle  # type: ignore[method-assign]
     serializer.deserialize = _refuse_pickle  # type: ignore[method-assign]
+    SystemDatabase.get_queue = _get_queue  # type: ignore[method-assign, assignment]
 
 
 def _prepare_sqlite(url: str) -> None:
@@ -104,6 +131,7 @@ class Engine:
     """One per process. `executor` must be the same after a restart, and unique among processes."""
 
     def __init__(self, url: str, executor: str) -> None:
+        self._executor = executor
         _guard()
         _prepare_sqlite(url)
         config: DBOSConfig = {
@@ -116,6 +144,8 @@ class Engine:
             "console_log_level": "ERROR",
             "notification_listener_polling_interval_sec": 0.05,
             "sys_db_pool_size": 8,
+            # A stopped process must not hold rows of the queues for ever.
+            "sys_db_idle_transaction_timeout_sec": LONGEST_PAUSE_S,
         }
         DBOS(config=config)
 
@@ -126,6 +156,13 @@ class Engine:
     def launch(self) -> None:
         """Start, recovering what this executor left unfinished."""
         DBOS.launch()
+
+    def limit_here(self, queue: str, concurrency: int) -> None:
+        """Run at most so many workflows of a queue in this process. Call before `launch`.
+
+        What a queue is declared with lies in the database and holds for every process.
+        """
+        _LIMITS[queue] = concurrency
 
     def register_queue(
         self,
@@ -164,6 +201,53 @@ class Engine:
         """The engine's word for a workflow's state; None if it knows no such workflow."""
         status = DBOS.get_workflow_status(workflow_id)
         return None if status is None else str(status.status)
+
+    def executors_at_work(self) -> frozenset[str]:
+        """Which processes have workflows in hand, dead ones too."""
+        return frozenset(status.executor_id or "" for status in self._in_hand())
+
+    def give_away(self, dead: Collection[str]) -> tuple[str, ...]:
+        """Queue again what these processes have in hand; the workflow ids.
+
+        Finished steps are not run again. Conditional in the database, so that two who do it at once
+        do it once, and what another process has taken meanwhile stays there.
+        """
+        system = _get_dbos_instance()._sys_db
+        return tuple(
+            status.workflow_id
+            for status in self._in_hand()
+            if status.executor_id in dead
+            and system.reenqueue_for_recovery(
+                status.workflow_id, [status.executor_id], status.queue_name or RECOVERED
+            )
+        )
+
+    def _in_hand(self) -> list[Any]:
+        return DBOS.list_workflows(status="PENDING", load_input=False, load_output=False)
+
+    def check_owned(self) -> None:
+        """Within a step: make sure that its workflow is still this execution's.
+
+        Raises:
+            TakenOver: another execution has it, or is to have it.
+        """
+        if not self._owns_step():
+            raise TakenOver("another process has this work")
+
+    def _owns_step(self) -> bool:
+        context = get_local_dbos_context()
+        if context is None or not context.workflow_id:
+            return True
+        owner = _get_dbos_instance()._sys_db.get_workflow_owner(context.workflow_id)
+        return bool(owner == context.owner_xid)
+
+    def let_go(self) -> None:
+        """Within a step: queue its workflow again, unless it is another execution's already."""
+        context = get_local_dbos_context()
+        if context is not None and context.workflow_id and self._owns_step():
+            _get_dbos_instance()._sys_db.reenqueue_for_recovery(
+                context.workflow_id, [self._executor], RECOVERED
+            )
 
     def forget_finished(self, *, before: datetime, limit: int = 1000) -> int:
         """Delete the records of workflows that ended before; return how many."""

@@ -14,8 +14,12 @@ which goes on behind its last finished step after a crash. Every step may run tw
 compares the index with the engine, so that nothing can be stuck without being seen.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
+from functools import partial
 
+from dicomnode.domain.errors import TakenOver
 from dicomnode.domain.identifiers import JobId
 from dicomnode.engine import ACTIVE, DurableInstance, Engine, durable_class, step, workflow
 from dicomnode.steps.delivery import Next, confirm_results, send_results
@@ -24,6 +28,7 @@ from dicomnode.steps.matching import match_revision
 from dicomnode.steps.node import Node
 from dicomnode.steps.running import Children, Ran, give_up_job, record_job, run_job
 from dicomnode.store.closing import unmatched_revisions
+from dicomnode.store.leases import Lease, hold
 from dicomnode.store.unfinished import UnfinishedJob, overdue_deliveries, unfinished_jobs
 
 REVISIONS = "revisions"
@@ -45,7 +50,30 @@ class Flow(DurableInstance):
         self._engine = engine
         self._children = children
         self._resumed: dict[tuple[str, str], str] = {}
+        self.lease: Lease | None = None
+        """By which this process may record work; None: nobody else can have it."""
         super().__init__("node")
+
+    @contextmanager
+    def _as_owner(self) -> Iterator[None]:
+        """Around every step: it writes as long as this process has not lost its work to another.
+
+        A step that meets its loss gives its workflow back, since nobody may have done so yet.
+
+        Raises:
+            TakenOver: the work is another process's.
+        """
+        lease = self.lease
+        if lease is None:
+            yield
+            return
+        try:
+            self._engine.check_owned()
+            with self._node.database.guarded(partial(hold, lease=lease)):
+                yield
+        except TakenOver:
+            self._engine.let_go()
+            raise
 
     # A revision was closed: match it, start its jobs.
 
@@ -63,7 +91,8 @@ class Flow(DurableInstance):
 
     @step
     def _match(self, revision_id: int) -> list[list[str | int]]:
-        return [job.as_json() for job in match_revision(self._node, revision_id)]
+        with self._as_owner():
+            return [job.as_json() for job in match_revision(self._node, revision_id)]
 
     # A job was queued: run it, record what it made, fill the outboxes.
 
@@ -77,7 +106,7 @@ class Flow(DurableInstance):
             job.run,
             job.attempt,
             job.priority,
-            priority=job.priority,
+            priority=job.place,
             delay_s=delay_s,
         )
 
@@ -94,11 +123,13 @@ class Flow(DurableInstance):
 
     @step
     def _run(self, job_id: str) -> Ran:
-        return run_job(self._node, self._children, JobId(job_id))
+        with self._as_owner():
+            return run_job(self._node, self._children, JobId(job_id))
 
     @step
     def _record(self, job_id: str) -> list[str]:
-        return record_job(self._node, JobId(job_id))
+        with self._as_owner():
+            return record_job(self._node, JobId(job_id))
 
     # Results wait for a destination: send them, again until it takes them; then have it prove it.
 
@@ -128,7 +159,8 @@ class Flow(DurableInstance):
 
     @step
     def _send(self, job_id: str, destination: str) -> Next:
-        return send_results(self._node, JobId(job_id), destination)
+        with self._as_owner():
+            return send_results(self._node, JobId(job_id), destination)
 
     def _start_confirmation(
         self, job_id: str, destination: str, token: str, attempt: int, delay_s: float
@@ -155,7 +187,8 @@ class Flow(DurableInstance):
 
     @step
     def _confirm(self, job_id: str, destination: str, attempt: int) -> Next:
-        return confirm_results(self._node, JobId(job_id), destination, attempt)
+        with self._as_owner():
+            return confirm_results(self._node, JobId(job_id), destination, attempt)
 
     # What the index says is unfinished and the engine does not have in hand.
 

@@ -1,51 +1,80 @@
-"""What a person asks of queues and workers by the index, done in the process that runs models."""
+"""What a person asks of queues and workers by the index, done in the process that runs models.
+
+And the other way round: the process tells the index that it lives, and looks after those that do
+not. Whoever is silent for `flow.take_over_s` loses its lease (`store.leases`) and its work.
+"""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import structlog
 
+from dicomnode.domain.errors import TakenOver
+from dicomnode.domain.identifiers import JobId
 from dicomnode.engine import Engine
-from dicomnode.flow import DELIVERIES, INFERENCE, REVISIONS
+from dicomnode.flow import DELIVERIES, INFERENCE, REVISIONS, Flow
+from dicomnode.silence import Silence
 from dicomnode.steps.node import Node
-from dicomnode.store.workers import beat, inference_pause, is_to_drain, join, leave
+from dicomnode.store.leases import (
+    Lease,
+    beat,
+    heartbeats,
+    join,
+    leave,
+    living,
+    lose,
+    rejoin,
+    tell_taken_over,
+)
+from dicomnode.store.unfinished import job_of_workflow
+from dicomnode.store.workers import inference_pause, is_to_drain
 
 log = structlog.get_logger()
 
 
 class Steering:
-    """Keeps the engine's queue of models as the index says, and tells the index who runs them."""
+    """Keeps the engine's queues as the index says, and the index's list of who does the work."""
 
     def __init__(
         self,
         node: Node,
         engine: Engine,
+        flow: Flow,
         devices: Sequence[str],
         *,
+        executor: str,
         is_part_of_node: bool = False,
+        drop_work: Callable[[], None] = lambda: None,
     ) -> None:
         self._node = node
         self._engine = engine
+        self._flow = flow
         self._devices = tuple(devices)
+        self._executor = executor
         self._is_part_of_node = is_part_of_node
+        self._drop_work = drop_work
         self._is_paused: bool | None = None
+        self._silence = Silence(node.settings.flow.take_over_s)
         self.drained = threading.Event()
         """Set once a person asked this worker to end."""
 
+    def join(self) -> None:
+        """Take a lease; before the engine starts, which takes up what an earlier process left."""
+        self._engine.limit_here(INFERENCE, len(self._devices))
+        self._flow.lease = join(
+            self._node.database,
+            self._executor,
+            self._devices if self._node.worker else (),
+            self._node.clock(),
+            is_part_of_node=self._is_part_of_node,
+        )
+
     def start(self) -> None:
-        """Declare the queues; from now on this process is a worker if it has devices to offer."""
+        """Declare the queues, once the engine has started."""
         poll_s = self._node.settings.flow.poll_s
         self._engine.register_queue(REVISIONS, poll_s=poll_s, worker_concurrency=4)
         self._engine.register_queue(DELIVERIES, poll_s=poll_s, partition_concurrency=1)
         self.look()
-        if self._node.worker:
-            join(
-                self._node.database,
-                self._node.worker,
-                self._devices,
-                self._node.clock(),
-                is_part_of_node=self._is_part_of_node,
-            )
 
     def look(self) -> bool:
         """Halt the queue of models, or let it go on, as a person wants. A pause outlives restarts.
@@ -57,7 +86,7 @@ class Steering:
             self._engine.register_queue(
                 INFERENCE,
                 poll_s=self._node.settings.flow.poll_s,
-                worker_concurrency=0 if is_paused else len(self._devices),
+                worker_concurrency=0 if is_paused else None,
             )
             if self._is_paused is not None:
                 log.info("queue.paused" if is_paused else "queue.resumed", queue=INFERENCE)
@@ -67,12 +96,38 @@ class Steering:
         return False
 
     def beat(self) -> bool:
-        """Tell the index that this worker lives."""
-        if self._node.worker:
-            beat(self._node.database, self._node.worker, self._node.clock())
+        """Tell the index that this process lives; if it was given up, begin anew."""
+        try:
+            beat(self._node.database, self._lease, self._node.clock())
+        except TakenOver:
+            log.warning("worker.lost", worker=self._executor)
+            # What runs here is run elsewhere by now; its results would be refused.
+            self._drop_work()
+            self._flow.lease = rejoin(self._node.database, self._executor, self._node.clock())
         return False
 
+    def watch(self) -> bool:
+        """Take the lease of whoever is silent, and give the work of whoever is gone to others."""
+        for silent, silent_s in self._silence.of(heartbeats(self._node.database)):
+            if silent.lease.worker != self._executor:
+                lose(self._node.database, silent, self._node.clock(), silent_s=silent_s)
+        # Read before the living: a process takes work only after it has taken its lease.
+        at_work = self._engine.executors_at_work()
+        gone = at_work - living(self._node.database) - {self._executor}
+        if gone:
+            given = self._engine.give_away(gone)
+            log.warning("work.taken-over", workers=sorted(gone), workflows=len(given))
+            jobs = [JobId(job) for job in map(job_of_workflow, given) if job]
+            tell_taken_over(self._node.database, jobs, self._node.clock(), by=self._executor)
+        return False
+
+    @property
+    def _lease(self) -> Lease:
+        lease = self._flow.lease
+        assert lease is not None, "join comes first"
+        return lease
+
     def stop(self) -> None:
-        """This worker ends."""
-        if self._node.worker:
-            leave(self._node.database, self._node.worker, self._node.clock())
+        """This process ends."""
+        if self._flow.lease is not None:
+            leave(self._node.database, self._flow.lease, self._node.clock())

@@ -15,6 +15,7 @@ from dicomnode.deliver.outgoing import OutgoingFile, contexts_for, open_outgoing
 from dicomnode.deliver.statuses import Verdict, answered, store_status
 from dicomnode.domain.delivery import ObjectDamaged, SendOutcome, ServiceRefused
 from dicomnode.domain.errors import DeliveryError, InstanceRefused, PeerBusy, PeerUnavailable
+from dicomnode.domain.identifiers import InstanceUid
 from dicomnode.domain.results import EncodedObject, Receipt
 from dicomnode.settings import Destination
 
@@ -31,23 +32,24 @@ def send_objects(
     *,
     own_ae: str,
     clock: Callable[[], datetime],
+    begin: Callable[[InstanceUid], bool] = lambda _uid: True,
 ) -> tuple[SendOutcome, ...]:
-    """Send `objects` over one association; one outcome each, in their order. Never raises for one.
+    """Send `objects` over one association; outcomes in their order. Never raises for one.
 
+    `begin` is asked right before each leaves; what it says no to is not sent and has no outcome.
     May be called twice for the same objects: their UIDs do not change.
     """
     checked = [_checked(encoded) for encoded in objects]
     files = [file for file in checked if isinstance(file, OutgoingFile)]
-    results: list[Receipt | DeliveryError] = []
+    results: list[Receipt | DeliveryError | None] = []
     if files:
-        results = _send_files(files, destination, own_ae=own_ae, clock=clock)
+        results = _send_files(files, destination, own_ae=own_ae, clock=clock, begin=begin)
     left = iter(results)
+    ends = [next(left) if isinstance(file, OutgoingFile) else file for file in checked]
     return tuple(
-        SendOutcome(
-            sop_instance_uid=encoded.sop_instance_uid,
-            result=next(left) if isinstance(file, OutgoingFile) else file,
-        )
-        for encoded, file in zip(objects, checked, strict=True)
+        SendOutcome(sop_instance_uid=encoded.sop_instance_uid, result=end)
+        for encoded, end in zip(objects, ends, strict=True)
+        if end is not None
     )
 
 
@@ -64,15 +66,19 @@ def _send_files(
     *,
     own_ae: str,
     clock: Callable[[], datetime],
-) -> list[Receipt | DeliveryError]:
+    begin: Callable[[InstanceUid], bool],
+) -> list[Receipt | DeliveryError | None]:
     peer = Peer.of(destination)
     heard = _Answers()
-    results: list[Receipt | DeliveryError] = []
+    results: list[Receipt | DeliveryError | None] = []
     try:
         with associate(
             peer, contexts_for(files), own_ae=own_ae, handlers=[(evt.EVT_DIMSE_RECV, heard.note)]
         ) as assoc:
             for number, file in enumerate(files):
+                if not begin(file.sop_instance_uid):
+                    results.append(None)
+                    continue
                 message_id = number % 0xFFFF + 1
                 try:
                     status = _store(assoc, file, message_id, peer, heard)

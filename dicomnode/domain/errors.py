@@ -39,6 +39,7 @@ DicomNodeError
 ├── ReportError
 ├── AccessError                       `domain.access`
 └── Interrupted                       the node stops; the work goes on at its next start
+    └── TakenOver                     another process has this work now
 
 Raise the most exact one; translate a library's error once, at its edge, with `raise ... from`.
 Whether to try again is a property of the error. Messages name what a person can do and never
@@ -222,6 +223,10 @@ class ValueRefused(StoreError):
 
 class Interrupted(DicomNodeError):
     """The node stops while a job runs; the job goes on at the next start."""
+
+
+class TakenOver(Interrupted):
+    """This process was silent for too long, so its work was given to another one."""
 
 
 class ReportError(DicomNodeError):

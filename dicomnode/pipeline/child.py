@@ -65,6 +65,11 @@ class InferenceChildren:
         child = min(self._children, key=lambda candidate: candidate.pending)
         return child.submit(function, args, timeout_s)
 
+    def cancel(self) -> None:
+        """Kill what runs and drop what waits; the next call gets a new child."""
+        for child in self._children:
+            child.cancel()
+
     def close(self) -> None:
         """Kill every child; jobs that run or wait are cancelled."""
         for child in self._children:
@@ -105,13 +110,18 @@ class _Answer(Future[R]):
     def __init__(self) -> None:
         super().__init__()
         self.call: Future[R] | None = None
+        self._cancelling = threading.RLock()
 
     def cancel(self) -> bool:
-        cancelled = super().cancel()
-        if cancelled:
-            self.set_running_or_notify_cancel()
-            if self.call is not None:
-                self.call.cancel()
+        # The call, once cancelled, cancels its answer; a future bears being told so only once.
+        with self._cancelling:
+            if self.cancelled():
+                return True
+            cancelled = super().cancel()
+            if cancelled:
+                self.set_running_or_notify_cancel()
+        if cancelled and self.call is not None:
+            self.call.cancel()
         return cancelled
 
 
@@ -140,12 +150,15 @@ class _Child:
         self._schedule(answer, (function, self._device.torch_name, *args), timeout_s, again=True)
         return answer
 
+    def cancel(self) -> None:
+        for answer in list(self._answers):
+            answer.cancel()
+
     def close(self) -> None:
         with self._lock:
             self._closed = True
             pool, self._pool = self._pool, None
-        for answer in list(self._answers):
-            answer.cancel()
+        self.cancel()
         if pool is not None:
             pool.stop()
             pool.join()

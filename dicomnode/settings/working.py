@@ -21,6 +21,8 @@ class FlowSettings(Section):
     max_attempts: Annotated[int, Field(ge=1, le=10)] = 3
     """Tries of one job, for errors that say they are retryable."""
     retry_s: Seconds = 5.0
+    take_over_s: Annotated[float, Field(ge=1.0, le=3600.0)] = 30.0
+    """A process that was not heard of for so long loses its work to the others."""
     time_limit_factor: Annotated[float, Field(gt=0)] = 1.0
     """Multiplies each algorithm's own time limit, for slow machines."""
 

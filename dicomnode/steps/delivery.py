@@ -22,6 +22,7 @@ from dicomnode.steps.node import Node
 from dicomnode.store.deliveries import (
     FailedTry,
     OutboxItem,
+    begin_try,
     outbox,
     record_commitment,
     record_confirmation,
@@ -69,15 +70,17 @@ def send_results(node: Node, job_id: JobId, destination_name: str) -> Next:
         fall_back(node.database, job, destination_name, NO_LABELMAP, node.clock())
         waiting = _due(node, job_id, destination_name)
     waiting = _within_time(node, waiting, job, destination)
+    due = {item.object.sop_instance_uid: item for item in waiting}
     outcomes = send_objects(
         [item.object for item in waiting],
         destination,
         own_ae=node.settings.ae_title,
         clock=node.clock,
+        begin=lambda uid: begin_try(node.database, due[uid]),
     )
     delays = [
-        _record(node, item, outcome, destination, job)
-        for item, outcome in zip(waiting, outcomes, strict=True)
+        _record(node, due[outcome.sop_instance_uid], outcome, destination, job)
+        for outcome in outcomes
     ]
     again = [delay for delay in delays if delay is not None]
     arrived = bool(_unproven(node, job_id, destination_name))

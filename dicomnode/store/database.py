@@ -2,7 +2,7 @@
 
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -63,7 +63,22 @@ class Database:
         with _translated(), self.engine.connect() as connection:
             writer = connection.execution_options(**options)
             with writer.begin():
+                check: Callable[[Connection], None] | None = getattr(self._joined, "check", None)
+                if check is not None:
+                    check(writer)
                 yield writer
+
+    @contextmanager
+    def guarded(self, check: Callable[[Connection], None]) -> Iterator[None]:
+        """Before this thread writes anything in the block, `check` is asked, in its transaction.
+
+        If it raises, nothing is written.
+        """
+        self._joined.check = check
+        try:
+            yield
+        finally:
+            self._joined.check = None
 
     @contextmanager
     def as_one(self) -> Iterator[None]:

@@ -67,6 +67,24 @@ def outbox(database: Database, job: JobId, destination: str) -> tuple[OutboxItem
         )
 
 
+def begin_try(database: Database, item: OutboxItem) -> bool:
+    """Right before an object goes out: count the try; False if another has begun one meanwhile.
+
+    Within `Database.guarded`, a process that lost its work gets no further than this.
+    """
+    with database.writing() as connection:
+        begun = connection.execute(
+            update(DeliveryRow)
+            .where(
+                DeliveryRow.id == item.delivery_id,
+                DeliveryRow.state == DeliveryState.WAITING.value,
+                DeliveryRow.attempt == item.attempt,
+            )
+            .values(attempt=item.attempt + 1)
+        ).rowcount
+        return bool(begun)
+
+
 def record_receipt(database: Database, item: OutboxItem, receipt: Receipt, job: Job) -> None:
     """The peer answered success or warning; whether it keeps the object is not yet proven."""
     with database.writing() as connection:

@@ -18,6 +18,7 @@ from dicomnode.store.comparisons import compare_jobs
 from dicomnode.store.database import Database
 from dicomnode.store.events import write_events
 from dicomnode.store.tables import JobRow, ResultRow, RevisionRow, RuleSetRow
+from dicomnode.store.turns import give_turns
 from dicomnode.store.upsert import insert_new
 
 UNFINISHED = (JobState.QUEUED, JobState.RUNNING)
@@ -77,6 +78,7 @@ def record_match(
             for job, (match, digest) in jobs.items()
             if job not in known
         ]
+        give_turns(connection, rows)
         insert_new(connection, JobRow, rows)
         write_events(connection, _match_events(snapshot, verdicts, rows, known), now)
 

@@ -11,6 +11,9 @@ from dicomnode.store.database import Database
 from dicomnode.store.jobs import UNFINISHED
 from dicomnode.store.tables import DeliveryRow, JobRow
 
+# Priorities reach 1000, and the engine's numbers two thousand millions.
+_TURNS = 2_000_000
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnfinishedJob:
@@ -20,6 +23,12 @@ class UnfinishedJob:
     run: int
     attempt: int
     priority: int
+    turn: int = 0
+
+    @property
+    def place(self) -> int:
+        """Order among all that wait: by priority, then by the rules' turns."""
+        return self.priority * _TURNS + min(self.turn, _TURNS - 1)
 
     @property
     def workflow_id(self) -> str:
@@ -28,26 +37,39 @@ class UnfinishedJob:
 
     def as_json(self) -> list[str | int]:
         """As the engine keeps it."""
-        return [self.id, self.run, self.attempt, self.priority]
+        return [self.id, self.run, self.attempt, self.priority, self.turn]
 
     @classmethod
     def from_json(cls, kept: list[str | int]) -> Self:
         """From what `as_json` gave."""
-        job_id, run, attempt, priority = kept
-        return cls(id=str(job_id), run=int(run), attempt=int(attempt), priority=int(priority))
+        job_id, run, attempt, priority, *turn = kept
+        return cls(
+            id=str(job_id),
+            run=int(run),
+            attempt=int(attempt),
+            priority=int(priority),
+            # Kept without it by an earlier version.
+            turn=int(turn[0]) if turn else 0,
+        )
+
+
+def job_of_workflow(workflow_id: str) -> str:
+    """The job that a workflow is a try of; empty: it is something else."""
+    kind, _, rest = workflow_id.partition(":")
+    return rest.partition(":")[0] if kind == "job" else ""
 
 
 def unfinished_jobs(
     database: Database, *, revision_id: int | None = None
 ) -> tuple[UnfinishedJob, ...]:
     """Queued and running jobs, of one revision or of all, most urgent first."""
-    query = select(JobRow.id, JobRow.run, JobRow.attempt, JobRow.priority).where(
+    query = select(JobRow.id, JobRow.run, JobRow.attempt, JobRow.priority, JobRow.turn).where(
         JobRow.state.in_([state.value for state in UNFINISHED])
     )
     if revision_id is not None:
         query = query.where(JobRow.revision_id == revision_id)
     with database.reading() as connection:
-        rows = connection.execute(query.order_by(JobRow.priority, JobRow.created_at))
+        rows = connection.execute(query.order_by(JobRow.priority, JobRow.turn, JobRow.created_at))
         return tuple(UnfinishedJob(**row._mapping) for row in rows)
 
 

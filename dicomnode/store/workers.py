@@ -1,6 +1,5 @@
 """Workers, what they have in hand, and what a person asks of them."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -61,40 +60,6 @@ def resume_inference(database: Database, now: datetime) -> None:
         if resumed:
             told = Event(name=EventName.QUEUE_RESUMED, facts={"queue": INFERENCE})
             write_events(connection, [told], now)
-
-
-def join(
-    database: Database,
-    name: str,
-    devices: Sequence[str],
-    now: datetime,
-    *,
-    is_part_of_node: bool = False,
-) -> None:
-    """A worker has started; what was asked of an earlier one of this name is forgotten."""
-    values = {
-        "devices": list(devices),
-        "is_part_of_node": is_part_of_node,
-        "started_at": now,
-        "seen_at": now,
-        "left_at": None,
-        "drain_asked_at": None,
-    }
-    with database.writing() as connection:
-        insert_new(connection, WorkerRow, [{"name": name, **values}])
-        connection.execute(update(WorkerRow).where(WorkerRow.name == name).values(**values))
-
-
-def beat(database: Database, name: str, now: datetime) -> None:
-    """A worker lives."""
-    with database.writing() as connection:
-        connection.execute(update(WorkerRow).where(WorkerRow.name == name).values(seen_at=now))
-
-
-def leave(database: Database, name: str, now: datetime) -> None:
-    """A worker ends in good order."""
-    with database.writing() as connection:
-        connection.execute(update(WorkerRow).where(WorkerRow.name == name).values(left_at=now))
 
 
 def ask_to_drain(database: Database, name: str, now: datetime) -> None:
@@ -207,13 +172,15 @@ def _workers(connection: Connection, now: datetime) -> tuple[WorkerTold, ...]:
             jobs=row.jobs,
         )
         for row in connection.execute(query)
+        # A node that leaves models to others holds a lease too.
+        if row.devices
     )
 
 
 def _worker_state(row: Any, now: datetime) -> str:
     if row.left_at is not None:
         return "left"
-    if row.seen_at < now - LOST:
+    if row.lost_at is not None or row.seen_at < now - LOST:
         return "lost"
     return "works" if row.drain_asked_at is None else "draining"
 
@@ -224,7 +191,7 @@ def _jobs(connection: Connection, state: JobState, limit: int) -> tuple[QueuedJo
         select(JobRow, StudyRow.description.label("study"))
         .join(StudyRow, StudyRow.study_uid == JobRow.study_uid)
         .where(JobRow.state == state.value)
-        .order_by(JobRow.priority, JobRow.created_at)
+        .order_by(JobRow.priority, JobRow.turn, JobRow.created_at)
         .limit(limit)
     )
     return tuple(_job(row) for row in connection.execute(query))

@@ -20,6 +20,7 @@ from dicomnode.store.accounts import (
 )
 from dicomnode.store.audit import AuditSearch, audit_entries, check_chain, record_deed
 from dicomnode.store.database import Database
+from dicomnode.store.leases import beat, join, leave
 from dicomnode.store.logins import WINDOW, forgive, note_try
 from dicomnode.store.sessions import (
     account_of_session,
@@ -29,11 +30,8 @@ from dicomnode.store.sessions import (
 )
 from dicomnode.store.workers import (
     ask_to_drain,
-    beat,
     inference_pause,
     is_to_drain,
-    join,
-    leave,
     pause_inference,
     queue_told,
     resume_inference,
@@ -135,13 +133,13 @@ def test_deeds_at_once_make_one_chain(database: Database) -> None:
 
 def test_workers_come_are_asked_to_go_and_leave(database: Database) -> None:
     queued_job(database)
-    join(database, "gpu1", ["cuda:0"], at(0))
-    beat(database, "gpu1", at(50))
+    lease = join(database, "gpu1", ["cuda:0"], at(0))
+    beat(database, lease, at(50))
     assert [one.state for one in queue_told(database, at(100)).workers] == ["works"]
     assert [one.state for one in queue_told(database, at(200)).workers] == ["lost"]
     ask_to_drain(database, "gpu1", at(60))
     assert is_to_drain(database, "gpu1")
-    leave(database, "gpu1", at(70))
+    leave(database, lease, at(70))
     with pytest.raises(StudyError, match="pause the queue"):
         ask_to_drain(database, "gpu1", at(80))
     join(database, "gpu1", ["cuda:0"], at(90))

@@ -236,7 +236,9 @@ def test_child_loads_neither_torch_nor_the_engine_by_itself(children: InferenceC
     assert not {"torch", "monai", "dbos", "sqlalchemy"} & set(loaded)
 
 
-def test_closing_cancels_what_runs_and_what_waits(listener: Listener) -> None:
+def test_closing_cancels_what_runs_and_what_waits(
+    listener: Listener, caplog: pytest.LogCaptureFixture
+) -> None:
     children = InferenceChildren([CPU])
     job = children.submit(call_back_and_hang, (listener.address,), timeout_s=LONG_S)
     waiting = children.submit(pid_of, (), timeout_s=LONG_S)
@@ -246,6 +248,7 @@ def test_closing_cancels_what_runs_and_what_waits(listener: Listener) -> None:
     assert job.cancelled()
     assert waiting.cancelled()
     assert not psutil.pid_exists(pid)
+    assert not caplog.records, "each future was told once"
     with pytest.raises(RuntimeError, match="closed"):
         children.submit(pid_of, (), timeout_s=LONG_S)
 

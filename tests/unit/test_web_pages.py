@@ -14,9 +14,10 @@ from dicomnode.domain.jobs import Job, JobState
 from dicomnode.settings import Destination, Settings
 from dicomnode.store.audit import AuditSearch, audit_entries
 from dicomnode.store.jobs import end_job_by_error, load_job
+from dicomnode.store.leases import join
 from dicomnode.store.overview import overview
 from dicomnode.store.story import story
-from dicomnode.store.workers import inference_pause, is_to_drain, join
+from dicomnode.store.workers import inference_pause, is_to_drain
 from tests.contract.store_scenes import (
     SERIES,
     STUDY,

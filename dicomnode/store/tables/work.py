@@ -85,6 +85,8 @@ class JobRow(Base):
     """SHA-256 over the digests of the instances that went in."""
     priority: Mapped[int]
     """1 stat, 10 high, 100 routine, 1000 low."""
+    turn: Mapped[int] = mapped_column(default=0, server_default=text("0"))
+    """Place among jobs of its priority; rules take turns, whatever number of jobs each has."""
     destinations: Mapped[list[Any]]
     """Names of the destinations its results go to."""
     state: Mapped[str] = mapped_column(String(12))
@@ -141,6 +143,10 @@ class WorkerRow(Base):
     """When it ended in good order; null while it runs, or if it was lost."""
     drain_asked_at: Mapped[datetime | None]
     """When a person asked it to finish what it has in hand and end."""
+    epoch: Mapped[int] = mapped_column(default=0, server_default=text("0"))
+    """Counts its starts and losses; what it writes under an earlier number is refused."""
+    lost_at: Mapped[datetime | None]
+    """When its work was given to others since it was silent; null once it is back."""
 
 
 class QueuePauseRow(Base):
