@@ -69,6 +69,8 @@ class LesionFinding:
     color: tuple[int, int, int] = (213, 94, 0)
     box_lps_mm: npt.NDArray[np.float64] | None = None
     """(2, 3): least and greatest corner in the patient (LPS), in millimetres."""
+    tracking_uid: str | None = None
+    """The one it has since an earlier study; None: one is derived from the job."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

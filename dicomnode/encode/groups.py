@@ -1,7 +1,8 @@
 """Findings -> measurement groups (PS3.16 TID 1410, TID 1411) that viewers draw.
 
-Each tracking UID has one line or outline in image coordinates: a viewer that draws nothing for one
+Each tracking UID has a line or outline in image coordinates: a viewer that draws nothing for one
 of them may drop the whole report. Volumes share the tracking UID of the outline they belong to.
+The lines of a lesion stand below the numbers that they show (PS3.16 TID 320).
 """
 
 import math
@@ -39,10 +40,16 @@ from dicomnode.encode.concepts import (
 from dicomnode.encode.origin import Origin
 from dicomnode.encode.outlines import largest_slice, outline
 from dicomnode.encode.segments import Segment
-from dicomnode.encode.tracking import WHOLE_IMAGE, marks_of, tracking_identifiers
+from dicomnode.encode.tracking import (
+    WHOLE_IMAGE,
+    has_measured_lines,
+    marks_of,
+    tracking_identifiers,
+)
 
 Group = (
-    templates.PlanarROIMeasurementsAndQualitativeEvaluations
+    templates.MeasurementsAndQualitativeEvaluations
+    | templates.PlanarROIMeasurementsAndQualitativeEvaluations
     | templates.VolumetricROIMeasurementsAndQualitativeEvaluations
 )
 
@@ -64,6 +71,8 @@ class GroupMaker:
 
     def groups(self, finding: Finding) -> tuple[Group, ...]:
         """The groups of one finding; empty if it has no place on an image."""
+        if has_measured_lines(finding):
+            return self._lesion(finding)
         marks = self._drawn(finding)
         if not marks:
             return ()
@@ -78,7 +87,8 @@ class GroupMaker:
                 numbers += others
             groups.append(self._planar(finding, name, mark, numbers))
         if segment is not None:
-            groups.append(self._volumetric(finding, segment, others))
+            told = [_measurement(finding, number) for number in others]
+            groups.append(self._volumetric(finding, segment, told))
         return tuple(groups)
 
     def whole_image(self) -> Group:
@@ -113,6 +123,30 @@ class GroupMaker:
         index = largest_slice(segment.mask)
         return (Mark(slice_index=index, points=outline(segment.mask[index])),)
 
+    def _lesion(self, finding: LesionFinding) -> tuple[Group, ...]:
+        """TID 1501 with each line below its number; TID 1411 beside it where a segment shows it.
+
+        Both have the one Tracking UID. TID 1411 itself takes no lines (PS3.16 TID 1419).
+        """
+        segment = self._segment(finding)
+        lines = [
+            _measurement(finding, mark.measurement, self._coordinates(finding.name, mark))
+            for mark in finding.marks
+            if mark.measurement is not None
+        ]
+        shown = [mark.measurement for mark in finding.marks]
+        others = [
+            _measurement(finding, number) for number in numbers_of(finding) if number not in shown
+        ]
+        drawn = templates.MeasurementsAndQualitativeEvaluations(
+            tracking_identifier=self._tracking(finding.name),
+            finding_type=concept(finding.type),
+            finding_sites=_sites(finding),
+            algorithm_id=algorithm_items(self.origin.identity),
+            measurements=lines if segment else [*lines, *others],
+        )
+        return (drawn, self._volumetric(finding, segment, others)) if segment else (drawn,)
+
     def _planar(
         self, finding: Finding, name: str, mark: Mark, numbers: Sequence[Measurement]
     ) -> templates.PlanarROIMeasurementsAndQualitativeEvaluations:
@@ -126,7 +160,7 @@ class GroupMaker:
         )
 
     def _volumetric(
-        self, finding: Finding, segment: Segment, numbers: Sequence[Measurement]
+        self, finding: Finding, segment: Segment, numbers: Sequence[templates.Measurement]
     ) -> templates.VolumetricROIMeasurementsAndQualitativeEvaluations:
         return templates.VolumetricROIMeasurementsAndQualitativeEvaluations(
             referenced_segment=sr_content.ReferencedSegment(
@@ -139,27 +173,37 @@ class GroupMaker:
             finding_type=concept(type_of(finding)),
             finding_sites=_sites(finding),
             algorithm_id=algorithm_items(self.origin.identity),
-            measurements=[_measurement(finding, number) for number in numbers],
+            measurements=numbers,
         )
 
     def _tracking(self, name: str) -> templates.TrackingIdentifier:
-        return templates.TrackingIdentifier(uid=self.origin.uids.tracking(name), identifier=name)
+        return templates.TrackingIdentifier(uid=self.origin.tracking_uid(name), identifier=name)
 
     def _region(self, name: str, mark: Mark) -> sr_content.ImageRegion:
+        points, image = self._place(name, mark)
+        return sr_content.ImageRegion(
+            graphic_type=_graphic_type(points), graphic_data=points, source_image=image
+        )
+
+    def _coordinates(self, name: str, mark: Mark) -> sr_content.CoordinatesForMeasurement:
+        points, image = self._place(name, mark)
+        return sr_content.CoordinatesForMeasurement(
+            graphic_type=_graphic_type(points), graphic_data=points, source_image=image
+        )
+
+    def _place(
+        self, name: str, mark: Mark
+    ) -> tuple[npt.NDArray[np.float64], sr_content.SourceImageForRegion]:
         if not 0 <= mark.slice_index < len(self.origin.volume.frames):
             raise EncodeError(f"a mark of {name!r} lies on no slice of the series")
         points = np.asarray(mark.points, dtype=np.float64)
         if points.ndim != 2 or points.shape[1] != 2 or not np.isfinite(points).all():
             raise EncodeError(f"a mark of {name!r} has no points")
         frame = self.origin.volume.frames[mark.slice_index]
-        return sr_content.ImageRegion(
-            graphic_type=_graphic_type(points),
-            graphic_data=points,
-            source_image=sr_content.SourceImageForRegion(
-                referenced_sop_class_uid=frame.sop_class_uid,
-                referenced_sop_instance_uid=frame.sop_instance_uid,
-                referenced_frame_numbers=[frame.frame_number] if frame.frame_number else None,
-            ),
+        return points, sr_content.SourceImageForRegion(
+            referenced_sop_class_uid=frame.sop_class_uid,
+            referenced_sop_instance_uid=frame.sop_instance_uid,
+            referenced_frame_numbers=[frame.frame_number] if frame.frame_number else None,
         )
 
 
@@ -198,12 +242,17 @@ def checked_value(name: str, number: Measurement) -> float:
     return float(number.value)
 
 
-def _measurement(finding: Finding, number: Measurement) -> templates.Measurement:
+def _measurement(
+    finding: Finding,
+    number: Measurement,
+    line: sr_content.CoordinatesForMeasurement | None = None,
+) -> templates.Measurement:
     return templates.Measurement(
         name=concept(number.name),
         value=checked_value(finding.name, number),
         unit=concept(number.unit),
         derivation=concept(number.derivation) if number.derivation else None,
+        referenced_coordinates=[line] if line else None,
     )
 
 

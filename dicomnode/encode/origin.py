@@ -1,6 +1,7 @@
 """What the objects of one job come from: images, algorithm, job. Every builder is handed this."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from dicomnode.algorithm import AlgorithmIdentity
 from dicomnode.domain.volumes import Volume
@@ -19,3 +20,9 @@ class Origin:
     derivation: Derivation
     uids: ResultUids
     settings: OutputSettings
+    carried: Mapping[str, str] = field(default_factory=dict)
+    """Name of a finding -> the Tracking UID that it has from elsewhere."""
+
+    def tracking_uid(self, identifier: str) -> str:
+        """The Tracking UID of a finding or of a line of one, the same in SEG, SR and GSPS."""
+        return self.carried.get(identifier) or self.uids.tracking(identifier)

@@ -249,7 +249,7 @@ def _annotation(
             graphic_data=np.clip(one.points, 0, (columns, rows)),
             units="PIXEL",
             tracking_id=one.name,
-            tracking_uid=origin.uids.tracking(one.name),
+            tracking_uid=origin.tracking_uid(one.name),
         )
         for one in drawn
     ]

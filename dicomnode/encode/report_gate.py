@@ -88,15 +88,20 @@ def _segment_numbers(group: Dataset) -> Iterator[int]:
             yield int(item.ReferencedSOPSequence[0].ReferencedSegmentNumber)
 
 
+def _spatial(group: Dataset) -> Iterator[Dataset]:
+    """The regions of a group, and the lines below its numbers."""
+    for item in group.ContentSequence:
+        below = item.get("ContentSequence", []) if item.ValueType == "NUM" else [item]
+        yield from (one for one in below if one.ValueType == "SCOORD")
+
+
 def _coordinates(group: Dataset, volume: Volume) -> Iterator[_Drawn]:
     slices = {
         (frame.sop_instance_uid, frame.frame_number): index
         for index, frame in enumerate(volume.frames)
     }
     _, rows, columns = volume.grid.shape
-    for item in group.ContentSequence:
-        if item.ValueType != "SCOORD":
-            continue
+    for item in _spatial(group):
         image = item.ContentSequence[0].ReferencedSOPSequence[0]
         frame_number = image.get("ReferencedFrameNumber")
         key = (str(image.ReferencedSOPInstanceUID), int(frame_number) if frame_number else None)

@@ -7,7 +7,7 @@ from pydicom.dataset import Dataset
 
 from dicomnode.algorithm import AlgorithmIdentity
 from dicomnode.domain.errors import EncodeError
-from dicomnode.domain.findings import Finding
+from dicomnode.domain.findings import Finding, LesionFinding
 from dicomnode.domain.identifiers import InstanceUid, SeriesUid
 from dicomnode.domain.results import USUAL_KINDS, EncodedObject, ResultKind
 from dicomnode.domain.volumes import Volume
@@ -63,6 +63,11 @@ def encode_results(
         derivation=derivation,
         uids=ResultUids.of(derivation, identity, volume),
         settings=settings,
+        carried={
+            finding.name: finding.tracking_uid
+            for finding in findings
+            if isinstance(finding, LesionFinding) and finding.tracking_uid
+        },
     )
     report = build_report(findings, segments, origin)
     encoded = []

@@ -140,7 +140,7 @@ def _describe(segment: Segment, origin: Origin) -> SegmentDescription:
         segmented_property_type=concept(segment.type),
         algorithm_type=SegmentAlgorithmTypeValues.AUTOMATIC,
         algorithm_identification=algorithm_sequence(origin.identity),
-        tracking_uid=origin.uids.tracking(segment.name),
+        tracking_uid=origin.tracking_uid(segment.name),
         tracking_id=segment.label,
         anatomic_regions=[concept(segment.site)] if segment.site else None,
         display_color=display_color(segment.color),

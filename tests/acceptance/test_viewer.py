@@ -9,9 +9,20 @@ from pathlib import Path
 from urllib.request import Request, urlopen
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
-from dicomnode.domain.codes import DIAMETER, LUNG, ML, MM, RIGHT, VOLUME, Code
+from dicomnode.domain.codes import (
+    DIAMETER,
+    LONG_AXIS,
+    LUNG,
+    ML,
+    MM,
+    RIGHT,
+    SHORT_AXIS,
+    VOLUME,
+    Code,
+)
 from dicomnode.domain.findings import (
     CaptionFinding,
     LesionFinding,
@@ -47,6 +58,8 @@ DICOMWEB_PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "dicomnode" / "ohif"
 PICTURES = os.environ.get("DICOMNODE_SAVE_PICTURES")
 """A folder; set it to renew the documentation's pictures."""
+
+Mask = npt.NDArray[np.bool_]
 
 MOST_OVERLAP_FLIPPED = 0.85
 MOST_PIXELS_OFF = 2.0
@@ -317,6 +330,61 @@ def test_a_nodule_is_opened_on_its_slice_with_diameter_volume_and_score(
     check_line(reader.page.until(reader.page.lines, bool), viewport, mark)
     for text in ("Diameter: 16.69 mm", "Volume: 1.63 ml", "Score: 0.90 1"):
         check_label(reader, text)
+
+
+def nodes(volume: Volume) -> tuple[LesionFinding, LesionFinding]:
+    """Two lymph nodes with both axes, one of them slanted; only the first has a mask."""
+    slanted = np.array([[20.0, 30.0], [28.0, 36.0]]), np.array([[22.5, 35.0], [25.5, 31.0]])
+    upright = np.array([[40.5, 18.0], [40.5, 25.0]]), np.array([[38.0, 21.5], [43.0, 21.5]])
+    mask = np.zeros(volume.grid.shape, dtype=bool)
+    mask[29:32, 30:36, 20:28] = True
+    return (
+        two_axes("Lymph node 1", volume, 30, slanted, mask),
+        two_axes("Lymph node 2", volume, 12, upright, None),
+    )
+
+
+def two_axes(
+    name: str, volume: Volume, index: int, axes: Sequence[Points], mask: Mask | None
+) -> LesionFinding:
+    pixel = np.array(volume.grid.spacing_mm)[[2, 1]]
+    marks = tuple(
+        Mark(
+            slice_index=index,
+            points=points,
+            measurement=Measurement(
+                name=axis, value=float(np.linalg.norm((points[1] - points[0]) * pixel)), unit=MM
+            ),
+        )
+        for axis, points in zip((LONG_AXIS, SHORT_AXIS), axes, strict=True)
+    )
+    return LesionFinding(
+        name=name,
+        type=Code("30746006", "SCT", "Lymph node structure"),
+        site=Code("72410000", "SCT", "Mediastinum"),
+        laterality=None,
+        score=0.8,
+        marks=marks,
+        measurements=tuple(mark.measurement for mark in marks if mark.measurement),
+        mask=mask,
+    )
+
+
+def test_both_axes_of_each_lesion_are_drawn_on_its_slice(reader: Reader, tmp_path: Path) -> None:
+    found = nodes(reader.ct.volume)
+    case = reader.send(with_findings(reader.ct, found, "nodes", tmp_path))
+    viewport = reader.open(case, ResultKind.SR)
+    for lesion in found:
+        reader.go_to(case, lesion.marks[0].slice_index)
+        drawn = reader.page.until(reader.page.lines, lambda lines: len(lines) >= 2)
+        for mark in lesion.marks:
+            check_line(drawn, viewport, mark)
+            assert mark.measurement is not None
+            # OHIF shortens these two names, and no others.
+            letter = "L" if mark.measurement.name == LONG_AXIS else "W"
+            check_label(reader, f"{letter}: : {mark.measurement.value:.2f} mm")
+        if lesion is found[0]:
+            save(reader, "ct_lesion")
 
 
 def test_a_report_without_a_finding_opens_on_an_image_with_a_frame_around_it(

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from highdicom.seg import segread
 from highdicom.sr import srread
@@ -18,12 +19,24 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 from skimage.draw import polygon
 
-from dicomnode.domain.codes import ANATOMICAL_STRUCTURE, LUNG, RIGHT, Code
+from dicomnode.domain.codes import (
+    ANATOMICAL_STRUCTURE,
+    LONG_AXIS,
+    LUNG,
+    ML,
+    MM,
+    RIGHT,
+    SHORT_AXIS,
+    VOLUME,
+    Code,
+)
 from dicomnode.domain.findings import (
     CaptionFinding,
     ClassFinding,
     Finding,
     LesionFinding,
+    Mark,
+    Measurement,
     MeasurementFinding,
     SegmentFinding,
 )
@@ -169,9 +182,52 @@ def lesion(volume: Volume) -> LesionFinding:
     )
 
 
+def node(name: str, mask: npt.NDArray[np.bool_] | None, tracking_uid: str | None) -> LesionFinding:
+    axes = {LONG_AXIS: [[30.0, 23.0], [36.0, 25.0]], SHORT_AXIS: [[32.0, 26.0], [34.0, 21.0]]}
+    marks = tuple(
+        Mark(
+            slice_index=2,
+            points=np.array(ends),
+            measurement=Measurement(name=axis, value=8.0, unit=MM),
+        )
+        for axis, ends in axes.items()
+    )
+    return LesionFinding(
+        name=name,
+        type=Code("30746006", "SCT", "Lymph node structure"),
+        site=Code("91470000", "SCT", "Axilla"),
+        laterality=RIGHT,
+        score=0.7,
+        marks=marks,
+        measurements=(Measurement(name=VOLUME, value=1.5, unit=ML),),
+        mask=mask,
+        tracking_uid=tracking_uid,
+    )
+
+
 def test_results_on_a_ct_are_valid(tmp_path: Path, validator: str) -> None:
     volume = written_volume(ct_series(StudyIdentity(seed="valid ct")), tmp_path)
     assert_valid(encode((*lungs(volume), lesion(volume)), volume, tmp_path / "out"), validator)
+
+
+def test_lesions_with_both_axes_and_a_tracking_uid_from_elsewhere_are_valid(
+    tmp_path: Path, validator: str
+) -> None:
+    volume = written_volume(ct_series(StudyIdentity(seed="valid nodes")), tmp_path)
+    found = (
+        node("Node 1", lesion(volume).mask, "2.25.1234567890"),
+        node("Node 2", None, "2.25.9876543210"),
+    )
+    encoded = encode(found, volume, tmp_path / "out")
+    assert_valid(encoded, validator)
+    told = subprocess.run(
+        ["dsrdump", str(encoded[1].path)], capture_output=True, text=True, check=True
+    ).stdout
+    assert told.count("2.25.1234567890") == 2
+    assert told.count("2.25.9876543210") == 1
+    assert told.count("POLYLINE") == 4
+    (segment,) = dcmread(encoded[0].path).SegmentSequence
+    assert segment.TrackingUID == "2.25.1234567890"
 
 
 def test_results_on_a_radiograph_are_valid(tmp_path: Path, validator: str) -> None:

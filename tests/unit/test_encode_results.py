@@ -394,10 +394,17 @@ def test_a_lesion_is_its_diameters_its_score_and_its_segment(ct: Volume, tmp_pat
         mask=mask,
     )
     seg_object, sr_object = encode((nodule,), ct, tmp_path)
-    planar, volumetric = groups_of(dcmread(sr_object.path))
-    assert values_of(planar, "Diameter")[0].MeasuredValueSequence[0].NumericValue == 8.5
+    drawn, volumetric = groups_of(dcmread(sr_object.path))
+    (diameter,) = values_of(drawn, "Diameter")
+    assert diameter.MeasuredValueSequence[0].NumericValue == 8.5
+    assert diameter.ContentSequence[0].GraphicData == [30, 23, 36, 23]
     assert values_of(volumetric, "Score")[0].MeasuredValueSequence[0].NumericValue == 0.9
-    assert values_of(planar, "Finding Site")[0].ConceptCodeSequence[0].CodeValue == LUNG.value
+    for group in (drawn, volumetric):
+        assert values_of(group, "Finding Site")[0].ConceptCodeSequence[0].CodeValue == LUNG.value
+    tracked = [
+        values_of(group, "Tracking Unique Identifier")[0].UID for group in (drawn, volumetric)
+    ]
+    assert set(tracked) == {dcmread(seg_object.path).SegmentSequence[0].TrackingUID}
     region = dcmread(seg_object.path).SegmentSequence[0].AnatomicRegionSequence[0]
     assert region.AnatomicRegionModifierSequence[0].CodeValue == RIGHT.value
 
