@@ -29,11 +29,17 @@ from dicomnode.steps.node import Node
 from dicomnode.steps.running import Children, Ran, give_up_job, record_job, run_job
 from dicomnode.store.closing import unmatched_revisions
 from dicomnode.store.leases import Lease, hold
-from dicomnode.store.unfinished import UnfinishedJob, overdue_deliveries, unfinished_jobs
+from dicomnode.store.unfinished import (
+    UnfinishedJob,
+    overdue_deliveries,
+    unfinished_jobs,
+    urgency_of,
+)
 
 REVISIONS = "revisions"
 INFERENCE = "inference"
 DELIVERIES = "deliveries"
+LAST = 10_000
 
 # A try that is this late was lost with its workflow; the clock of a busy node may lag less.
 OVERDUE = timedelta(seconds=30)
@@ -136,7 +142,10 @@ class Flow(DurableInstance):
     def start_delivery(
         self, job_id: str, destination: str, token: str, *, delay_s: float | None = None
     ) -> None:
-        """Queue one try; each destination has a line of its own, so a dead one holds up nobody."""
+        """Queue one try; each destination has a line of its own, so a dead one holds up nobody.
+
+        In a line what is most urgent goes first.
+        """
         self._engine.enqueue(
             DELIVERIES,
             "Flow.delivery",
@@ -144,6 +153,7 @@ class Flow(DurableInstance):
             job_id,
             destination,
             token,
+            priority=urgency_of(self._node.database, JobId(job_id)),
             delay_s=delay_s,
             partition=destination,
         )
@@ -173,6 +183,8 @@ class Flow(DurableInstance):
             destination,
             token,
             attempt,
+            # After everything that is still to be sent.
+            priority=LAST,
             delay_s=delay_s or None,
             partition=destination,
         )

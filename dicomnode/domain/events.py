@@ -29,6 +29,7 @@ class EventName(Enum):
     RULES_REFUSED = "rules.refused"
     RULES_ACTIVATED = "rules.activated"
     STUDY_MATCHED = "study.matched"
+    STUDY_FLAGGED = "study.flagged"
     JOB_QUEUED = "job.queued"
     JOB_STARTED = "job.started"
     JOB_RETRYING = "job.retrying"

@@ -8,16 +8,17 @@ from typing import TypeVar
 
 from dicomnode.domain.matching import Priority, RuleText, Scope
 from dicomnode.rules.conditions import read_conditions
-from dicomnode.rules.model import InputRule, Preference, Raise, Rule, RuleSet, Take
+from dicomnode.rules.model import Alert, InputRule, Preference, Raise, Rule, RuleSet, Take
 from dicomnode.rules.subjects import SERIES_WORDS, STUDY_WORDS
 from dicomnode.rules.toml_source import Path, TomlSource, refuse_unknown_keys, suggestion
 
 RULE_KEYS = frozenset(
     {"name", "algorithm", "note", "enabled", "scope", "priority", "destinations"}
-    | {"study", "series", "raise"}
+    | {"study", "series", "raise", "alert"}
 )
 SERIES_SETTINGS = frozenset({"prefer", "take"})
 RAISE_SETTINGS = frozenset({"to"})
+ALERT_KEYS = frozenset({"finding", "at_least", "to"})
 LONGEST_NAME = 64
 
 _Choice = TypeVar("_Choice", bound=Enum)
@@ -104,6 +105,7 @@ class _RuleReader:
             study=study,
             inputs=self._inputs(path, table, scope),
             raises=self._raises(path, table, priority),
+            alerts=self._alerts(path, table, priority),
         )
         return rule if name and algorithm and rule.inputs else None
 
@@ -155,18 +157,9 @@ class _RuleReader:
     def _raises(
         self, path: Path, table: Mapping[str, object], priority: Priority
     ) -> tuple[Raise, ...]:
-        entries = table.get("raise", [])
-        if not isinstance(entries, list) or not all(isinstance(one, dict) for one in entries):
-            self._source.fault((*path, "raise"), "written as [[rule.raise]]")
-            return ()
         raises: list[Raise] = []
-        for index, entry in enumerate(entries):
-            here = (*path, "raise", index)
-            to = self._choice(here, entry, "to", _PRIORITIES, Priority.STAT)
-            if to.value >= priority.value:
-                self._source.fault(
-                    (*here, "to"), f"to must be more urgent than {priority.name.lower()}"
-                )
+        for here, entry in self._entries(path, table, "raise"):
+            to = self._more_urgent(here, entry, priority)
             conditions = read_conditions(
                 self._source, here, entry, words=STUDY_WORDS, settings=RAISE_SETTINGS
             )
@@ -174,6 +167,45 @@ class _RuleReader:
                 self._source.fault(here, "at least one condition is needed; else set priority")
             raises.append(Raise(to=to, conditions=conditions))
         return tuple(raises)
+
+    def _alerts(
+        self, path: Path, table: Mapping[str, object], priority: Priority
+    ) -> tuple[Alert, ...]:
+        alerts: list[Alert] = []
+        for here, entry in self._entries(path, table, "alert"):
+            refuse_unknown_keys(self._source, here, entry, ALERT_KEYS)
+            to = self._more_urgent(here, entry, priority)
+            named = entry.get("finding", [])
+            listed = {**entry, "finding": [named]} if isinstance(named, str) else entry
+            findings = [one.strip().lower() for one in self._texts(here, listed, "finding")]
+            if not findings or not all(findings):
+                self._source.fault((*here, "finding"), "finding names what the algorithm reports")
+            score = entry.get("at_least")
+            is_share = isinstance(score, int | float) and not isinstance(score, bool)
+            if score is not None and not (is_share and 0 < float(str(score)) < 1):
+                self._source.fault((*here, "at_least"), "at_least is a number above 0 and below 1")
+                score = None
+            at_least = None if score is None else float(str(score))
+            alerts.append(Alert(findings=tuple(findings), to=to, at_least=at_least))
+        return tuple(alerts)
+
+    def _entries(
+        self, path: Path, table: Mapping[str, object], key: str
+    ) -> list[tuple[Path, Mapping[str, object]]]:
+        """Tables written as [[rule.KEY]], each with its place."""
+        entries = table.get(key, [])
+        if not isinstance(entries, list) or not all(isinstance(one, dict) for one in entries):
+            self._source.fault((*path, key), f"written as [[rule.{key}]]")
+            return []
+        return [((*path, key, index), entry) for index, entry in enumerate(entries)]
+
+    def _more_urgent(self, path: Path, table: Mapping[str, object], priority: Priority) -> Priority:
+        to = self._choice(path, table, "to", _PRIORITIES, Priority.STAT)
+        if to.value >= priority.value:
+            self._source.fault(
+                (*path, "to"), f"to must be more urgent than {priority.name.lower()}"
+            )
+        return to
 
     def _destination_names(self, path: Path, table: Mapping[str, object]) -> tuple[str, ...]:
         names = self._texts(path, table, "destinations")

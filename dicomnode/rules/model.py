@@ -118,6 +118,17 @@ class Raise:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Alert:
+    """Findings that make their study more urgent once the algorithm has run."""
+
+    findings: tuple[str, ...]
+    """Names of classes, or types of lesions, in small letters."""
+    to: Priority
+    at_least: float | None = None
+    """Score from which on it holds; None: what the algorithm calls positive."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
     """When to run which algorithm on which series, and where the results go."""
 
@@ -132,6 +143,7 @@ class Rule:
     inputs: tuple[InputRule, ...]
     """At least one; exactly one for scope SERIES."""
     raises: tuple[Raise, ...] = ()
+    alerts: tuple[Alert, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

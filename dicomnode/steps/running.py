@@ -23,8 +23,10 @@ from dicomnode.domain.jobs import Job, JobState
 from dicomnode.domain.outcomes import RunOutcome
 from dicomnode.domain.results import ResultKind, result_folder
 from dicomnode.domain.studies import ClosingReason
+from dicomnode.domain.triage import Flag
 from dicomnode.encode.derivation import Derivation, Predecessor
 from dicomnode.pipeline.discovery import AlgorithmDescription
+from dicomnode.rules.alerting import flag_of, rule_named
 from dicomnode.steps.forms import kinds_to_make, parcels_of
 from dicomnode.steps.inference import RunTask, read_outcome, run_in_child
 from dicomnode.steps.node import Node
@@ -33,6 +35,7 @@ from dicomnode.store.jobs import (
     end_job_by_error,
     load_job,
     retry_job,
+    rule_set_text,
     settle_predecessor,
     start_job,
 )
@@ -186,8 +189,16 @@ def record_job(node: Node, job_id: JobId) -> list[str]:
         node.clock(),
         parcels=parcels,
         headers=_headers_of(outcome),
+        flag=_flag(node, job, outcome),
     )
     return list(job.destinations) if kept else []
+
+
+def _flag(node: Node, job: Job, outcome: RunOutcome) -> Flag | None:
+    """What the alerts of the job's rule say, in the version of the rules it was made by."""
+    text = rule_set_text(node.database, job.rule_set_digest)
+    rule = rule_named(text, job.rule_name) if text is not None else None
+    return flag_of(rule, outcome.findings) if rule is not None else None
 
 
 def _headers_of(outcome: RunOutcome) -> dict[InstanceUid, InstanceHeader]:

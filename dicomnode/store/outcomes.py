@@ -16,6 +16,7 @@ from dicomnode.domain.results import (
     EncodedObject,
     Parcel,
 )
+from dicomnode.domain.triage import Flag
 from dicomnode.store.comparisons import compare_jobs
 from dicomnode.store.database import Database
 from dicomnode.store.events import write_events
@@ -34,11 +35,13 @@ def record_outcome(
     *,
     parcels: Sequence[Parcel] | None = None,
     headers: Mapping[InstanceUid, InstanceHeader] = MappingProxyType({}),
+    flag: Flag | None = None,
 ) -> bool:
     """Findings, results, their outbox rows and the job's success, in one commit.
 
     `parcels` says which destination gets what; None: each gets everything. `headers` are those of
-    the objects, for searches. May be repeated. False if the job was cancelled in the meantime: then
+    the objects, for searches. `flag` makes the job, and so its results, as urgent as it says. May
+    be repeated. False if the job was cancelled in the meantime: then
     nothing is written.
     """
     if parcels is None:
@@ -57,6 +60,7 @@ def record_outcome(
                 device=outcome.device,
                 seconds=outcome.seconds,
                 warnings=list(outcome.warnings),
+                priority=min(job.priority.value, flag.to.value) if flag else job.priority.value,
             )
         ).rowcount
         if not moved:
@@ -72,7 +76,8 @@ def record_outcome(
         )
         compare_jobs(connection, job.study_uid)
         insert_new(connection, DeliveryRow, _outbox(job, parcels, now))
-        write_events(connection, [*_outcome_events(job, outcome), *_fallbacks(job, parcels)], now)
+        events = [*_outcome_events(job, outcome), *_flagged(job, flag), *_fallbacks(job, parcels)]
+        write_events(connection, events, now)
         return True
 
 
@@ -160,6 +165,20 @@ def _outbox(job: Job, parcels: Sequence[Parcel], now: datetime) -> list[dict[str
         }
         for parcel in parcels
         for encoded in parcel.objects
+    ]
+
+
+def _flagged(job: Job, flag: Flag | None) -> list[Event]:
+    if flag is None:
+        return []
+    facts = {
+        "finding": ", ".join(flag.findings),
+        "to": flag.to.name.lower(),
+        "rule": flag.rule,
+        "algorithm": job.algorithm,
+    }
+    return [
+        Event(name=EventName.STUDY_FLAGGED, study_uid=job.study_uid, job_id=job.id, facts=facts)
     ]
 
 

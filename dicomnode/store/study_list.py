@@ -19,12 +19,20 @@ from sqlalchemy import (
     tuple_,
 )
 
+from dicomnode.domain.events import EventName
 from dicomnode.domain.jobs import JobState
 from dicomnode.domain.results import DeliveryState
 from dicomnode.store.database import Database
 from dicomnode.store.jobs import UNFINISHED
 from dicomnode.store.overview import SLOW, in_trouble, study_troubles
-from dicomnode.store.tables import DeliveryRow, JobRow, RevisionRow, SeriesRow, StudyRow
+from dicomnode.store.tables import (
+    DeliveryRow,
+    EventRow,
+    JobRow,
+    RevisionRow,
+    SeriesRow,
+    StudyRow,
+)
 
 LOOKED_AT = 50_000
 """Studies that one search looks through where no index leads to what is wanted."""
@@ -62,6 +70,8 @@ class StudySearch:
     modality: str = ""
     since: datetime | None = None
     """Received at this moment or later."""
+    is_flagged: bool = False
+    """Only studies with findings that a rule calls urgent."""
     text: str = ""
     """Part of accession number or description; or a whole accession number, UID or patient ID."""
     before: StudyKey | None = None
@@ -87,6 +97,8 @@ class StudyTold:
     """Delivery state -> how many objects."""
     stuck: tuple[str, ...]
     """Why a person is needed."""
+    flagged: tuple[str, ...] = ()
+    """What models found that a rule calls urgent, e.g. `stat: Pneumothorax`, newest first."""
 
     @property
     def key(self) -> StudyKey:
@@ -126,6 +138,8 @@ def list_studies(
 
 def _is_led(search: StudySearch) -> bool:
     """True if an index leads to what is wanted, however far back it lies."""
+    if search.is_flagged:
+        return True
     plain = not (search.state or search.modality or search.text)
     few = {StudyState.RECEIVING, StudyState.STUCK, StudyState.WORKING}
     return plain or search.state in few
@@ -183,6 +197,9 @@ def _conditions(search: StudySearch, now: datetime) -> list[ColumnElement[bool]]
     conditions: list[ColumnElement[bool]] = []
     if search.state is not None:
         conditions.append(_stands(search.state, now))
+    if search.is_flagged:
+        flagged = select(EventRow.study_uid).where(EventRow.name == EventName.STUDY_FLAGGED.value)
+        conditions.append(StudyRow.study_uid.in_(flagged))
     if search.modality:
         conditions.append(
             exists().where(
@@ -283,6 +300,7 @@ def _told(connection: Connection, rows: Sequence[Row[Any]], now: datetime) -> tu
     stuck: dict[str, list[str]] = {}
     for one in study_troubles(connection, now, len(uids) * 10, among=uids):
         stuck.setdefault(one.study_uid, []).append(one.reason)
+    flags = _flags(connection, uids)
     return tuple(
         StudyTold(
             study_uid=row.study_uid,
@@ -302,9 +320,22 @@ def _told(connection: Connection, rows: Sequence[Row[Any]], now: datetime) -> tu
             jobs=jobs.get(row.study_uid, {}),
             deliveries=deliveries.get(row.study_uid, {}),
             stuck=tuple(dict.fromkeys(stuck.get(row.study_uid, ())))[:REASONS_EACH],
+            flagged=flags.get(row.study_uid, ()),
         )
         for row in rows
     )
+
+
+def _flags(connection: Connection, uids: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    query = (
+        select(EventRow.study_uid, EventRow.facts)
+        .where(EventRow.study_uid.in_(uids), EventRow.name == EventName.STUDY_FLAGGED.value)
+        .order_by(EventRow.id.desc())
+    )
+    said: dict[str, list[str]] = {}
+    for uid, facts in connection.execute(query):
+        said.setdefault(uid, []).append(f"{facts['to']}: {facts['finding']}")
+    return {uid: tuple(dict.fromkeys(some))[:REASONS_EACH] for uid, some in said.items()}
 
 
 def _counts(connection: Connection, query: Select[str, str, int]) -> dict[str, dict[str, int]]:

@@ -6,6 +6,8 @@ from typing import Self
 
 from sqlalchemy import select
 
+from dicomnode.domain.identifiers import JobId
+from dicomnode.domain.matching import Priority
 from dicomnode.domain.results import DeliveryState
 from dicomnode.store.database import Database
 from dicomnode.store.jobs import UNFINISHED
@@ -82,3 +84,10 @@ def overdue_deliveries(database: Database, before: datetime) -> tuple[tuple[str,
     )
     with database.reading() as connection:
         return tuple((job, destination) for job, destination in connection.execute(query))
+
+
+def urgency_of(database: Database, job: JobId) -> int:
+    """The queue priority of a job and of its results, lower first."""
+    with database.reading() as connection:
+        found = connection.scalar(select(JobRow.priority).where(JobRow.id == job))
+    return Priority.ROUTINE.value if found is None else found

@@ -36,15 +36,21 @@ def studies(
     modality: Annotated[str, Query(max_length=16)] = "",
     since_hours: Annotated[float, Query(ge=0, le=1_000_000)] = 0,
     text: Annotated[str, Query(max_length=200)] = "",
+    urgent: bool = False,
     before: Annotated[str, Query(max_length=200)] = "",
     limit: Limit = 50,
 ) -> StudiesAnswer:
-    """Studies, newest first; `since_hours`: received within the last so many, 0 for all."""
+    """Studies, newest first.
+
+    `since_hours`: received within the last so many, 0 for all; `urgent`: only those with findings
+    that a rule calls urgent.
+    """
     now = web.clock()
     search = StudySearch(
         state=state,
         modality=modality.strip().upper(),
         since=now - timedelta(hours=since_hours) if since_hours else None,
+        is_flagged=urgent,
         text=text.strip(),
         before=read_key(before),
     )

@@ -45,20 +45,22 @@ def studies(
     modality: Annotated[str, Query(max_length=16)] = "",
     age: str = "all",
     text: Annotated[str, Query(max_length=LONGEST_TEXT)] = "",
+    urgent: str = "",
     before: str = "",
 ) -> HTMLResponse:
-    """Studies, newest first; what is stuck, and why."""
+    """Studies, newest first; what is stuck, and why; what a rule calls urgent."""
     now = web.clock()
     wanted_age = AGES.get(age)
     search = StudySearch(
         state=next((one for one in StudyState if one.value == state), None),
         modality=modality.strip().upper(),
         since=now - wanted_age if wanted_age else None,
+        is_flagged=bool(urgent),
         text=text.strip(),
         before=read_key(before),
     )
     page = list_studies(web.database, search, now)
-    asked = {"state": state, "modality": modality, "age": age, "text": text}
+    asked = {"state": state, "modality": modality, "age": age, "text": text, "urgent": urgent}
     kept = {name: value for name, value in asked.items() if value and value != "all"}
     following = page.next and f"/studies?{urlencode({**kept, 'before': write_key(page.next)})}"
     return render(
