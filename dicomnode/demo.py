@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -154,6 +155,10 @@ class Demonstration:
 
     results: tuple[DemoResult, ...]
     pages: Pages | None
+    ended: threading.Event
+    """Set once the node has ended by itself."""
+    log: Path
+    """What the node said."""
 
 
 @contextmanager
@@ -187,14 +192,15 @@ def demonstration(
         )
         (folder / "rules.toml").write_text(RULES, encoding="utf-8")
         settings = load_settings(settings_path, {})
-        with node_process(settings_path, folder / "node.log", port, timeout_s):
+        log = folder / "node.log"
+        with node_process(settings_path, log, port, timeout_s) as ended:
             say(f"the node listens on port {port}")
             results = _send_and_wait(settings, out, port, timeout_s, say)
             pages = None
             if with_pages:
                 _tell(settings)
                 pages = _let_in(settings, timeout_s)
-            yield Demonstration(results=results, pages=pages)
+            yield Demonstration(results=results, pages=pages, ended=ended, log=log)
 
 
 def _tell(settings: Settings) -> None:
@@ -329,8 +335,8 @@ def _pacs(folder: Path, node_port: int, *, with_orthanc: bool) -> Iterator[int]:
 @contextmanager
 def node_process(
     settings_path: Path, log_path: Path, port: int, timeout_s: float
-) -> Iterator[None]:
-    """The node as a process of its own, as a site runs it."""
+) -> Iterator[threading.Event]:
+    """The node as a process of its own, as a site runs it; the event is set once it has ended."""
     command = [sys.executable, "-m", "dicomnode", "serve", "--settings", str(settings_path)]
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
     with log_path.open("w", encoding="utf-8") as log:
@@ -339,7 +345,7 @@ def node_process(
         )
         try:
             _wait_for_port(process, port, log_path, timeout_s)
-            yield
+            yield _end_of(process)
         finally:
             process.send_signal(signal.SIGTERM)
             try:
@@ -347,6 +353,17 @@ def node_process(
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+
+
+def _end_of(process: "subprocess.Popen[bytes]") -> threading.Event:
+    ended = threading.Event()
+
+    def wait() -> None:
+        process.wait()
+        ended.set()
+
+    threading.Thread(target=wait, daemon=True).start()
+    return ended
 
 
 def _wait_for_port(

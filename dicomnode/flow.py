@@ -22,7 +22,7 @@ from functools import partial
 from dicomnode.domain.errors import TakenOver
 from dicomnode.domain.identifiers import JobId
 from dicomnode.engine import ACTIVE, DurableInstance, Engine, durable_class, step, workflow
-from dicomnode.steps.delivery import Next, confirm_results, send_results
+from dicomnode.steps.delivery import Next, confirm_results, longest_wait, send_results
 from dicomnode.steps.intake import BATCH, ask_counts, close_ready, index_landed
 from dicomnode.steps.matching import match_revision
 from dicomnode.steps.node import Node
@@ -222,9 +222,13 @@ class Flow(DurableInstance):
 
     def _resume_deliveries(self) -> None:
         """One more try for what is overdue, but no second while that one waits in its line."""
-        late = self._node.clock() - OVERDUE
+        now = self._node.clock()
+        planned_until = now + max(
+            (longest_wait(known) for known in self._node.settings.destinations),
+            default=timedelta(0),
+        )
         resumed = {}
-        for pair in overdue_deliveries(self._node.database, late):
+        for pair in overdue_deliveries(self._node.database, now - OVERDUE, planned_until):
             token = self._resumed.get(pair)
             if token is None or self._engine.state(_delivery_id(*pair, token)) not in ACTIVE:
                 token = f"@{self._now_s()}"

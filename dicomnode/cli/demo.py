@@ -1,6 +1,7 @@
 """`demo`: the main job on real input, in a minute or two."""
 
 import sys
+import threading
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -35,7 +36,7 @@ def demo(
     ] = None,
 ) -> None:
     """Send a real radiograph and a real CT to a node, and show what came back to the PACS."""
-    from dicomnode.demo import demonstration
+    from dicomnode.demo import DemoFailed, demonstration
     from dicomnode.logs import configure_logging
 
     if pacs not in ("embedded", "orthanc"):
@@ -60,7 +61,9 @@ def demo(
             )
         _print_results(shown.results)
         if shown.pages is not None:
-            _stay(shown.pages)
+            _stay(shown.pages, shown.ended)
+            if shown.ended.is_set():
+                raise DemoFailed(f"the node has ended by itself; see {shown.log}")
 
 
 def _print_results(results: "tuple[DemoResult, ...]") -> None:
@@ -77,7 +80,7 @@ def _print_results(results: "tuple[DemoResult, ...]") -> None:
     console.print("SEG, SR and findings.json lie beside them. Research use only.", style="dim")
 
 
-def _stay(pages: "Pages") -> None:
+def _stay(pages: "Pages", ended: threading.Event) -> None:
     from dicomnode.app import wait_for_signal
 
     console.print("\nThe node still runs. Look around in a browser:", style="bold")
@@ -87,7 +90,7 @@ def _stay(pages: "Pages") -> None:
     console.print("page SQL, question mentioned_but_not_by_model, label effusion; page Reports.")
     console.print("In OHIF: `dicomnode viewer --install` once, then Open in viewer on its page.")
     console.print("Ctrl-C stops node and PACS.", style="dim")
-    wait_for_signal()
+    wait_for_signal(ended)
 
 
 def _table(study: str, seconds: float, job: "JobTold") -> Table:

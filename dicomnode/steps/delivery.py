@@ -20,6 +20,7 @@ from dicomnode.domain.results import ConfirmationMethod, DeliveryState, Receipt,
 from dicomnode.settings import Confirm, Destination
 from dicomnode.steps.node import Node
 from dicomnode.store.deliveries import (
+    RESEND_AFTER,
     FailedTry,
     OutboxItem,
     begin_try,
@@ -94,7 +95,8 @@ def _due(node: Node, job_id: JobId, destination_name: str) -> list[OutboxItem]:
     return [
         item
         for item in outbox(node.database, job_id, destination_name)
-        if item.state is DeliveryState.WAITING and _is_due(item, node.clock())
+        if item.state is DeliveryState.WAITING
+        and _is_due(item, node.clock(), node.settings.destination(destination_name))
     ]
 
 
@@ -110,8 +112,16 @@ def _refuses_labelmap(node: Node, waiting: Sequence[OutboxItem], destination: De
         return False
 
 
-def _is_due(item: OutboxItem, now: datetime) -> bool:
-    return item.next_try_at is None or item.next_try_at <= now
+def _is_due(item: OutboxItem, now: datetime, destination: Destination | None) -> bool:
+    """A next try further ahead than any is planned was planned before the clock was set back."""
+    if item.next_try_at is None or item.next_try_at <= now:
+        return True
+    return destination is not None and item.next_try_at - now > longest_wait(destination)
+
+
+def longest_wait(destination: Destination) -> timedelta:
+    """No next try is planned further ahead than this."""
+    return max(2 * timedelta(seconds=destination.longest_retry_s), 2 * RESEND_AFTER)
 
 
 def _within_time(

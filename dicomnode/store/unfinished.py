@@ -75,11 +75,19 @@ def unfinished_jobs(
         return tuple(UnfinishedJob(**row._mapping) for row in rows)
 
 
-def overdue_deliveries(database: Database, before: datetime) -> tuple[tuple[str, str], ...]:
-    """(job, destination) pairs with objects whose next try should have been before."""
+def overdue_deliveries(
+    database: Database, before: datetime, planned_until: datetime | None = None
+) -> tuple[tuple[str, str], ...]:
+    """(job, destination) pairs with objects whose next try should have been before.
+
+    One that is later than any that is planned now was planned before the clock was set back.
+    """
+    is_overdue = DeliveryRow.next_try_at < before
+    if planned_until is not None:
+        is_overdue |= DeliveryRow.next_try_at > planned_until
     query = (
         select(DeliveryRow.job_id, DeliveryRow.destination)
-        .where(DeliveryRow.state == DeliveryState.WAITING.value, DeliveryRow.next_try_at < before)
+        .where(DeliveryRow.state == DeliveryState.WAITING.value, is_overdue)
         .distinct()
     )
     with database.reading() as connection:

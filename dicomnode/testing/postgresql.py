@@ -19,7 +19,8 @@ _DEBIAN_ROOT = Path("/usr/lib/postgresql")
 # initdb refuses to run as root; Debian's packages bring this account.
 _ACCOUNT = "postgres"
 # Nothing here has to outlive a power cut.
-_QUICK = "-c fsync=off -c synchronous_commit=off -c full_page_writes=off"
+_QUICK = "-c fsync=off -c full_page_writes=off"
+_QUICKER = "-c synchronous_commit=off"
 
 
 def postgresql_programs() -> Path | None:
@@ -38,11 +39,13 @@ def postgresql_programs() -> Path | None:
 class RunningPostgresql:
     """A fresh cluster in a temporary folder, reached by a Unix socket; a context manager.
 
-    No network port is opened. Everything is removed at the end.
+    No network port is opened. Everything is removed at the end. `bears_kill`: what was committed
+    is there after `kill` and `start`, as on a real server.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, bears_kill: bool = False) -> None:
         self._numbers = count(1)
+        self._options = _QUICK if bears_kill else f"{_QUICK} {_QUICKER}"
 
     def __enter__(self) -> Self:
         programs = postgresql_programs()
@@ -59,18 +62,30 @@ class RunningPostgresql:
             if os.geteuid() == 0:
                 account = pwd.getpwnam(_ACCOUNT)
                 os.chown(self._folder, account.pw_uid, account.pw_gid)
-            data = self._folder / "data"
+            self._data = self._folder / "data"
             self._run(
                 "initdb",
-                *("-D", str(data), "-U", _ACCOUNT, "--auth=trust", "--no-sync"),
+                *("-D", str(self._data), "-U", _ACCOUNT, "--auth=trust", "--no-sync"),
                 *("--encoding=UTF8", "--locale=C.UTF-8"),
             )
-            options = f"-k {self._folder} -c listen_addresses='' {_QUICK}"
-            log = str(self._folder / "log")
-            self._run("pg_ctl", "start", "-w", "-D", str(data), "-l", log, "-o", options)
-            undo.callback(self._run, "pg_ctl", "stop", "-w", "-D", str(data), "-m", "immediate")
+            self.start()
+            undo.callback(self._end)
             self._undo = undo.pop_all()
         return self
+
+    def start(self) -> None:
+        """Start the server; also again after `kill`."""
+        options = f"-k {self._folder} -c listen_addresses='' {self._options}"
+        log = str(self._folder / "log")
+        self._run("pg_ctl", "start", "-w", "-D", str(self._data), "-l", log, "-o", options)
+
+    def kill(self) -> None:
+        """End the server in the middle of whatever it does."""
+        self._run("pg_ctl", "stop", "-w", "-D", str(self._data), "-m", "immediate")
+
+    def _end(self) -> None:
+        if (self._data / "postmaster.pid").exists():
+            self.kill()
 
     def __exit__(
         self,

@@ -5,7 +5,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
@@ -62,10 +62,13 @@ class Running:
 
 
 @contextmanager
-def receiver(folder: Path, environment: Mapping[str, str] | None = None) -> Iterator[Running]:
+def receiver(
+    folder: Path, environment: Mapping[str, str] | None = None, within: Sequence[str] = ()
+) -> Iterator[Running]:
+    """`within` is a command that runs another one somewhere else."""
     program = Path(__file__).with_name("receiver_process.py")
     with subprocess.Popen(
-        [sys.executable, program, folder],
+        [*within, sys.executable, program, folder],
         stdout=subprocess.PIPE,
         text=True,
         env={**os.environ, **(environment or {})},
@@ -77,9 +80,11 @@ def receiver(folder: Path, environment: Mapping[str, str] | None = None) -> Iter
             process.kill()
 
 
-def start_sender(port: int, folder: Path) -> subprocess.Popen[str]:
+def start_sender(
+    port: int, folder: Path, *options: str, within: Sequence[str] = ()
+) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [STORESCU, "-v", "+sd", "127.0.0.1", str(port), folder],
+        [*within, STORESCU, "-v", *options, "+sd", "127.0.0.1", str(port), folder],
         stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         text=True,
@@ -99,9 +104,9 @@ def acknowledged(log: str) -> list[Path]:
     return told
 
 
-def rows(folder: Path) -> dict[str, tuple[Path, str]]:
+def rows(folder: Path, url: str = "") -> dict[str, tuple[Path, str]]:
     """UID -> (file, digest) as SQL says."""
-    database = Database(f"sqlite:///{folder}/index.sqlite", folder)
+    database = Database(url or f"sqlite:///{folder}/index.sqlite", folder)
     with database.reading() as connection:
         found = connection.execute(
             select(InstanceRow.sop_instance_uid, InstanceRow.path, InstanceRow.sha256)
@@ -110,9 +115,9 @@ def rows(folder: Path) -> dict[str, tuple[Path, str]]:
     return {row.sop_instance_uid: (folder / row.path, row.sha256) for row in found}
 
 
-def assert_whole(folder: Path) -> None:
+def assert_whole(folder: Path, url: str = "") -> None:
     """Every row has its file with its digest, every file its row, and nothing else is left."""
-    known = rows(folder)
+    known = rows(folder, url)
     for path, digest in known.values():
         with path.open("rb") as file:
             read_file_head(file)

@@ -21,12 +21,20 @@ from dicomnode.domain.jobs import Job
 from dicomnode.domain.results import EncodedObject, ResultKind
 from dicomnode.domain.sop_classes import LABELMAP_SEGMENTATION, STORAGE_COMMITMENT_PUSH
 from dicomnode.receiving import EventWriter, open_receiver
-from dicomnode.steps.delivery import DONE, READ_BACK_TRIES, Next, confirm_results, send_results
+from dicomnode.steps.delivery import (
+    DONE,
+    READ_BACK_TRIES,
+    Next,
+    confirm_results,
+    longest_wait,
+    send_results,
+)
 from dicomnode.steps.forms import parcels_of
 from dicomnode.steps.node import Node
 from dicomnode.store.deliveries import outbox, resend
 from dicomnode.store.outcomes import record_outcome
 from dicomnode.store.story import story
+from dicomnode.store.unfinished import overdue_deliveries
 from dicomnode.testing.misbehaviour import Misbehaviour
 from dicomnode.testing.pacs import EmbeddedPacs
 from dicomnode.testing.pacs_commitment import ReportTo
@@ -212,6 +220,21 @@ class TestSending:
         assert len(site.pacs.answers) == 2
         site.pacs.misbehaviour = Misbehaviour()
         tick(node, 20 + 8)
+        assert send_results(node, job.id, "pacs") == CONFIRM_NOW
+
+    def test_a_try_planned_before_the_clock_was_set_back_is_not_waited_for(
+        self, site: Site
+    ) -> None:
+        site.pacs.misbehaviour = Misbehaviour(store_status=0xA700)
+        node = site.node()
+        job = finished(node)
+        assert send_results(node, job.id, "pacs")["send_again_s"] is not None
+        site.pacs.misbehaviour = Misbehaviour()
+        tick(node, 20 - 3600)
+        longest = longest_wait(node.settings.destinations[0])
+        now = node.clock()
+        assert (job.id, "pacs") not in overdue_deliveries(node.database, now)
+        assert (job.id, "pacs") in overdue_deliveries(node.database, now, now + longest)
         assert send_results(node, job.id, "pacs") == CONFIRM_NOW
 
     def test_waits_grow_from_try_to_try(self, site: Site) -> None:

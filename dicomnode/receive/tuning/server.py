@@ -1,8 +1,10 @@
 """Associations as acceptor, and the server that makes them of connections."""
 
 import logging
+import socket
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from ipaddress import IPv6Address, ip_address
 from typing import Any
 
@@ -60,6 +62,8 @@ class ReceiverAssociation(Association):
         self._server = server
         self._receiver = server
         self._session: StoreSession | None = None
+        self._line: socket.socket | None = None
+        self._is_hung_up = False
         self._contexts: dict[int, AcceptedContext] = {}
         self._checkpoint.set()
         self._reactor_checkpoint = self._checkpoint
@@ -77,10 +81,28 @@ class ReceiverAssociation(Association):
         """There may be something to do for the association's thread."""
         self._checkpoint.ring()
 
+    def set_line(self, line: socket.socket) -> None:
+        """The connection itself, below TLS's and pynetdicom's wrappings."""
+        self._line = line
+
     def drain(self) -> None:
         """Abort at the next moment between two messages."""
         self._upper_layer.is_draining = True
         self._upper_layer.doorbell.ring()
+
+    @property
+    def is_silent(self) -> bool:
+        """True if the peer connected and has asked for nothing yet."""
+        return not self._is_hung_up and self.requestor.primitive is None
+
+    def hang_up(self) -> None:
+        """End the connection; its threads end by themselves."""
+        self._is_hung_up = True
+        line = self._line
+        if line is not None:
+            # The peer may have been quicker.
+            with suppress(OSError):
+                line.shutdown(socket.SHUT_RDWR)
 
     def enter(self) -> Rejection | None:
         """Ask for admission with what the A-ASSOCIATE-RQ says."""
@@ -163,6 +185,7 @@ class ReceiverRequestHandler(RequestHandler):
         association = ReceiverAssociation(self.ae, self.server)
         association.name = f"association-{self.client_address[1]}"
         association.set_socket(self._socket_of(association))
+        association.set_line(self.request)
         acceptor = association.acceptor
         acceptor.maximum_length = self.ae.maximum_pdu_size
         acceptor.ae_title = self.server.ae_title
@@ -214,7 +237,8 @@ class ReceiverServer(AssociationServer):
         self.tls = tls
         self.storage_sop_classes = storage_sop_classes
         self._lock = threading.Lock()
-        self._associations: set[ReceiverAssociation] = set()
+        # In the order they came.
+        self._associations: dict[ReceiverAssociation, None] = {}
         super().__init__(
             ae,
             address,
@@ -238,16 +262,26 @@ class ReceiverServer(AssociationServer):
     def remember(self, association: ReceiverAssociation) -> None:
         """A connection came in."""
         with self._lock:
-            self._associations.add(association)
+            self._associations[association] = None
 
     def forget(self, association: ReceiverAssociation) -> None:
         """Its thread ends."""
         with self._lock:
-            self._associations.discard(association)
+            self._associations.pop(association, None)
 
     def verify_request(self, _request: Any, _client_address: Any) -> bool:
-        """False: close at once. Connections that never ask for an association are bounded too."""
-        return len(self.associations) < 2 * self.reception.settings.max_associations + 16
+        """False: close at once. Connections that never ask for an association are bounded too.
+
+        Where they take all room, the one that has been silent for longest makes way, so that a
+        sender who means it is served however many do not.
+        """
+        known = self.associations
+        if len(known) < 2 * self.reception.settings.max_associations + 16:
+            return True
+        silent = next((one for one in known if one.is_silent), None)
+        if silent is not None:
+            silent.hang_up()
+        return silent is not None
 
     def handle_error(self, request: Any, _client_address: Any) -> None:
         """A connection could not become an association; the others go on."""
