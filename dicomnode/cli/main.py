@@ -13,6 +13,7 @@ from dicomnode.cli import (
     evaluation,
     export,
     jobs,
+    models,
     offline,
     report_archive,
     reports,
@@ -58,6 +59,7 @@ app.add_typer(rules.app, name="rules")
 app.add_typer(calibration.app, name="calibrate")
 app.add_typer(report_archive.app, name="reports")
 app.add_typer(admin.database, name="db")
+app.add_typer(models.app, name="models")
 app.add_typer(users.app, name="users")
 
 

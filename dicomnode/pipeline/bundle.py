@@ -165,6 +165,19 @@ def load_bundle(root: Path, calibrations: Path | None = None) -> BundleAlgorithm
     return _load(root.resolve(), _stamp(root), calibrations, in_force)
 
 
+def try_loading(device: str, root: Path) -> None:
+    """Load the network of a bundle as a run would, and let go of it.
+
+    Raises:
+        BundleInvalid, OutOfMemory: as `BundleAlgorithm.run`.
+    """
+    from dicomnode.pipeline.inference import make_ready
+
+    manifest = read_manifest(root)
+    check_digests(root, manifest)
+    make_ready(root, manifest, device)
+
+
 @lru_cache(maxsize=_KEPT_WARM)
 def _load(
     root: Path,
@@ -184,7 +197,7 @@ def _load(
 def _stamp(root: Path) -> tuple[tuple[str, int, int], ...]:
     """Changes whenever a file of the bundle is replaced."""
     try:
-        files = sorted(path for part in ("configs", "models") for path in (root / part).rglob("*"))
+        files = sorted(path for path in root.glob("*/**/*") if path.parts[-2] != "docs")
         return tuple((str(path), path.stat().st_mtime_ns, path.stat().st_size) for path in files)
     except OSError as exc:
         raise BundleInvalid(f"{root.name} cannot be read") from exc

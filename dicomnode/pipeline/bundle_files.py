@@ -5,8 +5,9 @@ Trust. The configuration of a MONAI bundle is code: `$...` expressions are evalu
 settings (and the ones shipped), which are to be protected like the installation itself. The
 digests in `files` guard the weights, which come from elsewhere and are swapped or cut short most
 easily: every file below `models/` must be listed and fit, and only bytes that fit are loaded, as
-safetensors, by `torch.load(weights_only=True)` or as TorchScript. Nothing is imported from the
-bundle's own folder. `files` may list any other file of the bundle too.
+safetensors, by `torch.load(weights_only=True)` or as TorchScript. `files` may list any other file
+of the bundle too. Python code in the bundle's folder can be imported by its configuration only if
+`files` lists every module of that package (`listed_packages`).
 """
 
 import hashlib
@@ -107,6 +108,25 @@ def _check_listing(root: Path, manifest: Manifest) -> None:
     unlisted = sorted(found - set(manifest.files))
     if unlisted:
         raise BundleInvalid(f"{root.name}: {unlisted[0]} is not listed in configs/dicom.json")
+
+
+def listed_packages(root: Path, manifest: Manifest) -> tuple[str, ...]:
+    """The bundle's own Python packages that its configuration may import, often `scripts`.
+
+    Raises:
+        BundleInvalid: a package is listed in part, so that something unlisted could be imported.
+    """
+    listed = {path for path in manifest.files if path.endswith(".py")}
+    packages = sorted({path.partition("/")[0] for path in listed if "/" in path})
+    for package in packages:
+        found = {path.relative_to(root).as_posix() for path in (root / package).rglob("*.py")}
+        unlisted = sorted(found - listed)
+        if unlisted:
+            raise BundleInvalid(
+                f"{root.name}: {unlisted[0]} is not listed in configs/dicom.json, "
+                f"but other files of {package} are"
+            )
+    return tuple(packages)
 
 
 def check_digests(root: Path, manifest: Manifest) -> None:

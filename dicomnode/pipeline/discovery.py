@@ -66,20 +66,33 @@ def describe(root: Path, calibrations: Path | None = None) -> AlgorithmDescripti
 
 
 def discover(
-    roots: Sequence[Path], *, calibrations: Path | None = None
+    roots: Sequence[Path], *, added: Path | None = None, calibrations: Path | None = None
 ) -> Mapping[str, AlgorithmDescription | BrokenAlgorithm]:
     """Name -> algorithm, for every bundle below `roots` and every entry point.
 
     A folder is a bundle if it has `configs/dicom.json`. A broken one is listed by its folder's
-    name with its fault, and so is one whose name is already taken by an earlier one.
+    name with its fault, and so is one whose name is already taken by an earlier one. Bundles below
+    `added` are meant to take the place of others: those of their names are left out silently.
     """
     found: dict[str, AlgorithmDescription | BrokenAlgorithm] = {}
+    for one in _bundles_below(added, calibrations) if added is not None else ():
+        _list(found, one)
+    replaced = frozenset(found)
     for root in roots:
-        for dicom_json in sorted(root.glob("*/configs/dicom.json")):
-            _list(found, _described_bundle(dicom_json.parent.parent, calibrations))
+        for one in _bundles_below(root, calibrations):
+            name = one.name if isinstance(one, BrokenAlgorithm) else one.identity.name
+            if name not in replaced:
+                _list(found, one)
     for entry_point in sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda e: e.name):
         _list(found, _described_entry_point(entry_point))
     return found
+
+
+def _bundles_below(
+    root: Path, calibrations: Path | None
+) -> list[AlgorithmDescription | BrokenAlgorithm]:
+    places = sorted(root.glob("*/configs/dicom.json"))
+    return [_described_bundle(place.parent.parent, calibrations) for place in places]
 
 
 def load_algorithm(source: AlgorithmSource) -> Algorithm:

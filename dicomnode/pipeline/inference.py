@@ -24,7 +24,8 @@ from torch import Tensor, nn
 from dicomnode.algorithm import RunContext
 from dicomnode.domain.errors import BundleInvalid, ContractBroken
 from dicomnode.domain.volumes import Volume
-from dicomnode.pipeline.bundle_files import read_checked
+from dicomnode.pipeline.bundle_code import importable
+from dicomnode.pipeline.bundle_files import listed_packages, read_checked
 from dicomnode.pipeline.classes import Reading
 from dicomnode.pipeline.faults import translated
 from dicomnode.pipeline.manifest import Manifest
@@ -77,7 +78,8 @@ def make_ready(root: Path, manifest: Manifest, device: str) -> ReadyBundle:
         BundleInvalid: configuration or weights cannot be used, or digests do not fit.
         OutOfMemory: the network does not fit the device.
     """
-    with translated(f"bundle {manifest.name} cannot be loaded", BundleInvalid):
+    own_code = importable(root, listed_packages(root, manifest))
+    with translated(f"bundle {manifest.name} cannot be loaded", BundleInvalid), own_code:
         parser = _parser(root, device)
         network = _network(root, manifest, parser).to(torch.device(device)).eval()
         if not any(weight.dim() == 5 for weight in network.parameters()):

@@ -16,7 +16,6 @@ from dicomnode.domain.errors import ConfigError
 from dicomnode.settings.receiving import PeerTls, ReceiveTls
 from dicomnode.settings.web import WebSettings
 from dicomnode.settings.whole import Settings
-from dicomnode.settings.working import AlgorithmSettings
 
 _Tls = TypeVar("_Tls", ReceiveTls, PeerTls)
 
@@ -51,8 +50,13 @@ def load_settings(path: Path | None, environ: Mapping[str, str]) -> Settings:
         update={
             "data_dir": base / settings.data_dir,
             "rules": base / settings.rules if settings.rules else None,
-            "algorithms": AlgorithmSettings(
-                roots=tuple(base / root for root in settings.algorithms.roots)
+            "algorithms": settings.algorithms.model_copy(
+                update={
+                    "roots": tuple(base / root for root in settings.algorithms.roots),
+                    "added": base / settings.algorithms.added
+                    if settings.algorithms.added
+                    else None,
+                }
             ),
             "reports": settings.reports.model_copy(
                 update={"lexicons": tuple(base / one for one in settings.reports.lexicons)}

@@ -59,6 +59,11 @@ class Settings(Section):
         return next((known for known in self.destinations if known.name == name), None)
 
     @property
+    def models_dir(self) -> Path:
+        """Where added models are kept."""
+        return self.algorithms.added or self.data_dir / "models"
+
+    @property
     def index_url(self) -> str:
         """SQLAlchemy URL of the index."""
         return self.database_url or f"sqlite:///{self.data_dir / 'index.sqlite'}"

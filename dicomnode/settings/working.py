@@ -28,10 +28,14 @@ class FlowSettings(Section):
 
 
 class AlgorithmSettings(Section):
-    """Where bundles are read from, and nowhere else."""
+    """Where bundles are read from, and nowhere else. Added ones come before shipped ones."""
 
     roots: tuple[Path, ...] = ()
     """Besides the ones shipped with the package."""
+    added: Path | None = None
+    """Where `dicomnode models add` keeps bundles; none: `models` in the data folder."""
+    largest_gb: Annotated[float, Field(gt=0, le=1000)] = 8.0
+    """The largest bundle that is added, unpacked."""
 
 
 def _template(text: str) -> str:

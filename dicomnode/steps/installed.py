@@ -14,9 +14,13 @@ _CALIBRATIONS = "calibration"
 
 
 def algorithms_of(settings: Settings) -> Mapping[str, AlgorithmDescription | BrokenAlgorithm]:
-    """Every installed algorithm: shipped bundles, configured roots, plug-in packages."""
+    """Every installed algorithm: added bundles, shipped ones, configured roots, plug-in packages.
+
+    An added bundle takes the place of a shipped one of its name.
+    """
     return discover(
         [shipped("algorithms"), *settings.algorithms.roots],
+        added=settings.models_dir / "active",
         calibrations=settings.data_dir / _CALIBRATIONS,
     )
 
