@@ -147,6 +147,8 @@ class Pages:
     name: str
     password: str
     """Random, made for this folder alone."""
+    settings: Path
+    """Of the node, for commands beside it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -199,7 +201,7 @@ def demonstration(
             pages = None
             if with_pages:
                 _tell(settings)
-                pages = _let_in(settings, timeout_s)
+                pages = _let_in(settings, settings_path, timeout_s)
             yield Demonstration(results=results, pages=pages, ended=ended, log=log)
 
 
@@ -222,7 +224,7 @@ def _usual_port_or_free() -> int:
     return free_port() if _answers("127.0.0.1", usual) else usual
 
 
-def _let_in(settings: Settings, timeout_s: float) -> Pages:
+def _let_in(settings: Settings, settings_path: Path, timeout_s: float) -> Pages:
     """Wait for the pages, and make an account for whoever looks on."""
     address = f"http://{settings.web.host}:{settings.web.port}"
     deadline = time.monotonic() + timeout_s
@@ -240,7 +242,7 @@ def _let_in(settings: Settings, timeout_s: float) -> Pages:
         now=datetime.now(UTC),
     )
     database.dispose()
-    return Pages(address=address, name=DEMO_ACCOUNT, password=password)
+    return Pages(address=address, name=DEMO_ACCOUNT, password=password, settings=settings_path)
 
 
 def _answers(host: str, port: int) -> bool:

@@ -88,7 +88,11 @@ def _stay(pages: "Pages", ended: threading.Event) -> None:
     console.print(f"  name {pages.name}, password {pages.password}")
     console.print("Study: pages Studies and Results. An invented report came with the radiograph:")
     console.print("page SQL, question mentioned_but_not_by_model, label effusion; page Reports.")
-    console.print("In OHIF: `dicomnode viewer --install` once, then Open in viewer on its page.")
+    console.print("In OHIF: run this once in another terminal, then Open in viewer on its page:")
+    # Whole, for a wrapped path cannot be copied.
+    console.print(
+        f"  {Path(sys.argv[0])} viewer --install --settings {pages.settings}", soft_wrap=True
+    )
     console.print("Ctrl-C stops node and PACS.", style="dim")
     wait_for_signal(ended)
 
