@@ -69,7 +69,6 @@ _MEANS: Final[dict[Organ, tuple[float, float, float, float]]] = {
 }
 _SPREAD: Final = {
     Organ.LUNG_RIGHT: 45.0,
-    Organ.AORTA: 55.0,
     Organ.LIVER: 15.0,
     Organ.PANCREAS: 14.0,
     Organ.DISC: 22.0,
@@ -106,7 +105,7 @@ def draw_means(rng: np.random.Generator, phase: Phase, age: float) -> Table:
     lean = float(rng.normal(0, 5))
     for organ, means in _MEANS.items():
         spread = _SPREAD.get(organ, 4.0 if organ in _FAT_LIKE else 9.0)
-        native = means[0] + rng.normal(0, spread if not phase else min(spread, 15.0))
+        native = means[0] + rng.normal(0, spread)
         gain = (means[phase] - means[0]) * bolus * float(rng.uniform(0.75, 1.25))
         table[organ, :] = native + gain + (lean if organ not in (*LUNGS, Organ.METAL) else 0)
     if rng.random() < 0.2:

@@ -262,10 +262,28 @@ class Outputs(_Part):
     pred: Annotated[Segments | Classes | Statements | Lesions, Field(discriminator="kind")]
 
 
+InSegmentsName = Literal[
+    "volume",
+    "area",
+    "mean_hu",
+    "emphysema",
+    "core_hu",
+    "fat_volume",
+    "lean_volume",
+    "mean_area",
+    "surface",
+    "calcification",
+]
+"""What is measured in a segment: `pipeline.measures.IN_SEGMENTS`."""
+_IN_PLANE = ("area", "cardiothoracic_ratio")
+_ANY_VOLUME = ("volume", "mean_area", "surface")
+"""Measures of 3D that need no Hounsfield units; all others of 3D do."""
+
+
 class InSegments(_Part):
     """A measurement taken in each of some segments."""
 
-    measure: Literal["volume", "area", "mean_hu"]
+    measure: InSegmentsName
     of: Annotated[tuple[Label, ...], Field(min_length=1)]
 
 
@@ -313,10 +331,11 @@ class Manifest(_Part):
             unknown = sorted(set(wanted) - names)
             if unknown:
                 raise ValueError(f"{measure.measure} of {unknown[0]!r}, which is no segment")
-            if (first.dimensions == 3) != (measure.measure in ("volume", "mean_hu")):
+            if (first.dimensions == 2) != (measure.measure in _IN_PLANE):
                 raise ValueError(f"{measure.measure} cannot be measured in {first.dimensions}D")
-            if measure.measure == "mean_hu" and set(first.modality) != {"CT"}:
-                raise ValueError("mean_hu can be measured in CT only")
+            needs_hu = measure.measure not in (*_IN_PLANE, *_ANY_VOLUME)
+            if needs_hu and set(first.modality) != {"CT"}:
+                raise ValueError(f"{measure.measure} can be measured in CT only")
         return self
 
     def identity(self, *, version: str, inference_digest: str) -> AlgorithmIdentity:

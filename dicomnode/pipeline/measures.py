@@ -1,4 +1,7 @@
-"""What is measured in segments: volumes, areas, attenuation, the cardiothoracic ratio."""
+"""What is measured in segments: volumes, areas, attenuation, the cardiothoracic ratio.
+
+What only CT can tell is in `ct_measures`.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -32,6 +35,15 @@ from dicomnode.domain.findings import (
     SegmentFinding,
 )
 from dicomnode.domain.volumes import Grid, Volume
+from dicomnode.pipeline.ct_measures import (
+    calcification_of,
+    core_attenuation_of,
+    emphysema_of,
+    fat_of,
+    lean_of,
+    mean_area_of,
+    surface_of,
+)
 from dicomnode.pipeline.manifest import AnyMeasure, CardiothoracicRatio, InSegments
 
 Mask = npt.NDArray[np.bool_]
@@ -65,6 +77,13 @@ IN_SEGMENTS: Mapping[str, Callable[[Mask, Volume], tuple[Measurement, ...]]] = {
     "volume": volume_of,
     "area": area_of,
     "mean_hu": attenuation_of,
+    "emphysema": emphysema_of,
+    "core_hu": core_attenuation_of,
+    "fat_volume": fat_of,
+    "lean_volume": lean_of,
+    "mean_area": mean_area_of,
+    "surface": surface_of,
+    "calcification": calcification_of,
 }
 """What `InSegments.measure` may name."""
 
