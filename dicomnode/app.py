@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import threading
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import TextIO
@@ -28,6 +29,7 @@ from dicomnode.steering import Steering
 from dicomnode.steps.correcting import Correcting
 from dicomnode.steps.installed import algorithms_of, rules_loader, rules_path, usable
 from dicomnode.steps.node import Node
+from dicomnode.steps.quotas import remove_images
 from dicomnode.steps.reporting import Reporting
 from dicomnode.store.database import Database
 from dicomnode.web.serving import WebProcess, address_of, check_open
@@ -150,6 +152,7 @@ class Serving:
         correcting = Correcting(self.node)
         mining = Loop(name="mine", action=reporting.mine, every_s=COUNT_EVERY_S)
         web = self._web and Loop(name="web", action=self._web.keep_alive, every_s=WEB_EVERY_S)
+        quotas = partial(remove_images, self.node)
         receiver = Loop(name="receiver", action=self._receiver.keep_alive, every_s=1.0)
         return Loops(
             (
@@ -162,6 +165,7 @@ class Serving:
                 Loop(name="corrections", action=correcting.take, every_s=COUNT_EVERY_S),
                 Loop(name="match-reports", action=reporting.match, every_s=COUNT_EVERY_S),
                 *([mining] if self._settings.reports.enabled else []),
+                Loop(name="quotas", action=quotas, every_s=FORGET_EVERY_S),
                 *steering_loops(self._steering, self._settings.flow),
                 receiver,
                 *([web] if web else []),

@@ -13,6 +13,7 @@ from dicomnode.cli import (
     evaluation,
     export,
     jobs,
+    keep,
     models,
     offline,
     report_archive,
@@ -61,6 +62,7 @@ app.add_typer(report_archive.app, name="reports")
 app.add_typer(admin.database, name="db")
 app.add_typer(models.app, name="models")
 app.add_typer(users.app, name="users")
+app.add_typer(keep.app, name="keep")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -5,6 +5,7 @@ URLs may be given by `DICOMNODE_DATABASE_URL` and `DICOMNODE_FLOW_DATABASE_URL` 
 """
 
 from dicomnode.settings.destinations import Confirm, Destination, Form, SegmentationType
+from dicomnode.settings.keeping import KeepSettings
 from dicomnode.settings.loading import load_settings
 from dicomnode.settings.receiving import (
     AllowedPeer,
@@ -37,6 +38,7 @@ __all__ = [
     "FlowSettings",
     "Form",
     "Hl7Settings",
+    "KeepSettings",
     "LesionSettings",
     "OidcSettings",
     "OutputSettings",

@@ -9,6 +9,7 @@ from pydantic import (
 )
 
 from dicomnode.settings.destinations import Destination
+from dicomnode.settings.keeping import KeepSettings
 from dicomnode.settings.receiving import AssemblySettings, ReceiveSettings
 from dicomnode.settings.reports import ReportSettings, SqlSettings
 from dicomnode.settings.values import AETitle, DatabaseUrl, Section
@@ -38,6 +39,7 @@ class Settings(Section):
     assembly: AssemblySettings = AssemblySettings()
     flow: FlowSettings = FlowSettings()
     algorithms: AlgorithmSettings = AlgorithmSettings()
+    keep: KeepSettings = KeepSettings()
     lesions: LesionSettings = LesionSettings()
     output: OutputSettings = OutputSettings()
     reports: ReportSettings = ReportSettings()

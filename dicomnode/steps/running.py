@@ -124,6 +124,8 @@ def _task(node: Node, job: Job) -> RunTask:
         name: tuple(held.path for held in held_instances(node.database, job.revision_id, series))
         for name, series in job.inputs.items()
     }
+    if not all(path.exists() for paths in inputs.values() for path in paths):
+        raise StudyError("its images are no longer on this node; send the study again, then rerun")
     return RunTask(
         inputs=inputs,
         derivation=Derivation(

@@ -17,11 +17,12 @@ from dicomnode.domain.instances import (
 )
 from dicomnode.domain.receiving import AssociationOutcome, quarantine_path
 from dicomnode.store.database import Database
-from dicomnode.store.tables import AssociationRow, InstanceRow, QuarantineRow
+from dicomnode.store.tables import AssociationRow, InstanceRow, QuarantineRow, StudyRow
 
 _ASSOCIATION: Table = AssociationRow.__table__  # type: ignore[assignment]
 _INSTANCE: Table = InstanceRow.__table__  # type: ignore[assignment]
 _QUARANTINE: Table = QuarantineRow.__table__  # type: ignore[assignment]
+_STUDY: Table = StudyRow.__table__  # type: ignore[assignment]
 
 
 class SqlInstanceIndex:
@@ -109,7 +110,7 @@ class SqlInstanceIndex:
     def _judge(self, connection: Connection, instance: ReceivedInstance) -> Landing:
         """What became of one instance of a batch in which some UIDs were already taken."""
         first = connection.execute(
-            select(_INSTANCE.c.path, _INSTANCE.c.sha256).where(
+            select(_INSTANCE.c.path, _INSTANCE.c.sha256, _INSTANCE.c.state).where(
                 _INSTANCE.c.sop_instance_uid == instance.sop_instance_uid
             )
         ).one()
@@ -117,17 +118,33 @@ class SqlInstanceIndex:
             return Landing.KEPT
         if first.sha256 != instance.sha256:
             return self._quarantine(connection, instance)
-        if self._database.absolute(first.path).exists():
+        went_by_quota = first.state in ("removing", "removed")
+        if not went_by_quota and self._database.absolute(first.path).exists():
             return Landing.DUPLICATE
         # Its bytes came again just in time.
         connection.execute(
             update(_INSTANCE)
             .where(_INSTANCE.c.sop_instance_uid == instance.sop_instance_uid)
             .values(
-                path=self._database.relative(instance.path), association_id=instance.association_id
+                path=self._database.relative(instance.path),
+                association_id=instance.association_id,
+                state="indexed" if went_by_quota else first.state,
             )
         )
+        if went_by_quota:
+            self._is_here_again(connection, instance)
         return Landing.KEPT
+
+    def _is_here_again(self, connection: Connection, instance: ReceivedInstance) -> None:
+        """A study whose images had gone by a quota has some again, which quotas look at anew."""
+        of_it = select(_INSTANCE.c.study_uid).where(
+            _INSTANCE.c.sop_instance_uid == instance.sop_instance_uid
+        )
+        connection.execute(
+            update(_STUDY)
+            .where(_STUDY.c.study_uid == of_it.scalar_subquery())
+            .values(images_removed_at=None)
+        )
 
     def _quarantine(self, connection: Connection, instance: ReceivedInstance) -> Landing:
         mine = quarantine_path(self._database.path_root, instance.path)

@@ -264,6 +264,7 @@ def uncommented(text: str) -> str:
 SECTIONS = {
     "receive",
     "assembly",
+    "keep",
     "flow",
     "algorithms",
     "lesions",

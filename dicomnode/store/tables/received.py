@@ -86,6 +86,10 @@ class StudyRow(Base):
     """When its first instance came."""
     reports_sought_at: Mapped[datetime | None]
     """When reports that came before it were looked for; null: not yet."""
+    pinned_at: Mapped[datetime | None]
+    """Since when its images stay whatever the quotas say; null: they do not."""
+    images_removed_at: Mapped[datetime | None]
+    """When its images were removed by a quota last; what is known of it stays."""
 
     __table_args__ = (
         Index("ix_study_open", "new_instances"),
@@ -93,6 +97,12 @@ class StudyRow(Base):
         Index("ix_study_patient", "patient_id"),
         Index("ix_study_accession", "accession_number"),
         Index("ix_study_received", "received_at"),
+        Index(
+            "ix_study_kept",
+            "received_at",
+            sqlite_where=text("images_removed_at IS NULL"),
+            postgresql_where=text("images_removed_at IS NULL"),
+        ),
         Index("ix_study_date", "study_date", "study_uid"),
         Index("ix_study_name", "name_key"),
         Index("ix_study_referrer", "referrer_key"),
@@ -154,7 +164,8 @@ class InstanceRow(Base):
     received_at: Mapped[datetime]
     """When its last byte was flushed."""
     state: Mapped[str] = mapped_column(String(12), default="landed")
-    """landed, indexed, quarantined, or own (a result of ours that came back)."""
+    """landed, indexed, quarantined, own (a result of ours that came back), removing or removed
+    (by a quota)."""
     study_uid: Mapped[str | None] = mapped_column(ForeignKey("study.study_uid"))
     """Null until it is indexed."""
     series_uid: Mapped[str | None] = mapped_column(ForeignKey("series.series_uid"), index=True)
