@@ -1,0 +1,164 @@
+"""Reading radiographs one after the other in one process, as a worker's child does.
+
+    python benchmarks/radiographs.py [--images N] [--algorithm NAME] [--json FILE]
+
+Each image is the node's sample radiograph, framed and windowed a little differently, as a DICOM
+file of its own: read, inferred, encoded to SR, drawn. Told are processor seconds an image of each
+stage (which other work on the machine disturbs less than the clock), the same for the bare network
+on what preprocessing made, what the node adds to that, and resident memory as images go by.
+"""
+
+import argparse
+import json
+import shutil
+import tempfile
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+import psutil
+import torch
+from pydicom import dcmread
+from rich.console import Console
+from rich.table import Table
+
+from dicomnode.algorithm import RunContext
+from dicomnode.encode.derivation import Derivation
+from dicomnode.encode.preview import draw_overlay
+from dicomnode.encode.results import encode_results
+from dicomnode.logs import silence_readers
+from dicomnode.pipeline.bundle import load_bundle
+from dicomnode.pipeline.inference import _prepared, make_ready
+from dicomnode.pipeline.volume import read_series
+from dicomnode.settings import OutputSettings
+from dicomnode.shipped import shipped
+
+STAGES = ("read", "infer", "encode", "draw")
+REPEATS = 20
+
+
+class Processor:
+    """Adds up processor seconds by stage."""
+
+    def __init__(self) -> None:
+        self.seconds = dict.fromkeys(STAGES, 0.0)
+        self._last = time.process_time()
+
+    def start(self) -> None:
+        self._last = time.process_time()
+
+    def ended(self, stage: str) -> None:
+        now = time.process_time()
+        self.seconds[stage] += now - self._last
+        self._last = now
+
+
+class Radiographs:
+    """Files made one at a time: ever new UIDs, the picture shifted a little."""
+
+    def __init__(self, folder: Path) -> None:
+        samples = Path(str(files("dicomnode.testing"))) / "samples" / "chest_radiograph"
+        self._ds = dcmread(next(samples.glob("*.dcm")))
+        self._pixels = self._ds.pixel_array
+        self._rng = np.random.default_rng(0)
+        self._path = folder / "radiograph.dcm"
+
+    def next(self, number: int) -> Path:
+        shift = self._rng.integers(-20, 20, 2)
+        self._ds.PixelData = np.roll(self._pixels, shift, (0, 1)).tobytes()
+        self._ds.SOPInstanceUID = f"2.25.{10**20 + number}"
+        self._ds.file_meta.MediaStorageSOPInstanceUID = self._ds.SOPInstanceUID
+        self._ds.save_as(self._path)
+        return self._path
+
+
+def bare_network(name: str, path: Path) -> float:
+    """Processor seconds of the network alone on one prepared image."""
+    bundle = load_bundle(shipped("algorithms") / name)
+    ready = make_ready(shipped("algorithms") / name, bundle.manifest, "cpu")
+    context = RunContext(device="cpu", scratch=path.parent)
+    first = next(iter(bundle.needs))
+    data, _ = _prepared(ready, bundle.manifest, {first: read_series((path,))}, context)
+    batch = data[first].as_tensor()[None]
+    with (
+        torch.inference_mode(),
+        torch.autocast("cpu", torch.bfloat16, enabled=bool(ready.autocast)),
+    ):
+        ready.network(batch)
+        started = time.process_time()
+        for _ in range(REPEATS):
+            ready.network(batch)
+    return (time.process_time() - started) / REPEATS
+
+
+def read_all(name: str, count: int, folder: Path) -> tuple[Mapping[str, float], dict[int, float]]:
+    """Processor seconds of each stage and megabytes resident after some numbers of images."""
+    bundle = load_bundle(shipped("algorithms") / name)
+    first, me, clock = next(iter(bundle.needs)), psutil.Process(), Processor()
+    radiographs = Radiographs(folder)
+    memory = {}
+    for number in range(count):
+        path = radiographs.next(number)
+        out = folder / "out"
+        out.mkdir()
+        clock.start()
+        volume = read_series((path,))
+        clock.ended("read")
+        findings = bundle.run({first: volume}, RunContext(device="cpu", scratch=out))
+        clock.ended("infer")
+        derivation = Derivation(
+            job_key=f"{number:064x}",
+            revision=1,
+            made_at=datetime.now(UTC),
+            software_versions=("dicomnode benchmark",),
+        )
+        encode_results(
+            findings,
+            volume,
+            identity=bundle.identity,
+            derivation=derivation,
+            out=out,
+            settings=OutputSettings(),
+        )
+        clock.ended("encode")
+        draw_overlay(volume, findings, out / "overlay.png")
+        clock.ended("draw")
+        shutil.rmtree(out)
+        if number == 0:
+            clock.seconds = dict.fromkeys(STAGES, 0.0)
+        if number + 1 in (10, 50, 100, 200, 400, 600, 800, count):
+            memory[number + 1] = me.memory_info().rss / 1e6
+            print(number + 1, f"{memory[number + 1]:.0f} MB", flush=True)
+    return {stage: spent / max(1, count - 1) for stage, spent in clock.seconds.items()}, memory
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--images", type=int, default=1000)
+    parser.add_argument("--algorithm", default="cxr_thorax")
+    parser.add_argument("--json", type=Path)
+    asked = parser.parse_args()
+    torch.set_num_threads(1)
+    silence_readers()
+    with tempfile.TemporaryDirectory() as made:
+        folder = Path(made)
+        network = bare_network(asked.algorithm, Radiographs(folder).next(0))
+        stages, memory = read_all(asked.algorithm, asked.images, folder)
+    whole = sum(stages.values())
+    table = Table("stage", "processor seconds an image")
+    for stage, spent in {"network alone": network, **stages, "from file to SR": whole}.items():
+        table.add_row(stage, f"{spent:.3f}")
+    console = Console()
+    console.print(table)
+    console.print(f"over the bare network: {100 * (whole / network - 1):.0f} %")
+    console.print(f"resident memory, MB: { ({n: round(mb) for n, mb in memory.items()}) }")
+    if asked.json is not None:
+        figures = {"network_s": network, "stages_s": stages, "memory_mb": memory}
+        asked.json.write_text(json.dumps(figures, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
