@@ -1,4 +1,4 @@
-"""The fine-tuning recipe of cxr_thorax: both layouts, a checkpoint to go on from, early stopping."""
+"""The fine-tuning recipe of cxr_thorax: two layouts, going on from a checkpoint, early stopping."""
 
 import csv
 import json
