@@ -9,11 +9,12 @@ DICOMWEB = "/dicom-web"
 """Where the site offers the PACS's DICOMweb."""
 
 
-def app_config(*, name: str, notice: bool, of_node: bool = False) -> str:
+def app_config(*, name: str, notice: bool, of_node: bool = False, may_store: bool = False) -> str:
     """The file's content. `name` is shown in the study list.
 
     `notice` keeps OHIF's "investigational use only" banner, which covers the image's bottom until
     it is dismissed. `of_node`: for the node's own DICOMweb, whose pages list the studies.
+    `may_store`: segmentations and measurements made in the viewer can be sent back.
     """
     settings = {
         "routerBasename": "/",
@@ -30,12 +31,12 @@ def app_config(*, name: str, notice: bool, of_node: bool = False) -> str:
         "measurementTrackingMode": "simplified",
         "investigationalUseDialog": {"option": "always" if notice else "never"},
         "defaultDataSourceName": "pacs",
-        "dataSources": [_pacs(name, includes_fields=of_node)],
+        "dataSources": [_pacs(name, includes_fields=of_node, stores=may_store)],
     }
     return f"window.config = {json.dumps(settings, indent=1)};\n"
 
 
-def _pacs(name: str, *, includes_fields: bool) -> dict[str, object]:
+def _pacs(name: str, *, includes_fields: bool, stores: bool) -> dict[str, object]:
     return {
         "namespace": "@ohif/extension-default.dataSourcesModule.dicomweb",
         "sourceName": "pacs",
@@ -51,7 +52,7 @@ def _pacs(name: str, *, includes_fields: bool) -> dict[str, object]:
             "supportsReject": False,
             "supportsFuzzyMatching": False,
             "supportsWildcard": True,
-            "supportsStow": False,
+            "supportsStow": stores,
             "dicomUploadEnabled": False,
             "enableStudyLazyLoad": True,
             "omitQuotationForMultipartRequest": True,

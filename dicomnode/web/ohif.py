@@ -16,7 +16,7 @@ from dicomnode.domain.identifiers import StudyUid
 from dicomnode.viewer.configuration import app_config, study_path
 from dicomnode.viewer.release import installed
 from dicomnode.web.context import Web, WebContext
-from dicomnode.web.visitors import require
+from dicomnode.web.visitors import Viewer, require
 
 _FOLDERS = ("assets", "customizations", "dicom-microscopy-viewer", "ort")
 # Its service worker would stand before the node's pages too, and asks a foreign host.
@@ -71,10 +71,12 @@ def viewer(web: WebContext) -> Response:
 
 
 @router.get("/app-config.js")
-def configuration(web: WebContext) -> Response:
-    """How the viewer is set."""
+def configuration(web: WebContext, visitor: Viewer) -> Response:
+    """How the viewer is set: who judges results may store corrected ones."""
     _files(web)
-    script = app_config(name="dicomnode", notice=False, of_node=True)
+    script = app_config(
+        name="dicomnode", notice=False, of_node=True, may_store=visitor.may(Role.READER)
+    )
     headers = {**_ISOLATED, "Cache-Control": _ASKED_FOR}
     return Response(script, media_type="text/javascript", headers=headers)
 

@@ -3,6 +3,7 @@
 A router takes `Viewer`, `Reader` or `Admin` as a parameter, or `Depends(require(Role.X))`; it
 then serves a browser's session and a program's `Authorization: Bearer` token alike. A session that
 changes something must send the token of its forms: field `form_token`, or header `X-Form-Token`.
+The viewer, which knows no form, may store what its user made of an image without one.
 """
 
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from dicomnode.web.passwords import form_token, is_same, token_hash
 
 FORM_FIELD = "form_token"
 FORM_HEADER = "x-form-token"
+STORES = "/dicom-web/studies"
 _READS = frozenset({"GET", "HEAD", "OPTIONS"})
 _FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
 
@@ -61,9 +63,25 @@ def known_visitor(request: Request, web: WebContext, sent: SentFormToken) -> Vis
         return _program(request, web, token.strip())
     token = request.cookies.get(session_cookie(web.settings.web), "")
     visitor = _browser(request, web, token)
-    if request.method not in _READS and not is_same(sent, visitor.form_token):
+    is_ours = is_same(sent, visitor.form_token) or _is_stored_by_our_viewer(request)
+    if request.method not in _READS and not is_ours:
         raise NotAllowed("this form is out of date; open the page again")
     return visitor
+
+
+def _is_stored_by_our_viewer(request: Request) -> bool:
+    """True for STOW-RS from a page of this very origin.
+
+    The browser itself says so (Sec-Fetch-Site, which no script can set), and would have asked
+    first whether another origin may send a body of this type (Fetch standard, CORS preflight).
+    """
+    kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    return (
+        request.method == "POST"
+        and request.url.path.startswith(STORES)
+        and kind == "multipart/related"
+        and request.headers.get("sec-fetch-site") == "same-origin"
+    )
 
 
 def _program(request: Request, web: Web, token: str) -> Visitor:

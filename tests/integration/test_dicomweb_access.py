@@ -68,6 +68,11 @@ def test_who_judges_results_may_store_and_a_session_must_prove_its_page(site: Si
     assert post(site.browser()) == 401
     assert post(viewer) == 403
     assert post(browser) == 403
+    for elsewhere in ("cross-site", "same-site", "none"):
+        assert post(browser, **{"Sec-Fetch-Site": elsewhere}) == 403
+    # The viewer at this origin, as the browser itself says; a viewer's session still may not.
+    assert post(browser, **{"Sec-Fetch-Site": "same-origin"}) == 200
+    assert post(site.logged_in(Role.VIEWER), **{"Sec-Fetch-Site": "same-origin"}) == 403
     assert post(browser, **{"X-Form-Token": form(browser)["form_token"]}) == 200
     assert post(reader) == 200
     site.app.state.desk.close()

@@ -264,6 +264,13 @@ def test_what_changes_something_needs_the_token_of_a_form(site: Site) -> None:
     assert browser.get("/studies").status_code == 303
 
 
+def test_a_page_of_this_origin_is_not_enough_where_no_images_are_stored(site: Site) -> None:
+    browser = site.logged_in(Role.ADMIN)
+    for kind in ("multipart/related; boundary=x", "application/json"):
+        headers = {"Sec-Fetch-Site": "same-origin", "Content-Type": kind}
+        assert browser.post("/logout", headers=headers, content=b"").status_code == 403
+
+
 def test_a_script_sends_the_token_in_a_header(site: Site) -> None:
     browser = site.logged_in(Role.ADMIN)
     token = form(browser)["form_token"]

@@ -80,6 +80,12 @@ def test_it_reads_from_the_nodes_own_dicomweb(with_viewer: Site) -> None:
     assert '"showStudyList": false' in script
 
 
+def test_who_judges_results_may_send_corrected_ones_back(with_viewer: Site) -> None:
+    for role, offered in ((Role.VIEWER, "false"), (Role.READER, "true")):
+        script = with_viewer.logged_in(role).get("/app-config.js").text
+        assert f'"supportsStow": {offered}' in script
+
+
 def test_nobody_gets_it_without_logging_in(with_viewer: Site) -> None:
     for path in ("/viewer", "/app.js", "/app-config.js", "/assets/icon.png"):
         answer = with_viewer.browser().get(path)
