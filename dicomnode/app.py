@@ -26,6 +26,7 @@ from dicomnode.receiving import ReceiverProcess, now
 from dicomnode.rules.watching import WatchedRules
 from dicomnode.settings import FlowSettings, Settings
 from dicomnode.steering import Steering
+from dicomnode.steps.commitments import answer_commitments
 from dicomnode.steps.correcting import Correcting
 from dicomnode.steps.installed import algorithms_of, rules_loader, rules_path, usable
 from dicomnode.steps.node import Node
@@ -153,6 +154,7 @@ class Serving:
         mining = Loop(name="mine", action=reporting.mine, every_s=COUNT_EVERY_S)
         web = self._web and Loop(name="web", action=self._web.keep_alive, every_s=WEB_EVERY_S)
         quotas = partial(remove_images, self.node)
+        askers = partial(answer_commitments, self.node)
         receiver = Loop(name="receiver", action=self._receiver.keep_alive, every_s=1.0)
         return Loops(
             (
@@ -165,6 +167,7 @@ class Serving:
                 Loop(name="corrections", action=correcting.take, every_s=COUNT_EVERY_S),
                 Loop(name="match-reports", action=reporting.match, every_s=COUNT_EVERY_S),
                 *([mining] if self._settings.reports.enabled else []),
+                Loop(name="commitments", action=askers, every_s=COUNT_EVERY_S),
                 Loop(name="quotas", action=quotas, every_s=FORGET_EVERY_S),
                 *steering_loops(self._steering, self._settings.flow),
                 receiver,

@@ -13,15 +13,17 @@ from pynetdicom import evt
 from pynetdicom.presentation import PresentationContext, build_context
 
 from dicomnode.deliver.commitment import answer_with
-from dicomnode.domain.delivery import CommitmentReport
+from dicomnode.domain.delivery import CommitmentReport, CommitmentRequest
 from dicomnode.domain.errors import StoreError
 from dicomnode.domain.events import Event
 from dicomnode.domain.sop_classes import STORAGE_COMMITMENT_PUSH
 from dicomnode.keeping import KeptProcess
 from dicomnode.logs import configure_logging
+from dicomnode.receive.commitment import take_requests
 from dicomnode.receive.receiver import Receiver, start_receiver
 from dicomnode.receive.tuning.process import tune_process
 from dicomnode.settings import Settings
+from dicomnode.store.commitments import keep_request
 from dicomnode.store.database import Database
 from dicomnode.store.deliveries import record_commitment
 from dicomnode.store.events import log_events
@@ -74,6 +76,10 @@ def open_receiver(settings: Settings, database: Database, events: EventWriter) -
     def keep(report: CommitmentReport) -> None:
         record_commitment(database, report, now())
 
+    def keep_asked(request: CommitmentRequest) -> None:
+        keep_request(database, request, now())
+
+    askers = frozenset(one.ae_title for one in settings.receive.commitment)
     return start_receiver(
         settings.receive,
         ae_title=settings.ae_title,
@@ -81,15 +87,21 @@ def open_receiver(settings: Settings, database: Database, events: EventWriter) -
         index=SqlInstanceIndex(database, receiver=f"{settings.ae_title}@{socket.gethostname()}"),
         clock=now,
         on_event=events.put,
-        extra_contexts=[_commitment_context()],
-        extra_handlers=[(evt.EVT_N_EVENT_REPORT, answer_with(keep))],
+        extra_contexts=[_commitment_context(is_offered=bool(askers))],
+        extra_handlers=[
+            (evt.EVT_N_EVENT_REPORT, answer_with(keep)),
+            *([(evt.EVT_N_ACTION, take_requests(keep_asked, askers))] if askers else []),
+        ],
     )
 
 
-def _commitment_context() -> PresentationContext:
-    """Storage commitment where the peer, which requests the association, is SCP (PS3.4 J.3.3)."""
+def _commitment_context(*, is_offered: bool) -> PresentationContext:
+    """Storage commitment where the peer, which requests the association, is SCP (PS3.4 J.3.3).
+
+    And SCU, where we offer it to those who send to us.
+    """
     context = build_context(STORAGE_COMMITMENT_PUSH)
-    context.scu_role, context.scp_role = False, True
+    context.scu_role, context.scp_role = is_offered, True
     return context
 
 

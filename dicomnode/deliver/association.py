@@ -12,7 +12,7 @@ from typing import Self, cast
 from pydicom.uid import UID
 from pynetdicom import AE, _config, evt
 from pynetdicom.association import Association
-from pynetdicom.pdu_primitives import A_ASSOCIATE
+from pynetdicom.pdu_primitives import A_ASSOCIATE, SCP_SCU_RoleSelectionNegotiation
 from pynetdicom.presentation import PresentationContext
 
 from dicomnode import __version__
@@ -26,7 +26,7 @@ from dicomnode.domain.errors import (
 )
 from dicomnode.domain.identifiers import IMPLEMENTATION_CLASS_UID
 from dicomnode.domain.tls import client_context
-from dicomnode.settings import CountQuery, Destination, PeerTls
+from dicomnode.settings import CommitmentAsker, CountQuery, Destination, PeerTls
 
 # Files go out as they lie on disk, not decoded and encoded again.
 _config.STORE_SEND_CHUNKED_DATASET = True
@@ -75,6 +75,11 @@ class Peer:
             tls=query.tls,
         )
 
+    @classmethod
+    def told(cls, asker: CommitmentAsker) -> Self:
+        """The peer that asked for storage commitment and is told."""
+        return cls(ae_title=asker.ae_title, host=asker.host, port=asker.port, tls=asker.tls)
+
     def __str__(self) -> str:
         address = f"{self.ae_title} at {self.host}:{self.port}"
         return f"{self.name} ({address})" if self.name else address
@@ -87,15 +92,18 @@ def associate(
     *,
     own_ae: str,
     handlers: Sequence[Handler] = (),
+    roles: Sequence[SCP_SCU_RoleSelectionNegotiation] = (),
 ) -> Iterator[Association]:
     """An established association with at least one accepted context; released at the end.
+
+    `roles` are proposed by SCP/SCU role selection (PS3.7 D.3.3.4).
 
     Raises:
         PeerUnavailable: no connection, no answer in time, or aborted.
         AssociationRejected: the peer said no, with its reason.
         ServiceRefused: the peer accepted none of `contexts`.
     """
-    assoc = _request(peer, contexts, own_ae=own_ae, handlers=handlers)
+    assoc = _request(peer, contexts, own_ae=own_ae, handlers=handlers, roles=roles)
     try:
         yield assoc
     except DeliveryError:
@@ -114,6 +122,7 @@ def _request(
     *,
     own_ae: str,
     handlers: Sequence[Handler],
+    roles: Sequence[SCP_SCU_RoleSelectionNegotiation],
 ) -> Association:
     ae = AE(ae_title=own_ae)
     ae.implementation_class_uid = UID(IMPLEMENTATION_CLASS_UID)
@@ -134,6 +143,7 @@ def _request(
             peer.port,
             contexts=list(contexts),
             ae_title=peer.ae_title,
+            ext_neg=list(roles),
             evt_handlers=[(evt.EVT_CONN_OPEN, on_open), *handlers],
             tls_args=_tls_args(peer),
         )

@@ -41,6 +41,26 @@ class SendOutcome:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CommitmentRequest:
+    """A sender's wish to be told what of it is kept (PS3.4 J.3.2)."""
+
+    transaction_uid: str
+    calling_ae: str
+    instances: tuple[tuple[str, InstanceUid], ...]
+    """(SOP class, SOP instance), in its order."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommitmentAnswer:
+    """What the node answers for; every instance stands in one of the two."""
+
+    request: CommitmentRequest
+    committed: tuple[tuple[str, InstanceUid], ...]
+    failed: tuple[tuple[str, InstanceUid, int], ...]
+    """With FailureReason (0008,1197)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CommitmentReport:
     """The peer's word on one storage commitment transaction (PS3.4 J.3.3).
 

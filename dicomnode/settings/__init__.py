@@ -10,6 +10,7 @@ from dicomnode.settings.loading import load_settings
 from dicomnode.settings.receiving import (
     AllowedPeer,
     AssemblySettings,
+    CommitmentAsker,
     CountQuery,
     PeerTls,
     ReceiveSettings,
@@ -31,6 +32,7 @@ __all__ = [
     "AlgorithmSettings",
     "AllowedPeer",
     "AssemblySettings",
+    "CommitmentAsker",
     "Confirm",
     "CountQuery",
     "DatabaseUrl",

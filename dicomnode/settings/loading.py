@@ -69,7 +69,13 @@ def load_settings(path: Path | None, environ: Mapping[str, str]) -> Settings:
             ),
             "web": _web(settings.web, base, environ),
             "receive": settings.receive.model_copy(
-                update={"tls": _beside(settings.receive.tls, base)}
+                update={
+                    "tls": _beside(settings.receive.tls, base),
+                    "commitment": tuple(
+                        one.model_copy(update={"tls": _beside(one.tls, base)})
+                        for one in settings.receive.commitment
+                    ),
+                }
             ),
             "assembly": settings.assembly.model_copy(
                 update={

@@ -36,6 +36,33 @@ class AllowedPeer(Section):
         )
 
 
+class PeerTls(Section):
+    """How a peer is called over TLS."""
+
+    authorities: Path
+    """PEM. The peer must show a certificate that these vouch for."""
+    certificate: Path | None = None
+    """PEM; what the node shows, where the peer wants to see one."""
+    key: Path | None = None
+    server_name: str = ""
+    """Name that must stand in its certificate; empty: `host`."""
+
+    @property
+    def files(self) -> TlsFiles:
+        """What the node shows and whom it believes."""
+        return TlsFiles(certificate=self.certificate, key=self.key, authorities=self.authorities)
+
+
+class CommitmentAsker(Section):
+    """A sender that may ask for storage commitment, and where its answer goes."""
+
+    ae_title: AETitle
+    """That asks, and that the report is addressed to."""
+    host: str
+    port: Port
+    tls: PeerTls | None = None
+
+
 class ReceiveTls(Section):
     """DICOM over TLS (PS3.15 B.9), on a port of its own."""
 
@@ -71,6 +98,8 @@ class ReceiveSettings(Section):
     separate_process: bool = True
     """Receive in a process of its own, so that nothing else can slow it or take it down."""
     tls: ReceiveTls | None = None
+    commitment: tuple[CommitmentAsker, ...] = ()
+    """Who may ask for storage commitment of what it sent; empty: it is not offered."""
 
     @model_validator(mode="after")
     def _open_only_on_loopback(self) -> Self:
@@ -79,23 +108,6 @@ class ReceiveSettings(Section):
                 f"host {self.host!r} is not a loopback address, so `allow` must list the senders"
             )
         return self
-
-
-class PeerTls(Section):
-    """How a peer is called over TLS."""
-
-    authorities: Path
-    """PEM. The peer must show a certificate that these vouch for."""
-    certificate: Path | None = None
-    """PEM; what the node shows, where the peer wants to see one."""
-    key: Path | None = None
-    server_name: str = ""
-    """Name that must stand in its certificate; empty: `host`."""
-
-    @property
-    def files(self) -> TlsFiles:
-        """What the node shows and whom it believes."""
-        return TlsFiles(certificate=self.certificate, key=self.key, authorities=self.authorities)
 
 
 class CountQuery(Section):

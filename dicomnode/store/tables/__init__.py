@@ -17,6 +17,7 @@ from dicomnode.store.tables.judged import (
 )
 from dicomnode.store.tables.received import (
     AssociationRow,
+    CommitmentRequestRow,
     InstanceRow,
     QuarantineRow,
     SeriesRow,
@@ -66,6 +67,7 @@ __all__ = [
     "AssociationRow",
     "AuditRow",
     "Base",
+    "CommitmentRequestRow",
     "ComparisonRow",
     "ConceptCodeRow",
     "CorrectionRow",

@@ -208,6 +208,42 @@ class InstanceRow(Base):
     )
 
 
+class CommitmentRequestRow(Base):
+    """A sender asked for storage commitment of what it sent."""
+
+    __tablename__ = "commitment_request"
+
+    id: Mapped[int] = mapped_column(RowId, primary_key=True)
+    """Number of the row."""
+    transaction_uid: Mapped[str] = mapped_column(Uid)
+    """TransactionUID (0008,1195) of the sender."""
+    calling_ae: Mapped[str] = mapped_column(String(16))
+    """AE title that asked, and that is told."""
+    instances: Mapped[list[Any]]
+    """[SOPClassUID, SOPInstanceUID] of each instance."""
+    asked_at: Mapped[datetime]
+    """When it asked last."""
+    state: Mapped[str] = mapped_column(String(12))
+    """waiting, reported or given-up."""
+    attempt: Mapped[int] = mapped_column(default=0)
+    """Tries to tell it so far."""
+    next_try_at: Mapped[datetime | None]
+    """When it is told next."""
+    reason: Mapped[str] = mapped_column(Text, default="")
+    """Why it could not be told."""
+    committed: Mapped[int | None]
+    """Instances that the node answered for."""
+    failed: Mapped[int | None]
+    """Instances that it did not."""
+    reported_at: Mapped[datetime | None]
+    """When the sender took the report."""
+
+    __table_args__ = (
+        UniqueConstraint("transaction_uid", "calling_ae"),
+        Index("ix_commitment_request_due", "state", "next_try_at"),
+    )
+
+
 class QuarantineRow(Base):
     """An object that is on disk but in no study, and why."""
 
