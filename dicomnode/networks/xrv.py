@@ -63,7 +63,9 @@ class XrvReader(nn.Module):
         )
         # The scale that these weights were trained on.
         activations = torch.relu(self.network.features((2 * small - 1) * _FULL))
-        out = self.network.class_layers.out
+        out = self.network.get_submodule("class_layers.out")
+        if not isinstance(out, nn.Linear):
+            raise TypeError("the network's classifier is not linear")
         maps = torch.einsum("cd,ndhw->nchw", out.weight, activations)
         wide = functional.interpolate(maps.float(), (_MAPS, _MAPS), mode="bilinear")
         organs = torch.ones(len(image), 3, _MAPS, _MAPS, device=image.device)
