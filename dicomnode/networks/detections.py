@@ -1,18 +1,4 @@
-"""What a detection bundle leaves in `pred`, and the geometry its parts share.
-
-A bundle whose output kind is `lesions` leaves a dictionary of tensors in `pred`, one row a lesion,
-the surest first. All points are patient millimetres, LPS (+x left, +y back, +z head). The words
-`box`, `label` and `label_scores` are those of MONAI's detection bundles.
-
-| key | shape | meaning |
-|---|---|---|
-| `box` | (n, 6) | x, y, z of the low corner, then of the high one |
-| `label` | (n,) | number of the lesion's type, as `dicom.json` numbers them |
-| `label_scores` | (n,) | 0 to 1 |
-| `long_axis`, `short_axis` | (n, 2, 3) | ends of the RECIST diameters; NaN where there is none |
-| `volume_ml` | (n,) | NaN where there is no mask |
-| `mask` | (1, i, j, k) | optional `MetaTensor` on the CT's grid: 0, or row number + 1 |
-"""
+"""Geometry that detection bundles share: peaks, their suppression in 3D, RECIST diameters."""
 
 from __future__ import annotations
 
@@ -29,22 +15,12 @@ from torch import Tensor
 from torch.nn import functional
 
 __all__ = [
-    "BOX",
-    "LABEL",
-    "LONG_AXIS",
-    "MASK",
-    "SCORES",
-    "SHORT_AXIS",
-    "VOLUME",
     "Diameters",
     "keep_apart",
     "long_short_axis",
     "peaks",
     "recist_of",
 ]
-
-BOX, LABEL, SCORES = "box", "label", "label_scores"
-LONG_AXIS, SHORT_AXIS, VOLUME, MASK = "long_axis", "short_axis", "volume_ml", "mask"
 
 Points = npt.NDArray[np.float64]
 Field = npt.NDArray[np.floating]

@@ -1,0 +1,203 @@
+"""Candidates, random view aggregation and outlines as one network, and the inferer that runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from monai.inferers.inferer import Inferer
+from torch import Tensor, nn
+from torch.nn import functional
+
+from dicomnode.networks.candidates import CandidateNet, heat_of
+from dicomnode.networks.detections import keep_apart, peaks
+from dicomnode.networks.phnn import PHNN
+from dicomnode.networks.views import ViewNet, aggregate, two_windows
+
+__all__ = ["FoundInferer", "LesionFinder", "OutlineNet", "cube_at"]
+
+CUBE = 40
+"""Voxels along each side of the cube that a lesion is outlined in."""
+LEAST_FIELD_MM, MOST_FIELD_MM = 30.0, 110.0
+FIELD_OF_RADIUS = 5.0
+"""Side of the cube over the radius of the candidate."""
+
+
+class OutlineNet(nn.Module):
+    """A progressive holistically-nested network that outlines the lesion in the middle of a cube.
+
+    Slices of the cube are read in 2D with one neighbour on each side. Takes cubes `(n, side, side,
+    side)` in HU, gives logits `(n, side, side, side)`.
+    """
+
+    def __init__(
+        self, features: Sequence[int] = (12, 20, 32), convolutions: Sequence[int] = (2, 2, 2)
+    ) -> None:
+        super().__init__()
+        self.nested = PHNN(
+            spatial_dims=2,
+            in_channels=7,
+            out_channels=2,
+            features=tuple(features),
+            convolutions=tuple(convolutions),
+        )
+
+    def stages(self, cubes: Tensor) -> list[Tensor]:
+        """Logits of the lesion after every stage, each `(n, side, side, side)`."""
+        n, _, _, depth = cubes.shape
+        padded = functional.pad(cubes[:, None], (1, 1, 0, 0, 0, 0), mode="replicate")[:, 0]
+        slabs = torch.stack([padded[..., s : s + depth] for s in range(3)], 1)
+        # (n, 3, x, y, z) -> a batch of slices (n * z, 3, x, y)
+        slabs = slabs.permute(0, 4, 1, 2, 3).flatten(0, 1)
+        # How far the slice lies from the lesion's middle tells small lesions from vessels.
+        away = (torch.arange(depth, device=cubes.device) + 0.5) * (2.0 / depth) - 1.0
+        away = away.repeat(n)[:, None, None, None].expand(-1, 1, *slabs.shape[2:])
+        outputs = self.nested(torch.cat([two_windows(slabs, 1), away.to(slabs.dtype)], 1))
+        every = outputs if isinstance(outputs, list | tuple) else [outputs]
+        return [(o[:, 1] - o[:, 0]).unflatten(0, (n, depth)).permute(0, 2, 3, 1) for o in every]
+
+    def forward(self, cubes: Tensor) -> Tensor:
+        """Logits of the last stage."""
+        return self.stages(cubes)[-1]
+
+
+def cube_at(
+    volume: Tensor, spacing: Sequence[float], centre: Sequence[float], field_mm: float
+) -> Tensor:
+    """A cube `(CUBE, CUBE, CUBE)` in HU around a point in mm; air beyond the volume."""
+    line = ((torch.arange(CUBE, dtype=torch.float32) + 0.5) / CUBE - 0.5) * field_mm
+    axes = []
+    for at, step, size in zip(centre, spacing, volume.shape, strict=True):
+        axes.append(((line + float(at)) / step * 2 + 1) / size - 1)
+    grid = torch.stack(torch.meshgrid(*axes, indexing="ij"), -1).flip(-1)
+    read = functional.grid_sample(
+        volume[None, None] + 1024.0, grid[None], padding_mode="zeros", align_corners=False
+    )
+    return read[0, 0] - 1024.0
+
+
+def field_of(radius_mm: float) -> float:
+    """Side in mm of the cube for a lesion of about this radius."""
+    return float(np.clip(FIELD_OF_RADIUS * radius_mm, LEAST_FIELD_MM, MOST_FIELD_MM))
+
+
+class LesionFinder(nn.Module):
+    """The three networks of a detection bundle; `forward` gives the candidates' logits.
+
+    Args:
+        kinds: types of lesions that the candidate network knows.
+        filters: of the candidate network's first layer.
+    """
+
+    def __init__(self, kinds: int, filters: int = 16) -> None:
+        super().__init__()
+        self.candidates = CandidateNet(kinds, filters)
+        self.views = ViewNet(kinds + 1)
+        self.outline = OutlineNet()
+
+    def forward(self, hu: Tensor) -> Tensor:
+        """Logits `(n, kinds + 1, x, y, z)` of the candidates for HU `(n, 1, x, y, z)`."""
+        logits: Tensor = self.candidates(hu)
+        return logits
+
+
+class FoundInferer(Inferer):
+    """Run a `LesionFinder` on one volume `(1, 1, x, y, z)` in HU, upright, of known spacing.
+
+    Leaves a dictionary; `PlaceLesionsd` makes patient coordinates of it. Rows are sorted by score.
+
+    | key | shape | meaning |
+    |---|---|---|
+    | `points` | (n, 3) | millimetres from the centre of voxel 0 |
+    | `kinds` | (n,) | type, from 0 |
+    | `scores` | (n,) | 0 to 1 |
+    | `heats` | (n,) | what the candidate network said |
+    | `fields` | (n,) | side of the cube in mm |
+    | `cubes` | (n, CUBE, CUBE, CUBE) | probability that a point belongs to the lesion |
+
+    Args:
+        spacing: of the volume, millimetres.
+        kinds: types to look for, from 0; None: all.
+        views: random views of each candidate.
+        candidates: of each type at most.
+        at_least: heat below which there is no candidate.
+        most: lesions to outline at most.
+        bfloat16: run the candidate network in bfloat16.
+    """
+
+    def __init__(
+        self,
+        *,
+        spacing: Sequence[float] = (2.0, 2.0, 2.0),
+        kinds: Sequence[int] | None = None,
+        views: int = 50,
+        candidates: int = 40,
+        at_least: float = 0.03,
+        most: int = 40,
+        bfloat16: bool = True,
+    ) -> None:
+        super().__init__()
+        self.spacing = tuple(spacing)
+        self.kinds, self.views = kinds, views
+        self.candidates, self.at_least, self.most = candidates, at_least, most
+        self.bfloat16 = bfloat16
+
+    def __call__(
+        self, inputs: Tensor, network: LesionFinder, *_args: Any, **_kwargs: Any
+    ) -> dict[str, Tensor]:
+        """Return the dictionary above."""
+        volume = inputs.as_subclass(Tensor)[0, 0].float()
+        points, kinds, heats, radii = self.find(volume, network)
+        probabilities = aggregate(network.views, volume, self.spacing, points, views=self.views)
+        scores = probabilities.mean(1)[torch.arange(len(points)), torch.from_numpy(kinds) + 1]
+        order = torch.argsort(scores, descending=True, stable=True)[: self.most].numpy()
+        fields = np.array([field_of(float(radii[row])) for row in order], np.float64)
+        return {
+            "points": torch.from_numpy(points[order]),
+            "kinds": torch.from_numpy(kinds[order]),
+            "scores": scores[order].cpu(),
+            "heats": torch.from_numpy(heats[order]),
+            "fields": torch.from_numpy(fields),
+            "cubes": self.outlines(volume, network, points[order], fields),
+        }
+
+    def find(
+        self, volume: Tensor, network: LesionFinder
+    ) -> tuple[
+        npt.NDArray[np.float64],
+        npt.NDArray[np.int_],
+        npt.NDArray[np.float64],
+        npt.NDArray[np.float64],
+    ]:
+        """Candidates in a volume `(x, y, z)`: points in mm, types, heats, radii in mm."""
+        with torch.autocast(volume.device.type, torch.bfloat16, enabled=self.bfloat16):
+            maps = heat_of(network.candidates, volume).cpu()
+        step = np.array(self.spacing) * network.candidates.stride
+        first = np.array(self.spacing) * (network.candidates.stride - 1) / 2
+        found = []
+        for kind in range(len(maps) - 1) if self.kinds is None else self.kinds:
+            where, heat = peaks(maps[kind], at_least=self.at_least, most=4 * self.candidates)
+            radii = 8.0 * torch.exp(maps[-1][tuple(where.T)].clamp(-2.0, 2.5)).numpy()
+            points = where.numpy() * step + first
+            # Two marks within a lesion are one.
+            kept = keep_apart(points, heat.numpy(), np.clip(radii, 4.0, 30.0))[: self.candidates]
+            found.append((points[kept], np.full(len(kept), kind), heat.numpy()[kept], radii[kept]))
+        points, kinds, heats, radii = (np.concatenate(part) for part in zip(*found, strict=True))
+        return points.astype(np.float64), kinds, heats.astype(np.float64), radii.astype(np.float64)
+
+    def outlines(
+        self,
+        volume: Tensor,
+        network: LesionFinder,
+        points: npt.NDArray[np.float64],
+        fields: npt.NDArray[np.float64],
+    ) -> Tensor:
+        """Probabilities `(n, CUBE, CUBE, CUBE)` on the cube around each point."""
+        parts = [
+            network.outline(cube_at(volume, self.spacing, point, float(field))[None])[0].sigmoid()
+            for point, field in zip(points, fields, strict=True)
+        ]
+        return torch.stack(parts).float().cpu() if parts else torch.zeros(0, CUBE, CUBE, CUBE)

@@ -1,0 +1,187 @@
+"""Random view aggregation: many random 2.5D views of a candidate, their probabilities averaged.
+
+After Roth, Lu, Liu, Yao, Seff, Cherry, Kim and Summers, "Improving Computer-aided Detection using
+Convolutional Neural Networks and Random View Aggregation", IEEE TMI 35(5), 2016: three orthogonal
+planes through the candidate are the channels of one view; scale, translation and rotation of
+each view are drawn at random.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+__all__ = ["ViewNet", "aggregate", "draw_poses", "two_windows", "views_at"]
+
+SCALES_MM = (30.0, 35.0, 40.0, 45.0)
+"""Side of a view, as in the paper for lymph nodes."""
+TRANSLATION_MM = 3.0
+TILT = np.pi / 9
+SIDE = 32
+"""Pixels of a view."""
+
+_SOFT, _WIDE = (-160.0, 240.0), (-1000.0, 1000.0)
+
+
+def two_windows(hu: Tensor, dim: int) -> Tensor:
+    """HU in a soft tissue and in a wide window, each scaled to -1..1, joined along `dim`."""
+    scaled = [
+        (hu.clamp(low, high) - low) * (2.0 / (high - low)) - 1.0 for low, high in (_SOFT, _WIDE)
+    ]
+    return torch.cat(scaled, dim)
+
+
+def draw_poses(
+    point: Sequence[float],
+    count: int,
+    *,
+    scales: Sequence[float] = SCALES_MM,
+    translation_mm: float = TRANSLATION_MM,
+    seed: int = 0,
+) -> npt.NDArray[np.float32]:
+    """Poses `(count, 3, 4)` of the views of one candidate: view axes times half side, and centre.
+
+    Drawn from the candidate's own place, so that they depend neither on its neighbours nor on the
+    order of work, and that the first n of a longer draw are the draw of n. A rotation about the
+    body's axis is of any angle, the tilt of up to 20 degrees; half of the views are mirrored.
+
+    Args:
+        point: millimetres in the volume's frame.
+        count: views.
+        scales: sides in millimetres to choose from.
+        translation_mm: greatest shift along each axis.
+        seed: of the whole run.
+    """
+    place = [round(float(v) * 4) + 2**20 for v in point]
+    # Row by row, so that a longer draw begins with the shorter one.
+    draws = np.random.default_rng([seed, *place]).random((count, 8))
+    turns = _about(np.array([[0.0, 0.0, 1.0]]), 2 * np.pi * draws[:, 0])
+    toward = np.pi * draws[:, 1]
+    across = np.stack([np.cos(toward), np.sin(toward), np.zeros(count)], 1)
+    axes = turns @ _about(across, TILT * (2 * draws[:, 2] - 1))
+    axes[:, :, 0] *= np.where(draws[:, 3] < 0.5, -1.0, 1.0)[:, None]
+    halves = np.asarray(scales)[(draws[:, 4] * len(scales)).astype(int)] / 2
+    poses = np.empty((count, 3, 4), np.float32)
+    poses[:, :, :3] = axes * halves[:, None, None]
+    poses[:, :, 3] = np.asarray(point) + translation_mm * (2 * draws[:, 5:8] - 1)
+    return poses
+
+
+def _about(
+    axes: npt.NDArray[np.float64], angles: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64]:
+    """Rotation matrices `(n, 3, 3)` about unit axes, by Rodrigues' formula."""
+    cross = np.cross(axes[:, None], -np.eye(3)[None])
+    sines, cosines = np.sin(angles)[:, None, None], np.cos(angles)[:, None, None]
+    turned: npt.NDArray[np.float64] = np.eye(3) + sines * cross + (1 - cosines) * cross @ cross
+    return turned
+
+
+def views_at(volume: Tensor, spacing: Sequence[float], poses: Tensor, side: int = SIDE) -> Tensor:
+    """Views `(n, 3, side, side)` in HU: the planes across z, y and x of each pose.
+
+    Args:
+        volume: `(x, y, z)` HU; voxel 0 has its centre at 0 mm. Beyond it is air.
+        spacing: millimetres.
+        poses: `(n, 3, 4)` of `draw_poses`, millimetres.
+        side: pixels.
+    """
+    line = (torch.arange(side, dtype=torch.float32) + 0.5) * (2.0 / side) - 1.0
+    u, v = torch.meshgrid(line, line, indexing="ij")
+    nought = torch.zeros_like(u)
+    planes = torch.stack(
+        [
+            torch.stack([u, v, nought], -1),
+            torch.stack([u, nought, v], -1),
+            torch.stack([nought, u, v], -1),
+        ]
+    )
+    poses = poses.to(volume.device)
+    points = torch.einsum("nij,pabj->npabi", poses[..., :3], planes.to(volume.device))
+    points = points + poses[:, None, None, None, :, 3]
+    size = torch.tensor(volume.shape, dtype=torch.float32, device=volume.device)
+    step = torch.tensor(list(spacing), dtype=torch.float32, device=volume.device)
+    # grid_sample wants the last axis first, and counts -1..1 from edge to edge.
+    grid = ((points / step * 2 + 1) / size - 1).flip(-1)
+    n = len(poses)
+    read = functional.grid_sample(
+        volume[None, None] + 1024.0,
+        grid.reshape(1, n * 3, side, side, 3),
+        padding_mode="zeros",
+        align_corners=False,
+    )
+    return read.reshape(n, 3, side, side) - 1024.0
+
+
+class ViewNet(nn.Module):
+    """A small CNN that classifies one 2.5D view; class 0 is "no lesion".
+
+    Takes views `(n, 3, side, side)` in HU, gives logits `(n, classes)`.
+    """
+
+    def __init__(self, classes: int, features: Sequence[int] = (16, 24, 40, 56)) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        before = 6
+        for number, width in enumerate(features):
+            if number:
+                layers.append(nn.MaxPool2d(2))
+            layers += [
+                nn.Conv2d(before, width, 3, padding=1, bias=False),
+                nn.BatchNorm2d(width),
+                nn.ReLU(inplace=True),
+            ]
+            before = width
+        self.features = nn.Sequential(*layers)
+        self.classify = nn.Sequential(
+            nn.Conv2d(before, 2 * before, 4),
+            nn.ReLU(inplace=True),
+            nn.Flatten(),
+            nn.Dropout(0.2),
+            nn.Linear(2 * before, classes),
+        )
+
+    def forward(self, views: Tensor) -> Tensor:
+        """Logits `(n, classes)`."""
+        logits: Tensor = self.classify(self.features(two_windows(views, 1)))
+        return logits
+
+
+def aggregate(
+    network: nn.Module,
+    volume: Tensor,
+    spacing: Sequence[float],
+    points: npt.NDArray[np.float64],
+    *,
+    views: int,
+    batch: int = 512,
+    seed: int = 0,
+) -> Tensor:
+    """Probabilities `(candidates, views, classes)` of every view; the mean over views decides.
+
+    Args:
+        network: a `ViewNet`, in evaluation mode.
+        volume: `(x, y, z)` HU.
+        spacing: of the volume, millimetres.
+        points: `(candidates, 3)` millimetres in the volume's frame.
+        views: random views of each candidate.
+        batch: views a forward pass.
+        seed: of the whole run.
+    """
+    poses = np.concatenate(
+        [np.empty((0, 3, 4), np.float32), *(draw_poses(p, views, seed=seed) for p in points)]
+    )
+    parts = [
+        network(views_at(volume, spacing, torch.from_numpy(poses[first : first + batch])))
+        .float()
+        .softmax(1)
+        for first in range(0, len(poses), batch)
+    ]
+    if not parts:
+        return torch.zeros(0, views, 1)
+    return torch.cat(parts).reshape(len(points), views, -1)

@@ -1,0 +1,201 @@
+"""Random views, candidates, and lesions placed on the CT's own grid."""
+
+import numpy as np
+import pytest
+import torch
+from monai.data.meta_tensor import MetaTensor
+
+from dicomnode.networks.candidates import CandidateNet, centre_targets, focal_loss, heat_of
+from dicomnode.networks.lesion_finder import CUBE, FoundInferer, LesionFinder, OutlineNet, cube_at
+from dicomnode.networks.lesion_placing import PlaceLesionsd
+from dicomnode.networks.transforms import ToWorkingGridd
+from dicomnode.networks.views import ViewNet, aggregate, draw_poses, two_windows, views_at
+
+
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    torch.manual_seed(0)
+
+
+def test_poses_depend_on_the_place_alone_and_a_longer_draw_begins_with_the_shorter() -> None:
+    here = draw_poses((10.0, 20.0, 30.0), 20)
+    assert np.array_equal(draw_poses((10.0, 20.0, 30.0), 5), here[:5])
+    assert not np.array_equal(draw_poses((14.0, 20.0, 30.0), 5)[:, :, :3], here[:5, :, :3])
+    shift = here[:, :, 3] - (10, 20, 30)
+    assert np.abs(shift).max() <= 3
+    sides = 2 * np.linalg.norm(here[:, :, :3], axis=1)
+    assert set(np.unique(np.round(sides))) <= {30, 35, 40, 45}
+    across = np.einsum("nij,nik->njk", here[..., :3], here[..., :3])
+    assert np.abs(across - across * np.eye(3)).max() < 1e-3
+    assert (np.linalg.det(here[..., :3]) < 0).any()
+
+
+def test_views_are_the_three_planes_through_the_middle() -> None:
+    x, y, z = (torch.arange(n, dtype=torch.float32) for n in (40, 50, 60))
+    volume = x[:, None, None] + 100 * y[:, None] + 0 * z
+    pose = np.concatenate([np.eye(3) * 8.0, [[20.0], [30.0], [40.0]]], axis=1)
+    views = views_at(volume, (1, 1, 1), torch.from_numpy(pose[None].astype(np.float32)), side=16)
+    line = torch.arange(16) + 0.5 - 8
+    assert views.shape == (1, 3, 16, 16)
+    flat = (20 + line)[:, None] + 100 * (30 + line)[None]
+    assert torch.allclose(views[0, 0], flat, atol=0.05)
+    assert torch.allclose(views[0, 1], (20 + line)[:, None] + 3000 + 0 * flat, atol=0.05)
+    assert torch.allclose(views[0, 2], 20 + 100 * (30 + line)[:, None] + 0 * flat, atol=0.05)
+
+
+def test_beyond_the_volume_there_is_air() -> None:
+    views = views_at(torch.zeros(4, 4, 4), (1, 1, 1), torch.from_numpy(draw_poses((90, 90, 90), 2)))
+    assert (views == -1024).all()
+
+
+def test_a_candidate_scores_the_same_alone_and_among_others() -> None:
+    volume = torch.randn(40, 40, 40) * 200
+    network = ViewNet(3).eval()
+    points = np.array([[30.0, 40, 50], [20, 20, 20], [60, 10, 44]])
+    with torch.inference_mode():
+        together = aggregate(network, volume, (2, 2, 2), points, views=6, batch=4)
+        alone = aggregate(network, volume, (2, 2, 2), points[1:2], views=6)
+    assert together.shape == (3, 6, 3)
+    assert torch.allclose(together[1], alone[0], atol=1e-5)
+    assert torch.allclose(together.sum(-1), torch.ones(3, 6), atol=1e-5)
+
+
+def test_windows_are_clipped() -> None:
+    told = two_windows(torch.tensor([[-2000.0, 40.0, 3000.0]]), 0)
+    assert told.tolist() == [[-1, 0, 1], [-1, pytest.approx(0.04, abs=1e-6), 1]]
+
+
+def test_heat_is_the_same_in_slabs_and_whole() -> None:
+    network = CandidateNet(2, filters=8).eval()
+    volume = torch.randn(20, 18, 50) * 200
+    with torch.inference_mode():
+        whole = heat_of(network, volume, slab=64)
+        parts = heat_of(network, volume, slab=16, margin=32)
+    assert whole.shape == (3, 10, 9, 25)
+    assert torch.allclose(whole, parts, atol=1e-4)
+
+
+def test_targets_peak_at_the_centre_and_carry_the_radius() -> None:
+    heat, radius, weight = centre_targets(
+        (12, 12, 12), (4, 4, 4), [(1, (20.0, 24, 16), 8.0), (0, (400, 0, 0), 5)], 2
+    )
+    assert heat[1, 5, 6, 4] == 1
+    assert (heat[1] == 1).sum() == 1
+    assert heat[0].max() < 1e-6
+    assert radius[0, 5, 6, 4] == 0
+    assert weight[0, 5, 6, 4] == 1
+    assert weight.sum() < 60
+
+
+def test_the_loss_falls_towards_the_target() -> None:
+    heat, _, _ = centre_targets((12, 12, 12), (4, 4, 4), [(0, (20.0, 24, 16), 8.0)], 1)
+    right = torch.where(heat == 1, 6.0, -6.0)
+    wrong = torch.full_like(heat, -6.0)
+    wrong[0, 0, 0, 0] = 6.0
+    assert focal_loss(right, heat) < 0.2 < focal_loss(wrong, heat)
+
+
+def test_outlines_keep_the_shape_of_the_cube() -> None:
+    network = OutlineNet()
+    cubes = torch.randn(2, 16, 16, 12)
+    assert [tuple(o.shape) for o in network.stages(cubes)] == [(2, 16, 16, 12)] * 3
+    assert network.eval()(cubes).shape == (2, 16, 16, 12)
+
+
+def test_a_cube_is_read_around_its_point() -> None:
+    x = torch.arange(60, dtype=torch.float32)
+    volume = x[:, None, None] + 0 * x[:, None] + 0 * x
+    cube = cube_at(volume, (2, 2, 2), (60.0, 50, 50), 40)
+    step = 40 / CUBE
+    assert torch.allclose(
+        cube[:, 5, 5], 30 + ((torch.arange(CUBE) + 0.5) * step - 20) / 2, atol=0.01
+    )
+
+
+def test_the_inferer_sorts_by_score_and_says_what_it_looked_for() -> None:
+    network = LesionFinder(3).eval()
+    inferer = FoundInferer(kinds=[1, 2], views=2, candidates=3, at_least=0.0, most=4)
+    with torch.inference_mode():
+        found = inferer(torch.randn(1, 1, 24, 24, 24) * 200, network)
+    assert set(found["kinds"].tolist()) <= {1, 2}
+    assert 0 < len(found["scores"]) <= 4
+    assert found["scores"].tolist() == sorted(found["scores"].tolist(), reverse=True)
+    assert found["cubes"].shape[1:] == (CUBE, CUBE, CUBE)
+
+
+def balls(points: list[tuple[float, float, float]], radius: float) -> dict[str, torch.Tensor]:
+    """What the inferer would leave of balls: soft cubes of 40 mm."""
+    side = 40.0
+    line = ((torch.arange(CUBE) + 0.5) / CUBE - 0.5) * side
+    grid = torch.stack(torch.meshgrid(line, line, line, indexing="ij"), -1)
+    cube = (0.5 + (radius - grid.norm(dim=-1)) / 2).clamp(0, 1)
+    n = len(points)
+    return {
+        "points": torch.tensor(points, dtype=torch.float64),
+        "kinds": torch.zeros(n, dtype=torch.int64),
+        "scores": torch.linspace(0.9, 0.5, n),
+        "fields": torch.full((n,), side, dtype=torch.float64),
+        "cubes": cube.expand(n, -1, -1, -1).clone(),
+    }
+
+
+def placed(affine: np.ndarray, found: dict[str, torch.Tensor]) -> tuple[dict, np.ndarray]:  # type: ignore[type-arg]
+    ct = MetaTensor(torch.zeros(1, 90, 80, 40), affine=torch.from_numpy(affine))
+    data = ToWorkingGridd("image", spacing=(2, 2, 2))({"image": ct})
+    working = np.asarray(data["image"].affine)
+    data["pred"] = found
+    return PlaceLesionsd("pred", types=[4], sites=[2])(data)["pred"], working
+
+
+AFFINES = {
+    "upright": np.array([[1.0, 0, 0, -40], [0, 1, 0, -30], [0, 0, 2.5, 10], [0, 0, 0, 1]]),
+    "as most CTs": np.array([[-1.0, 0, 0, 40], [0, -1, 0, 30], [0, 0, 2.5, 10], [0, 0, 0, 1]]),
+}
+
+
+@pytest.mark.parametrize("affine", AFFINES.values(), ids=AFFINES.keys())
+def test_a_ball_is_placed_measured_and_masked(affine: np.ndarray) -> None:  # type: ignore[type-arg]
+    pred, working = placed(affine, balls([(48, 42, 50)], 9.0))
+    centre = (working @ [24, 21, 25, 1])[:3] * (-1, -1, 1)
+    assert pred["types"].tolist() == [4]
+    assert pred["sites"].tolist() == [2]
+    assert pred["scores"][0] == pytest.approx(0.9)
+    long, short = pred["long_axes"][0], pred["short_axes"][0]
+    assert np.linalg.norm(long[1] - long[0]) == pytest.approx(18, abs=0.7)
+    assert np.linalg.norm(short[1] - short[0]) == pytest.approx(18, abs=1.0)
+    assert long.mean(0) == pytest.approx(centre, abs=1.5)
+    assert np.ptp(np.vstack([long, short])[:, 2]) == pytest.approx(0, abs=1e-6)
+    assert (pred["boxes"][0][0] <= centre - 7).all()
+    assert (pred["boxes"][0][1] >= centre + 7).all()
+    mask = np.asarray(pred["mask"])
+    assert mask.shape == (1, 90, 80, 40)
+    assert (mask == 1).sum() * 2.5 == pytest.approx(4 / 3 * np.pi * 9**3, rel=0.08)
+
+
+def test_two_marks_in_one_lesion_are_one() -> None:
+    pred, _ = placed(AFFINES["upright"], balls([(48, 42, 50), (52, 42, 50), (20, 20, 40)], 9.0))
+    assert len(pred["scores"]) == 2
+    assert set(np.unique(np.asarray(pred["mask"]))) == {0, 1, 2}
+
+
+def test_a_lesion_without_an_outline_is_a_ball() -> None:
+    found = balls([(48, 42, 50)], 9.0)
+    found["cubes"][:] = 0
+    pred, _ = placed(AFFINES["upright"], found)
+    long = pred["long_axes"][0]
+    assert np.linalg.norm(long[1] - long[0]) == pytest.approx(16, abs=2)
+
+
+def test_at_the_border_everything_stays_inside() -> None:
+    pred, _ = placed(AFFINES["upright"], balls([(0, 0, 0), (88, 78, 98)], 9.0))
+    ends = np.concatenate([pred["long_axes"], pred["short_axes"]]).reshape(-1, 3) * (-1, -1, 1)
+    index = (ends - AFFINES["upright"][:3, 3]) / (1, 1, 2.5)
+    assert (index >= -0.51).all()
+    assert (index <= np.array([90, 80, 40]) - 0.49).all()
+    assert len(pred["scores"]) == 2
+
+
+def test_nothing_found_is_no_row() -> None:
+    pred, _ = placed(AFFINES["upright"], {k: v[:0] for k, v in balls([(1, 1, 1)], 5).items()})
+    assert pred["long_axes"].shape == (0, 2, 3)
+    assert not np.asarray(pred["mask"]).any()
