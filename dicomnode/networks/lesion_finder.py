@@ -89,12 +89,11 @@ class LesionFinder(nn.Module):
 
     Args:
         kinds: types of lesions that the candidate network knows.
-        filters: of the candidate network's first layer.
     """
 
-    def __init__(self, kinds: int, filters: int = 16) -> None:
+    def __init__(self, kinds: int) -> None:
         super().__init__()
-        self.candidates = CandidateNet(kinds, filters)
+        self.candidates = CandidateNet(kinds)
         self.views = ViewNet(kinds + 1)
         self.outline = OutlineNet()
 
@@ -125,7 +124,6 @@ class FoundInferer(Inferer):
         candidates: of each type at most.
         at_least: heat below which there is no candidate.
         most: lesions to outline at most.
-        bfloat16: run the candidate network in bfloat16.
     """
 
     def __init__(
@@ -137,13 +135,11 @@ class FoundInferer(Inferer):
         candidates: int = 40,
         at_least: float = 0.03,
         most: int = 40,
-        bfloat16: bool = True,
     ) -> None:
         super().__init__()
         self.spacing = tuple(spacing)
         self.kinds, self.views = kinds, views
         self.candidates, self.at_least, self.most = candidates, at_least, most
-        self.bfloat16 = bfloat16
 
     def __call__(
         self, inputs: Tensor, network: LesionFinder, *_args: Any, **_kwargs: Any
@@ -173,8 +169,7 @@ class FoundInferer(Inferer):
         npt.NDArray[np.float64],
     ]:
         """Candidates in a volume `(x, y, z)`: points in mm, types, heats, radii in mm."""
-        with torch.autocast(volume.device.type, torch.bfloat16, enabled=self.bfloat16):
-            maps = heat_of(network.candidates, volume).cpu()
+        maps = heat_of(network.candidates, volume).cpu()
         step = np.array(self.spacing) * network.candidates.stride
         first = np.array(self.spacing) * (network.candidates.stride - 1) / 2
         found = []

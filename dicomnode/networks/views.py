@@ -22,7 +22,7 @@ SCALES_MM = (30.0, 35.0, 40.0, 45.0)
 """Side of a view, as in the paper for lymph nodes."""
 TRANSLATION_MM = 3.0
 TILT = np.pi / 9
-SIDE = 32
+SIDE = 24
 """Pixels of a view."""
 
 _SOFT, _WIDE = (-160.0, 240.0), (-1000.0, 1000.0)
@@ -124,7 +124,7 @@ class ViewNet(nn.Module):
     Takes views `(n, 3, side, side)` in HU, gives logits `(n, classes)`.
     """
 
-    def __init__(self, classes: int, features: Sequence[int] = (16, 24, 40, 56)) -> None:
+    def __init__(self, classes: int, features: Sequence[int] = (16, 24, 40)) -> None:
         super().__init__()
         layers: list[nn.Module] = []
         before = 6
@@ -139,7 +139,7 @@ class ViewNet(nn.Module):
             before = width
         self.features = nn.Sequential(*layers)
         self.classify = nn.Sequential(
-            nn.Conv2d(before, 2 * before, 4),
+            nn.Conv2d(before, 2 * before, 6),
             nn.ReLU(inplace=True),
             nn.Flatten(),
             nn.Dropout(0.2),

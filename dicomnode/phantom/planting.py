@@ -13,9 +13,10 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
+from scipy import ndimage
+
 from dicomnode.phantom.canvas import Floats, smooth_noise
 from dicomnode.phantom.structures import BONES, FATS, LUNGS, Organ, Tissue
-from scipy import ndimage
 
 Labels = npt.NDArray[np.uint8]
 Bools = npt.NDArray[np.bool_]

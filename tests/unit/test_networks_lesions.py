@@ -5,7 +5,7 @@ import pytest
 import torch
 from monai.data.meta_tensor import MetaTensor
 
-from dicomnode.networks.candidates import CandidateNet, centre_targets, focal_loss, heat_of
+from dicomnode.networks.candidates import CandidateNet, ScaleSpace, _eigenvalues, heat_of
 from dicomnode.networks.lesion_finder import CUBE, FoundInferer, LesionFinder, OutlineNet, cube_at
 from dicomnode.networks.lesion_placing import PlaceLesionsd
 from dicomnode.networks.transforms import ToWorkingGridd
@@ -66,33 +66,39 @@ def test_windows_are_clipped() -> None:
 
 
 def test_heat_is_the_same_in_slabs_and_whole() -> None:
-    network = CandidateNet(2, filters=8).eval()
+    network = CandidateNet(2).eval()
     volume = torch.randn(20, 18, 50) * 200
     with torch.inference_mode():
         whole = heat_of(network, volume, slab=64)
-        parts = heat_of(network, volume, slab=16, margin=32)
+        parts = heat_of(network, volume, slab=16, margin=36)
     assert whole.shape == (3, 10, 9, 25)
     assert torch.allclose(whole, parts, atol=1e-4)
 
 
-def test_targets_peak_at_the_centre_and_carry_the_radius() -> None:
-    heat, radius, weight = centre_targets(
-        (12, 12, 12), (4, 4, 4), [(1, (20.0, 24, 16), 8.0), (0, (400, 0, 0), 5)], 2
-    )
-    assert heat[1, 5, 6, 4] == 1
-    assert (heat[1] == 1).sum() == 1
-    assert heat[0].max() < 1e-6
-    assert radius[0, 5, 6, 4] == 0
-    assert weight[0, 5, 6, 4] == 1
-    assert weight.sum() < 60
+def test_eigenvalues_tell_a_ball_from_a_tube() -> None:
+    line = torch.arange(48, dtype=torch.float32) - 23.5
+    x, y, z = torch.meshgrid(line, line, line, indexing="ij")
+    ball = 240 * torch.exp(-(x**2 + y**2 + z**2) / 50)
+    tube = 240 * torch.exp(-(x**2 + y**2) / 50)
+    features = ScaleSpace()
+    told = features(torch.stack([ball, tube])[:, None])
+    assert told.shape == (2, ScaleSpace.count, 24, 24, 24)
+    # Soft tissue window, the third scale: value, slope, three eigenvalues come in pairs of windows.
+    first = 4 + 2 * 5 * 2
+    slope, greatest, middle, least = (told[:, first + 2 * (n + 1), 12, 12, 12] for n in range(4))
+    assert (slope.abs() < 0.1).all()
+    assert greatest[0] < -0.1
+    assert greatest[1] == pytest.approx(0, abs=0.02)
+    assert (middle < -0.1).all()
+    assert (least < -0.1).all()
 
 
-def test_the_loss_falls_towards_the_target() -> None:
-    heat, _, _ = centre_targets((12, 12, 12), (4, 4, 4), [(0, (20.0, 24, 16), 8.0)], 1)
-    right = torch.where(heat == 1, 6.0, -6.0)
-    wrong = torch.full_like(heat, -6.0)
-    wrong[0, 0, 0, 0] = 6.0
-    assert focal_loss(right, heat) < 0.2 < focal_loss(wrong, heat)
+def test_eigenvalues_are_those_of_the_matrix() -> None:
+    given = torch.randn(50, 3, 3)
+    given = given + given.transpose(1, 2)
+    parts = {(i, j): given[:, i, j] for i in range(3) for j in range(i, 3)}
+    told = torch.stack(_eigenvalues(parts), 1).flip(1)
+    assert torch.allclose(told, torch.linalg.eigvalsh(given), atol=1e-4)
 
 
 def test_outlines_keep_the_shape_of_the_cube() -> None:
