@@ -65,7 +65,7 @@ def _smoothed(image: Tensor, width: float) -> Tensor:
 def _shape_of(image: Tensor, width: float) -> list[Tensor]:
     """Length of the gradient, then the Hessian's eigenvalues from the greatest to the least."""
     first = torch.gradient(image, dim=(2, 3, 4))
-    slope = width * torch.sqrt(sum(part**2 for part in first) + 1e-12)
+    slope = width * torch.stack(list(first)).norm(dim=0)
     second = {}
     for i in range(3):
         for j, part in enumerate(torch.gradient(first[i], dim=(2, 3, 4))):

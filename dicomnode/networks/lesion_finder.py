@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -142,9 +142,11 @@ class FoundInferer(Inferer):
         self.candidates, self.at_least, self.most = candidates, at_least, most
 
     def __call__(
-        self, inputs: Tensor, network: LesionFinder, *_args: Any, **_kwargs: Any
+        self, inputs: Tensor, network: Callable[..., Any], *_args: Any, **_kwargs: Any
     ) -> dict[str, Tensor]:
         """Return the dictionary above."""
+        if not isinstance(network, LesionFinder):
+            raise TypeError("this inferer runs a LesionFinder")
         volume = inputs.as_subclass(Tensor)[0, 0].float()
         points, kinds, heats, radii = self.find(volume, network)
         probabilities = aggregate(network.views, volume, self.spacing, points, views=self.views)

@@ -181,7 +181,7 @@ def _outlined(cube: _Cube, *, to_ct: Floats, spacing: Floats, labels: Labels) ->
         soft = np.clip(0.5 + (radius - far) / (2 * spacing.max()), 0, 1).astype(np.float32)
         soft[tuple(here - start)] = 1.0
         soft[taken] = 0.0
-    told = recist_of(soft, spacing)
+    told = recist_of(soft, spacing.tolist())
     if told is None:
         return None
     plane, diameters = told

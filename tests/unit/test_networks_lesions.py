@@ -1,6 +1,10 @@
 """Random views, candidates, and lesions placed on the CT's own grid."""
 
+from collections.abc import Hashable
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 from monai.data.meta_tensor import MetaTensor
@@ -10,6 +14,8 @@ from dicomnode.networks.lesion_finder import CUBE, FoundInferer, LesionFinder, O
 from dicomnode.networks.lesion_placing import PlaceLesionsd
 from dicomnode.networks.transforms import ToWorkingGridd
 from dicomnode.networks.views import ViewNet, aggregate, draw_poses, two_windows, views_at
+
+Floats = npt.NDArray[np.float64]
 
 
 @pytest.fixture(autouse=True)
@@ -145,12 +151,13 @@ def balls(points: list[tuple[float, float, float]], radius: float) -> dict[str, 
     }
 
 
-def placed(affine: np.ndarray, found: dict[str, torch.Tensor]) -> tuple[dict, np.ndarray]:  # type: ignore[type-arg]
+def placed(affine: Floats, found: dict[str, torch.Tensor]) -> tuple[dict[str, Any], Floats]:
     ct = MetaTensor(torch.zeros(1, 90, 80, 40), affine=torch.from_numpy(affine))
-    data = ToWorkingGridd("image", spacing=(2, 2, 2))({"image": ct})
+    data: dict[Hashable, Any] = {**ToWorkingGridd("image", spacing=(2, 2, 2))({"image": ct})}
     working = np.asarray(data["image"].affine)
     data["pred"] = found
-    return PlaceLesionsd("pred", types=[4], sites=[2])(data)["pred"], working
+    pred: Any = PlaceLesionsd("pred", types=[4], sites=[2])(data)["pred"]
+    return pred, working
 
 
 AFFINES = {
@@ -160,7 +167,7 @@ AFFINES = {
 
 
 @pytest.mark.parametrize("affine", AFFINES.values(), ids=AFFINES.keys())
-def test_a_ball_is_placed_measured_and_masked(affine: np.ndarray) -> None:  # type: ignore[type-arg]
+def test_a_ball_is_placed_measured_and_masked(affine: Floats) -> None:
     pred, working = placed(affine, balls([(48, 42, 50)], 9.0))
     centre = (working @ [24, 21, 25, 1])[:3] * (-1, -1, 1)
     assert pred["types"].tolist() == [4]
