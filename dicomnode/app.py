@@ -24,7 +24,7 @@ from dicomnode.pipeline.discovery import BrokenAlgorithm
 from dicomnode.receive.reports.mllp import MllpListener
 from dicomnode.receiving import ReceiverProcess, now
 from dicomnode.rules.watching import WatchedRules
-from dicomnode.settings import FlowSettings, Settings
+from dicomnode.settings import Settings
 from dicomnode.steering import Steering
 from dicomnode.steps.commitments import answer_commitments
 from dicomnode.steps.correcting import Correcting
@@ -43,7 +43,6 @@ COUNT_EVERY_S = 2.0
 FORGET_EVERY_S = 3600.0
 WEB_EVERY_S = 10.0
 STEER_EVERY_S = 1.0
-LOOKS_UNTIL_TAKEN_OVER = 6
 LOOK_FOR_END_S = 1.0
 LONGEST_DRAIN_S = 86_400
 
@@ -169,7 +168,7 @@ class Serving:
                 *([mining] if self._settings.reports.enabled else []),
                 Loop(name="commitments", action=askers, every_s=COUNT_EVERY_S),
                 Loop(name="quotas", action=quotas, every_s=FORGET_EVERY_S),
-                *steering_loops(self._steering, self._settings.flow),
+                *steering_loops(self._steering),
                 receiver,
                 *([web] if web else []),
             )
@@ -222,7 +221,7 @@ class Working:
             executor=executor,
             drop_work=self._children.cancel,
         )
-        self._loops = Loops(steering_loops(self._steering, settings.flow))
+        self._loops = Loops(steering_loops(self._steering))
 
     def start(self) -> None:
         """Take work until stopped."""
@@ -254,13 +253,11 @@ class Working:
         self._lock.close()
 
 
-def steering_loops(steering: Steering, flow: FlowSettings) -> tuple[Loop, ...]:
+def steering_loops(steering: Steering) -> tuple[Loop, ...]:
     """What keeps a process that does the flow's work in step with the index and the others."""
-    often_s = flow.take_over_s / LOOKS_UNTIL_TAKEN_OVER
     return (
         Loop(name="steer", action=steering.look, every_s=STEER_EVERY_S),
-        Loop(name="beat", action=steering.beat, every_s=often_s),
-        Loop(name="watch", action=steering.watch, every_s=often_s),
+        Loop(name="watch", action=steering.watch, every_s=steering.often_s),
     )
 
 

@@ -13,6 +13,7 @@ from dicomnode.domain.errors import TakenOver
 from dicomnode.domain.identifiers import JobId
 from dicomnode.engine import Engine
 from dicomnode.flow import DELIVERIES, INFERENCE, REVISIONS, Flow
+from dicomnode.loops import Loop, Loops
 from dicomnode.silence import Silence
 from dicomnode.steps.node import Node
 from dicomnode.store.leases import (
@@ -30,6 +31,8 @@ from dicomnode.store.unfinished import job_of_workflow
 from dicomnode.store.workers import inference_pause, is_to_drain
 
 log = structlog.get_logger()
+
+LOOKS_UNTIL_TAKEN_OVER = 6
 
 
 class Steering:
@@ -54,7 +57,11 @@ class Steering:
         self._is_part_of_node = is_part_of_node
         self._drop_work = drop_work
         self._is_paused: bool | None = None
-        self._silence = Silence(node.settings.flow.take_over_s)
+        take_over_s = node.settings.flow.take_over_s
+        self.often_s = take_over_s / LOOKS_UNTIL_TAKEN_OVER
+        """How often it beats, and looks after the others."""
+        self._silence = Silence(take_over_s)
+        self._beating = Loops((Loop(name="beat", action=self.beat, every_s=self.often_s),))
         self.drained = threading.Event()
         """Set once a person asked this worker to end."""
 
@@ -68,6 +75,8 @@ class Steering:
             self._node.clock(),
             is_part_of_node=self._is_part_of_node,
         )
+        # At once: what follows may take longer than a silent process is waited for.
+        self._beating.start()
 
     def start(self) -> None:
         """Declare the queues, once the engine has started."""
@@ -129,5 +138,6 @@ class Steering:
 
     def stop(self) -> None:
         """This process ends."""
+        self._beating.stop()
         if self._flow.lease is not None:
             leave(self._node.database, self._flow.lease, self._node.clock())

@@ -116,7 +116,7 @@ def share(name: str, folder: Path, url: str, port: int) -> None:
     flow = Flow(node, engine, children)
     steering = Steering(node, engine, flow, DEVICES, executor=name, drop_work=children.cancel)
     reconcile = Loop(name="reconcile", action=flow.reconcile, every_s=0.5)
-    loops = Loops((*steering_loops(steering, node.settings.flow), reconcile))
+    loops = Loops((*steering_loops(steering), reconcile))
     steering.join()
     engine.launch()
     steering.start()
