@@ -18,7 +18,7 @@ def evaluate(
     data: Annotated[
         Path,
         typer.Argument(
-            help="Folder as `dicomnode export dataset` writes it, or in ChestX-ray14's layout.",
+            help="Folder of images and labels, or as `dicomnode export dataset` writes it.",
             exists=True,
             file_okay=False,
         ),
@@ -41,7 +41,10 @@ def evaluate(
     device: Annotated[str, typer.Option(help="`cpu`, `cuda:0` ...")] = "cpu",
     settings: SettingsPath = None,
 ) -> None:
-    """Score a bundle that reads radiographs: ROC AUC, calibration, subgroups, boxes.
+    """Score a bundle on labelled images.
+
+    Classes of radiographs: ROC AUC, calibration, subgroups, boxes. Segments: Dice, surface
+    distances, volume errors, worst cases. The folder's layout: docs/evaluation.md.
 
     Example: dicomnode evaluate cxr_thorax ./dataset --split test --out report.html
     """
@@ -63,8 +66,5 @@ def evaluate(
         device=device,
     )
     with progress_bar() as bar:
-        summary = evaluate_folder(chosen, asked, bar.track)
-    console.print(
-        f"{summary.images} images of {summary.patients} patients, "
-        f"{len(summary.refused)} refused; written to {out}"
-    )
+        said = evaluate_folder(chosen, asked, bar.track)
+    console.print(said)

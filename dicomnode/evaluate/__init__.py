@@ -1,5 +1,5 @@
-"""`dicomnode evaluate`: a bundle that reads radiographs, scored on a labelled folder.
+"""`dicomnode evaluate`: a bundle scored on a labelled folder.
 
-`truths` reads the folder, `scoring` runs the bundle on it, `summary` makes the tables,
-`page` the HTML.
+Radiographs with classes: `truths` reads the folder, `scoring` runs the bundle on it, `summary`
+makes the tables, `page` the HTML. Outlined images: `pairs`, `segments`, `segments_page`.
 """

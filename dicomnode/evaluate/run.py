@@ -1,21 +1,35 @@
 """One evaluation from end to end."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 import numpy as np
 
 from dicomnode import __version__
 from dicomnode.domain.errors import StudyError
 from dicomnode.evaluate.page import write_report
+from dicomnode.evaluate.pairs import patients_of
 from dicomnode.evaluate.scoring import classes_of, score
+from dicomnode.evaluate.segments import evaluate_segments
+from dicomnode.evaluate.segments_page import write_segments_report
 from dicomnode.evaluate.summary import Summary, summarise
-from dicomnode.evaluate.truths import Labelled, lists_positives_alone, read_truths
+from dicomnode.evaluate.truths import lists_positives_alone, read_truths
 from dicomnode.pipeline.bundle import BundleAlgorithm
 from dicomnode.pipeline.discovery import BrokenAlgorithm, load_algorithm
 from dicomnode.settings import Settings
 from dicomnode.steps.installed import algorithms_of
+
+_T = TypeVar("_T")
+
+
+class Tick(Protocol):
+    """Goes through what there is to do and shows how far it is; `rich`'s `Progress.track`."""
+
+    def __call__(self, sequence: Iterable[_T]) -> Iterable[_T]:
+        """What was given, one by one."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,17 +47,46 @@ class Asked:
     device: str
 
 
-def evaluate_folder(
-    settings: Settings,
-    asked: Asked,
-    tick: Callable[[Iterable[Labelled]], Iterable[Labelled]],
-) -> Summary:
-    """Score the bundle on the folder, write the report, return its figures.
+def evaluate_folder(settings: Settings, asked: Asked, tick: Tick) -> str:
+    """Score the bundle on the folder, write the report, say in a line what was read.
 
     Raises:
-        StudyError: no such algorithm, none of classes, or no labelled images.
+        StudyError: no such algorithm, none of classes or segments, or no labelled images.
     """
     algorithm = _bundle(settings, asked.algorithm)
+    if algorithm.manifest.outputs.pred.kind == "segments":
+        return _segments(algorithm, asked, tick)
+    summary = _classes(algorithm, asked, tick)
+    return (
+        f"{summary.images} images of {summary.patients} patients, "
+        f"{len(summary.refused)} refused; written to {asked.out}"
+    )
+
+
+def _segments(algorithm: BundleAlgorithm, asked: Asked, tick: Tick) -> str:
+    summary = evaluate_segments(
+        algorithm, asked.data, device=asked.device, draws=asked.draws, tick=tick
+    )
+    identity = algorithm.identity
+    read = [case for case in summary.cases if not case.refused]
+    patients = patients_of([case.pair for case in summary.cases])
+    speed = f"{np.median([case.seconds for case in read]):.1f}" if read else "-"
+    about = [
+        ("Algorithm", f"{identity.name} {identity.version}"),
+        ("Use", identity.intended_use),
+        ("Model (SHA-256)", identity.model_digest),
+        ("Images", f"{len(summary.cases)} of {patients} patients"),
+        ("Seconds an image, median", f"{speed} on {asked.device}, without reading and drawing"),
+        ("Made by", f"dicomnode {__version__}"),
+    ]
+    write_segments_report(summary, asked.out, about=about)
+    return (
+        f"{len(summary.cases)} images of {patients} patients, "
+        f"{len(summary.refused)} refused; written to {asked.out}"
+    )
+
+
+def _classes(algorithm: BundleAlgorithm, asked: Asked, tick: Tick) -> Summary:
     wanted = classes_of(algorithm)
     images = read_truths(asked.data, box_frame=(asked.box_frame, asked.box_frame))
     chosen = [image for image in images if not asked.split or image.split == asked.split]
@@ -72,7 +115,7 @@ def _bundle(settings: Settings, name: str) -> BundleAlgorithm:
         raise StudyError(f"algorithm {name!r} cannot be used{fault}")
     loaded = load_algorithm(known.source)
     if not isinstance(loaded, BundleAlgorithm):
-        raise StudyError(f"{name} is no bundle; only bundles of classes are evaluated")
+        raise StudyError(f"{name} is no bundle; only bundles are evaluated")
     return loaded
 
 

@@ -28,6 +28,17 @@ def ras_affine(grid: Grid) -> Affine:
     return np.asarray(_LPS_TO_RAS @ grid.affine_lps_mm @ _REVERSED_AXES)
 
 
+def grid_of_ras(affine: Affine, shape: tuple[int, ...], frame_of_reference: str) -> Grid:
+    """The grid of an array (slice, row, column) that has a NIfTI's affine; undoes `ras_affine`."""
+    lps = _LPS_TO_RAS @ affine @ _REVERSED_AXES
+    slices, rows, columns = shape
+    return Grid(
+        affine_lps_mm=np.asarray(lps),
+        shape=(slices, rows, columns),
+        frame_of_reference_uid=frame_of_reference,
+    )
+
+
 def to_metatensor(volume: Volume, dimensions: int) -> MetaTensor:
     """(1, columns, rows, slices), or (1, columns, rows) for 2 dimensions; float32, a copy.
 
