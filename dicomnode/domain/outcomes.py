@@ -13,6 +13,7 @@ from dicomnode.domain.findings import (
     MeasurementFinding,
     SegmentFinding,
 )
+from dicomnode.domain.follow_up import BodyMap, Compared, LesionRecord
 from dicomnode.domain.results import EncodedObject
 
 
@@ -29,6 +30,8 @@ class FindingRecord:
     score: float | None = None
     text: str | None = None
     measurements: tuple[Measurement, ...] = ()
+    lesion: LesionRecord | None = None
+    """Place, size and growth, for lesions that can be found again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +48,10 @@ class RunOutcome:
     warnings: tuple[str, ...]
     seconds: dict[str, float]
     """Stage -> wall seconds."""
+    body: BodyMap | None = None
+    """Of the CT in which lesions were looked for."""
+    compared: tuple[Compared, ...] = ()
+    """Earlier studies of the patient, the newest first."""
 
 
 def record_of(finding: Finding) -> FindingRecord:

@@ -49,6 +49,8 @@ class LesionSettings(Section):
     """The operating point, from the FROC curve of each detector."""
     most: Annotated[int, Field(ge=1, le=100)] | None = None
     """Lesions marked in one volume."""
+    follow_up: bool = True
+    """Match lesions to those of earlier CTs of the patient."""
 
 
 class OutputSettings(Section):

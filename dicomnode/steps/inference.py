@@ -6,7 +6,7 @@ The same code serves the node's jobs and `dicomnode run`.
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,13 +15,17 @@ from tempfile import TemporaryDirectory
 from pydantic import TypeAdapter
 
 from dicomnode.algorithm import Algorithm, AlgorithmIdentity, LesionLimits, RunContext
+from dicomnode.domain.findings import Finding, LesionFinding
+from dicomnode.domain.follow_up import Priors
 from dicomnode.domain.outcomes import RunOutcome, record_of
 from dicomnode.domain.results import PREVIEW_FILE, USUAL_KINDS, ResultKind
-from dicomnode.encode.derivation import Derivation
+from dicomnode.domain.volumes import Volume
+from dicomnode.encode.derivation import Derivation, ResultUids
 from dicomnode.encode.preview import draw_overlay
 from dicomnode.encode.results import encode_results
 from dicomnode.logs import silence_readers
 from dicomnode.pipeline.discovery import AlgorithmSource, load_algorithm
+from dicomnode.pipeline.follow_up import follow_up
 from dicomnode.pipeline.volume import read_series
 from dicomnode.settings import LesionSettings, OutputSettings
 
@@ -44,6 +48,8 @@ class RunTask:
     """Folder for the objects, the preview and `findings.json`, which is written last."""
     output: OutputSettings
     lesions: LesionSettings = field(default_factory=LesionSettings)
+    priors: Priors | None = None
+    """Earlier studies of the patient; None: lesions are not compared."""
     kinds: frozenset[ResultKind] = USUAL_KINDS
     """What is wanted of the results; SEG and SR are always made."""
 
@@ -78,6 +84,14 @@ def run_task(algorithm: Algorithm, task: RunTask, device: str, progress: Progres
             ),
         )
         findings = algorithm.run(volumes, context)
+    followed = None
+    if task.priors is not None and _can_follow(findings, source, task.priors):
+        with timer.stage("compare"):
+            progress(0.7, "comparing with earlier studies")
+            uids = ResultUids.of(task.derivation, algorithm.identity, source)
+            new = {one.name: uids.tracking(one.name) for one in findings}
+            followed = follow_up(findings, source, task.priors, new)
+            findings = followed.findings
     with timer.stage("encode"):
         progress(0.8, "writing results")
         objects = encode_results(
@@ -95,15 +109,27 @@ def run_task(algorithm: Algorithm, task: RunTask, device: str, progress: Progres
     outcome = RunOutcome(
         **_identity(algorithm.identity),
         device=device,
-        findings=tuple(record_of(finding) for finding in findings),
+        findings=tuple(
+            replace(record_of(one), lesion=followed.lesions.get(one.name) if followed else None)
+            for one in findings
+        ),
         objects=objects,
         preview=preview,
         warnings=source.warnings,
         seconds=timer.seconds,
+        body=followed.body if followed else None,
+        compared=followed.compared if followed else (),
     )
     write_outcome(outcome, task.out)
     progress(1.0, "done")
     return outcome
+
+
+def _can_follow(findings: Sequence[Finding], source: Volume, priors: Priors) -> bool:
+    """Lesions in a CT; or none, where earlier ones had some."""
+    if source.modality != "CT" or source.grid.frame_of_reference_uid is None:
+        return False
+    return bool(priors.studies) or any(isinstance(one, LesionFinding) for one in findings)
 
 
 def _identity(identity: AlgorithmIdentity) -> dict[str, str]:

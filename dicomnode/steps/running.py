@@ -39,6 +39,7 @@ from dicomnode.store.jobs import (
     settle_predecessor,
     start_job,
 )
+from dicomnode.store.lesions import priors_of
 from dicomnode.store.outcomes import record_outcome
 from dicomnode.store.unfinished import UnfinishedJob
 
@@ -139,6 +140,7 @@ def _task(node: Node, job: Job) -> RunTask:
         out=result_folder(node.settings.data_dir, job.id),
         output=node.settings.output,
         lesions=node.settings.lesions,
+        priors=priors_of(node.database, job) if node.settings.lesions.follow_up else None,
         kinds=kinds_to_make(node.settings, job.destinations),
     )
 

@@ -33,7 +33,7 @@ FROM (
     first_value(value) OVER w AS first_value, first_value(study_date) OVER w AS first_date,
     last_value(value) OVER w AS last_value, last_value(study_date) OVER w AS last_date
   FROM measured
-  WHERE derivation IS NULL AND {}
+  WHERE derivation IS NULL AND kind <> 'lesion' AND {}
   WINDOW w AS (PARTITION BY patient, finding, measure, unit
     ORDER BY study_date, study_uid, job_id
     ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING)) t

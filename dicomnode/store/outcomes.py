@@ -21,6 +21,7 @@ from dicomnode.store.comparisons import compare_jobs
 from dicomnode.store.database import Database
 from dicomnode.store.events import write_events
 from dicomnode.store.indexing import series_columns
+from dicomnode.store.lesions import forget_lesions, keep_follow_up, keep_lesion
 from dicomnode.store.tables import DeliveryRow, FindingRow, JobRow, MeasurementRow, ResultRow
 from dicomnode.store.upsert import insert_new
 
@@ -67,6 +68,7 @@ def record_outcome(
             state = connection.scalar(select(JobRow.state).where(JobRow.id == job.id))
             return state == JobState.SUCCEEDED.value
         _replace_findings(connection, job.id, outcome.findings)
+        keep_follow_up(connection, job.id, outcome)
         _keep_results(
             connection,
             [
@@ -87,6 +89,7 @@ def _replace_findings(
     """A rerun's findings take the place of the earlier run's."""
     old = select(FindingRow.id).where(FindingRow.job_id == job)
     connection.execute(delete(MeasurementRow).where(MeasurementRow.finding_id.in_(old)))
+    forget_lesions(connection, job)
     connection.execute(delete(FindingRow).where(FindingRow.job_id == job))
     for number, finding in enumerate(findings, start=1):
         finding_id = connection.execute(
@@ -106,6 +109,7 @@ def _replace_findings(
             )
             .returning(FindingRow.id)
         ).scalar_one()
+        keep_lesion(connection, job, finding_id, finding)
         for measured in finding.measurements:
             connection.execute(
                 insert(MeasurementRow).values(

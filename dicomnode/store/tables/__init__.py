@@ -15,6 +15,12 @@ from dicomnode.store.tables.judged import (
     JudgementRow,
     RuleActivationRow,
 )
+from dicomnode.store.tables.lesions import (
+    BodyMapRow,
+    FollowUpRow,
+    LesionMissingRow,
+    LesionRow,
+)
 from dicomnode.store.tables.received import (
     AssociationRow,
     CommitmentRequestRow,
@@ -67,6 +73,7 @@ __all__ = [
     "AssociationRow",
     "AuditRow",
     "Base",
+    "BodyMapRow",
     "CommitmentRequestRow",
     "ComparisonRow",
     "ConceptCodeRow",
@@ -75,6 +82,7 @@ __all__ = [
     "DeliveryRow",
     "EventRow",
     "FindingRow",
+    "FollowUpRow",
     "ImageReferenceRow",
     "InstanceRow",
     "JobRow",
@@ -84,6 +92,8 @@ __all__ = [
     "LabelScannerRow",
     "LabelTogetherRow",
     "LabelUnitRow",
+    "LesionMissingRow",
+    "LesionRow",
     "LoginTryRow",
     "MeasuredChangeRow",
     "MeasurementRow",

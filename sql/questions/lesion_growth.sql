@@ -1,0 +1,10 @@
+-- title: Lesions that grew most
+-- description: Lesions that an earlier CT shows too, the largest growth of the long axis first, with the time between and the doubling time.
+-- parameter type: text = any; part of the lesion's type, e.g. lymph
+-- parameter least_percent: number = 20; growth of the long axis from which on
+SELECT patient, prior_date, study_date, days, type, site, name, prior_long_axis_mm, long_axis_mm,
+  long_axis_percent, volume_percent, doubling_days, study_uid
+FROM lesion_growth
+WHERE long_axis_percent >= :least_percent
+  AND (:type = 'any' OR lower(type) LIKE '%' || lower(:type) || '%')
+ORDER BY long_axis_percent DESC
