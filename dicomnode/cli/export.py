@@ -61,6 +61,68 @@ def dataset(
     )
 
 
+@app.command()
+def dicom(
+    out: OutFolder,
+    study: Annotated[
+        list[str] | None, typer.Option(help="StudyInstanceUID; may be repeated. None: every study.")
+    ] = None,
+    settings: SettingsPath = None,
+    dates: Annotated[
+        bool, typer.Option(help="Move dates by days that only the key tells, instead of removing.")
+    ] = False,
+    characteristics: Annotated[
+        bool, typer.Option(help="Keep age (90 and more as 90), sex, size and weight.")
+    ] = False,
+    with_burned_in: Annotated[
+        bool, typer.Option(help="Take images that say that text is burned into them.")
+    ] = False,
+) -> None:
+    """Images as DICOM files without identity, by the basic profile of PS3.15 and its options.
+
+    Named by keyed digests: the key is export.key in the data folder, or DICOMNODE_EXPORT_KEY.
+    Example: dicomnode export dicom ./trial --dates --study 1.2.840.113619.2.1
+    """
+    from getpass import getuser
+
+    from dicomnode.domain.audit import Deed
+    from dicomnode.domain.identifiers import StudyUid
+    from dicomnode.export.deidentify import Profile
+    from dicomnode.export.dicom import DicomOptions, export_dicom
+    from dicomnode.export.pseudonyms import open_pseudonyms
+    from dicomnode.index import open_database
+    from dicomnode.store.audit import record_deed
+    from dicomnode.store.export_cases import study_uids
+
+    known = settings_from(settings)
+    database = open_database(known)
+    profile = Profile(dates=dates, characteristics=characteristics)
+    chosen = map(StudyUid, study) if study else study_uids(database)
+    with progress_bar() as bar:
+        task = bar.add_task("exporting", total=len(study) if study else None)
+        made = export_dicom(
+            database,
+            out,
+            chosen,
+            options=DicomOptions(profile=profile, with_burned_in=with_burned_in),
+            pseudonyms=open_pseudonyms(known.data_dir, os.environ),
+            progress=lambda: bar.advance(task),
+        )
+    facts = {"images": made.images, "studies": len(made.studies)}
+    deed = Deed(who=getuser(), address="", what="export.dicom", facts=facts)
+    record_deed(database, deed, datetime.now(UTC))
+    console.print(
+        f"{made.images} images of {len(made.studies)} studies in {out}; "
+        f"{made.left_out.total()} left out: see left_out.csv there"
+    )
+    if made.unsure:
+        console.print(
+            f"{made.unsure} images may have text burned in: look at them before you hand them on "
+            "(column warning of files.csv)",
+            style="yellow",
+        )
+
+
 def keyimages(
     out: OutFolder,
     settings: SettingsPath = None,

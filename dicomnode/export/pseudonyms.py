@@ -32,6 +32,14 @@ class Pseudonyms:
         """The pseudonym of an identifier; `kind` keeps equal identifiers of two kinds apart."""
         return self._digest(kind, identifier).hex()[:_DIGITS]
 
+    def uid(self, uid: str) -> str:
+        """The UID in the place of another one (PS3.5 B.2, from 128 bits of the digest)."""
+        return f"2.25.{int.from_bytes(self._digest('uid', uid)[:16], 'big')}"
+
+    def number(self, kind: str, identifier: str, below: int) -> int:
+        """A number from 0 that only the key tells."""
+        return int.from_bytes(self._digest(kind, identifier)[:8], "big") % below
+
     def split_of(self, patient: str) -> Split:
         """The part of the data set that a patient belongs to, for ever."""
         place = int.from_bytes(self._digest("split", patient)[:8], "big") / 2**64

@@ -39,6 +39,24 @@ class UsedVersion:
     policy: str
 
 
+def study_uids(database: Database) -> Iterator[StudyUid]:
+    """Every study, a page at a time."""
+    last = ""
+    while True:
+        query = (
+            select(StudyRow.study_uid)
+            .where(StudyRow.study_uid > last)
+            .order_by(StudyRow.study_uid)
+            .limit(PAGE)
+        )
+        with database.reading() as connection:
+            page = list(connection.scalars(query))
+        if not page:
+            return
+        yield from map(StudyUid, page)
+        last = page[-1]
+
+
 def study_count(database: Database, modalities: Sequence[str]) -> int:
     """How many studies have a series of one of these modalities."""
     query = select(func.count()).select_from(StudyRow).where(_has_series(modalities))
