@@ -11,10 +11,12 @@ from dicomnode.networks.transforms import (
     ToWorkingGridd,
     WindowToUnitd,
 )
+from dicomnode.networks.windows import BodyWindowInferer
 
 __all__ = [
     "HNN",
     "PHNN",
+    "BodyWindowInferer",
     "KeepLargestPartsd",
     "NestedLoss",
     "OntoImageGridd",

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from dicomnode.networks.hnn import soft_outputs
+from dicomnode.networks.windows import bfloat16_pays, body_box
 
 __all__ = ["PLANES", "Plane", "SlabInferer"]
 
@@ -37,10 +38,12 @@ class SlabInferer(Inferer):
         batch: slices a forward pass.
         pad_value: value of the padding, in the network's scale.
         mirrored: class order after a left-right mirror, or None. Not for sagittal slices.
-        bfloat16: run the convolutions in bfloat16.
+        bfloat16: run the convolutions in bfloat16; None: where the device has instructions for it.
         plane: which slices of the upright working grid: `axial`, `coronal` or `sagittal`.
         classes: the first channels that exclude each other (softmax); those after them are
             boundaries (sigmoid). None: all exclude each other.
+        body_above: values above this are body or table, in the network's scale; only the body's box
+            is read then, and elsewhere class 0 is certain. None: everything is read.
         context: 0, or the slices that a `WithContext` network is given on either side of a batch,
             so that its states are warm where its result is kept.
     """
@@ -53,10 +56,11 @@ class SlabInferer(Inferer):
         batch: int = 8,
         pad_value: float = -1.0,
         mirrored: Sequence[int] | None = None,
-        bfloat16: bool = False,
+        bfloat16: bool | None = False,
         plane: Plane = "axial",
         classes: int | None = None,
         context: int = 0,
+        body_above: float | None = None,
     ) -> None:
         super().__init__()
         if plane not in PLANES:
@@ -72,13 +76,27 @@ class SlabInferer(Inferer):
         self.axes = PLANES[plane]
         self.classes = classes
         self.context = context
+        self.body_above = body_above
 
     def __call__(
         self, inputs: Tensor, network: Callable[..., Tensor], *args: Any, **kwargs: Any
     ) -> Tensor:
         """Return probabilities `(N, C, x, y, z)` for a volume `(N, 1, x, y, z)`."""
         volumes = inputs.as_subclass(Tensor)
-        return torch.stack([self._volume(v[0], network, *args, **kwargs) for v in volumes])
+        return torch.stack([self._body(v[0], network, *args, **kwargs) for v in volumes])
+
+    def _body(
+        self, volume: Tensor, network: Callable[..., Tensor], *args: Any, **kwargs: Any
+    ) -> Tensor:
+        """The whole volume, read where the body is."""
+        box = None if self.body_above is None else body_box(volume, self.body_above)
+        if box is None:
+            return self._volume(volume, network, *args, **kwargs)
+        inside = self._volume(volume[box], network, *args, **kwargs)
+        result = inside.new_zeros((len(inside), *volume.shape))
+        result[0] = 1.0
+        result[(slice(None), *box)] = inside
+        return result
 
     def _volume(
         self, volume: Tensor, network: Callable[..., Tensor], *args: Any, **kwargs: Any
@@ -110,7 +128,8 @@ class SlabInferer(Inferer):
         self, slabs: Tensor, network: Callable[..., Tensor], *args: Any, **kwargs: Any
     ) -> Tensor:
         slabs = slabs.contiguous(memory_format=torch.channels_last)
-        with torch.autocast(slabs.device.type, torch.bfloat16, enabled=self.bfloat16):
+        rough = bfloat16_pays(slabs.device) if self.bfloat16 is None else self.bfloat16
+        with torch.autocast(slabs.device.type, torch.bfloat16, enabled=rough):
             if self.context:
                 logits = network(slabs[None], *args, **kwargs)[0]
             else:
