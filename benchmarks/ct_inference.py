@@ -1,4 +1,4 @@
-"""A CT bundle's network on a whole CT: as its inferer reads it, beside MONAI's plain sliding windows.
+"""A CT bundle's network on a whole CT, as its inferer reads it and by plain sliding windows.
 
     python benchmarks/ct_inference.py [--bundle lung_ct] [--slices 300] [--json FILE]
     python benchmarks/ct_inference.py --memory --slices 600
@@ -46,8 +46,8 @@ def ct(slices: int, seed: int) -> Volume:
     fine = functional.interpolate(coarse, size=size, mode="trilinear", align_corners=False)
     rng = np.random.default_rng(seed)
     array = fine[0, 0].numpy()
-    for plane in array:
-        plane += rng.normal(0, 12, plane.shape).astype(np.float32)
+    for index in range(slices):
+        array[index] += rng.normal(0, 12, array[index].shape).astype(np.float32)
     scale = [a / b for a, b in zip(case.grid.shape, size, strict=True)]
     affine = case.grid.affine_lps_mm.copy()
     affine[:3, 3] += affine[:3, :3] @ [(s - 1) / 2 for s in scale]

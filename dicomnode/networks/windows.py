@@ -29,7 +29,7 @@ Box = tuple[slice, slice, slice]
 
 
 def bfloat16_pays(device: torch.device) -> bool:
-    """Return whether the device computes in bfloat16 itself; elsewhere it is slower than float32."""
+    """Return whether the device computes in bfloat16 itself; elsewhere that is slower."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     # torch has no public name for it yet; without one nothing is gained and nothing lost.
