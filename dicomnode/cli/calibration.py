@@ -81,7 +81,7 @@ def use(
     version: Annotated[int, typer.Argument(help="As `dicomnode calibrate list` shows it.")],
     settings: SettingsPath = None,
 ) -> None:
-    """Put a version in force, a later or an earlier one; workers take it up when restarted.
+    """Put a version in force, a later or an earlier one; it holds from the next job on.
 
     Example: dicomnode calibrate use cxr_thorax 2
     """
@@ -92,7 +92,7 @@ def use(
     chosen = settings_from(settings)
     check_fits(chosen, algorithm, version)
     put_in_force(calibrations_of(chosen, algorithm), version)
-    console.print(f"Calibration {version} of {algorithm} is in force from the next start on.")
+    console.print(f"Calibration {version} of {algorithm} is in force from the next job on.")
 
 
 @app.command()
@@ -105,7 +105,7 @@ def off(algorithm: Algorithm, settings: SettingsPath = None) -> None:
     from dicomnode.steps.installed import calibrations_of
 
     put_in_force(calibrations_of(settings_from(settings), algorithm), None)
-    console.print(f"{algorithm} works as it was shipped from the next start on.")
+    console.print(f"{algorithm} works as it was shipped from the next job on.")
 
 
 def _show(found: "Fitted") -> None:

@@ -109,7 +109,7 @@ def keep_calibration(folder: Path, calibration: Calibration) -> Path:
 
 
 def put_in_force(folder: Path, version: int | None) -> None:
-    """Have a version applied from the next start on; None: none.
+    """Have a version applied from the next job on; None: none.
 
     Raises:
         BundleInvalid: there is no such version.

@@ -28,7 +28,7 @@ from scripts.fit import FOLDS, Data, folds_of, read
 from scripts.prepare import LABELS
 
 Array = NDArray[np.float64]
-POOLINGS = (("lse", 0.1), ("lse", 10.0), ("max", 0.0), ("average", 0.0))
+POOLINGS = (("lse", 0.1), ("lse", 1.0), ("lse", 10.0), ("max", 0.0), ("average", 0.0))
 LOSSES = ("w-cel", "cel")
 EPOCHS, BATCH, RATE, SEED = 10, 64, 1e-3, 0
 REFERENCE = "lse r=10, w-cel"
