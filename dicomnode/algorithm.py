@@ -55,6 +55,8 @@ class RunContext:
     """`cpu`, `cuda:0`, ..."""
     scratch: Path
     """A folder of its own, removed afterwards."""
+    memory_bytes: int | None = None
+    """The host's memory that a run may take; None: what is free."""
     progress: Callable[[float, str], None] = field(default=lambda _fraction, _stage: None)
     lesions: LesionLimits = LesionLimits()
 

@@ -115,6 +115,7 @@ def run_series(
             software_versions=(f"dicomnode {__version__}",),
         ),
         out=out,
+        memory_bytes=settings.flow.memory_bytes,
         output=settings.output,
         lesions=settings.lesions,
         kinds=USUAL_KINDS.union(form.kind for form in forms),

@@ -131,8 +131,9 @@ class BundleAlgorithm:
         image: Volume,
         context: RunContext,
     ) -> Sequence[Finding]:
+        from dicomnode.pipeline.bounded import predict_bounded
         from dicomnode.pipeline.classes import findings_of
-        from dicomnode.pipeline.inference import detect, predict, read
+        from dicomnode.pipeline.inference import detect, read
         from dicomnode.pipeline.lesions import lesions_of
         from dicomnode.pipeline.segments import segments_of
         from dicomnode.pipeline.statements import statements_of
@@ -146,7 +147,7 @@ class BundleAlgorithm:
             return lesions_of(detections, pred, image.grid, context.lesions)
         if pred.kind == "statements":
             return statements_of(read(ready, self._manifest, inputs, context), pred)
-        prediction = predict(ready, self._manifest, inputs, context)
+        prediction = predict_bounded(ready, self._manifest, pred, inputs, context)
         context.progress(0.9, "measuring")
         segments = segments_of(prediction, pred, image.grid)
         return measure_all(segments, self._manifest.measurements, image)

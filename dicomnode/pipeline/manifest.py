@@ -298,6 +298,17 @@ class CardiothoracicRatio(_Part):
 AnyMeasure = Annotated[InSegments | CardiothoracicRatio, Field(discriminator="measure")]
 
 
+class SlabReading(_Part):
+    """That a volume may be read slab by slab where memory is short.
+
+    Only for bundles whose result at a voxel does not depend on what lies further away: no
+    normalisation over the volume, no largest part.
+    """
+
+    margin_mm: Annotated[float, Field(gt=0)]
+    """How far each slab reaches over its ends; at least half a window."""
+
+
 class Manifest(_Part):
     """The whole of `configs/dicom.json`."""
 
@@ -310,6 +321,7 @@ class Manifest(_Part):
     gate: Gate | None = None
     outputs: Outputs
     measurements: tuple[AnyMeasure, ...] = ()
+    slabs: SlabReading | None = None
     time_limit_s: Annotated[float, Field(gt=0, le=86400)]
     files: Annotated[dict[BundlePath, Digest], Field(min_length=1)]
 

@@ -25,6 +25,13 @@ class FlowSettings(Section):
     """A process that was not heard of for so long loses its work to the others."""
     time_limit_factor: Annotated[float, Field(gt=0)] = 1.0
     """Multiplies each algorithm's own time limit, for slow machines."""
+    memory_gb: Annotated[float, Field(gt=0)] | None = None
+    """The host's memory that one run may take; none: four fifths of what is free."""
+
+    @property
+    def memory_bytes(self) -> int | None:
+        """`memory_gb` in bytes."""
+        return None if self.memory_gb is None else int(self.memory_gb * 1e9)
 
 
 class AlgorithmSettings(Section):

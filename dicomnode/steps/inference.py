@@ -52,6 +52,8 @@ class RunTask:
     """Earlier studies of the patient; None: lesions are not compared."""
     kinds: frozenset[ResultKind] = USUAL_KINDS
     """What is wanted of the results; SEG and SR are always made."""
+    memory_bytes: int | None = None
+    """The host's memory that the run may take; None: what is free."""
 
 
 def run_in_child(device: str, source: AlgorithmSource, task: RunTask) -> RunOutcome:
@@ -78,6 +80,7 @@ def run_task(algorithm: Algorithm, task: RunTask, device: str, progress: Progres
             device=device,
             scratch=Path(scratch),
             progress=progress,
+            memory_bytes=task.memory_bytes,
             lesions=LesionLimits(
                 false_positives_per_volume=task.lesions.false_positives_per_volume,
                 most=task.lesions.most,

@@ -138,6 +138,7 @@ def _task(node: Node, job: Job) -> RunTask:
             complete=closed.reason is not ClosingReason.HARD_LIMIT,
         ),
         out=result_folder(node.settings.data_dir, job.id),
+        memory_bytes=node.settings.flow.memory_bytes,
         output=node.settings.output,
         lesions=node.settings.lesions,
         priors=priors_of(node.database, job) if node.settings.lesions.follow_up else None,
