@@ -85,13 +85,11 @@ def use(
 
     Example: dicomnode calibrate use cxr_thorax 2
     """
-    from dicomnode.pipeline.calibrations import put_in_force
-    from dicomnode.steps.calibrating import check_fits
-    from dicomnode.steps.installed import calibrations_of
+    from dicomnode.index import open_database
+    from dicomnode.steps.calibrating import apply_calibration
 
     chosen = settings_from(settings)
-    check_fits(chosen, algorithm, version)
-    put_in_force(calibrations_of(chosen, algorithm), version)
+    apply_calibration(open_database(chosen), chosen, algorithm, version, now=datetime.now(UTC))
     console.print(f"Calibration {version} of {algorithm} is in force from the next job on.")
 
 
@@ -101,10 +99,11 @@ def off(algorithm: Algorithm, settings: SettingsPath = None) -> None:
 
     Example: dicomnode calibrate off cxr_thorax
     """
-    from dicomnode.pipeline.calibrations import put_in_force
-    from dicomnode.steps.installed import calibrations_of
+    from dicomnode.index import open_database
+    from dicomnode.steps.calibrating import apply_calibration
 
-    put_in_force(calibrations_of(settings_from(settings), algorithm), None)
+    chosen = settings_from(settings)
+    apply_calibration(open_database(chosen), chosen, algorithm, None, now=datetime.now(UTC))
     console.print(f"{algorithm} works as it was shipped from the next job on.")
 
 

@@ -32,6 +32,7 @@ class EventName(Enum):
     RULES_LOADED = "rules.loaded"
     RULES_REFUSED = "rules.refused"
     RULES_ACTIVATED = "rules.activated"
+    CALIBRATION_CHANGED = "calibration.changed"
     STUDY_MATCHED = "study.matched"
     STUDY_FLAGGED = "study.flagged"
     MODEL_ADDED = "model.added"

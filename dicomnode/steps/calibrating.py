@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from dicomnode.domain.errors import BundleInvalid, StudyError
+from dicomnode.domain.events import Event, EventName, FactValue
 from dicomnode.domain.exporting import LabelValue
 from dicomnode.evaluation.recalibration import Recalibration, TooFew, recalibrate
 from dicomnode.pipeline.bundle_files import read_identity, read_manifest
@@ -18,6 +19,7 @@ from dicomnode.pipeline.calibrations import (
     ClassCalibration,
     calibrated,
     keep_calibration,
+    put_in_force,
     read_calibration,
     versions_in,
 )
@@ -25,6 +27,7 @@ from dicomnode.pipeline.manifest import Manifest
 from dicomnode.settings import Settings
 from dicomnode.steps.installed import algorithms_of, calibrations_of
 from dicomnode.store.database import Database
+from dicomnode.store.events import log_event
 from dicomnode.store.stored_scores import StoredScore, stored_scores
 
 
@@ -184,15 +187,26 @@ def _label_of(name: str) -> str:
     return name.lower().replace(" ", "_")
 
 
-def check_fits(settings: Settings, algorithm: str, version: int) -> None:
-    """Raise unless the version fits the model that is installed.
+def apply_calibration(
+    database: Database, settings: Settings, algorithm: str, version: int | None, *, now: datetime
+) -> None:
+    """Put a version in force, or with None go back to the model as it was shipped; logged.
 
     Raises:
-        BundleInvalid: it does not; the message says why.
+        StudyError: there is no such algorithm.
+        BundleInvalid: the version does not fit the model that is installed; nothing is changed.
     """
-    root = bundle_root(settings, algorithm)
-    manifest = read_manifest(root)
-    calibration, digest = read_calibration(calibrations_of(settings, algorithm), version)
-    if calibration.model_digest != plain_digest(root, manifest):
-        raise BundleInvalid(f"calibration {version} was made for another version of {algorithm}")
-    calibrated(manifest, calibration, digest)
+    folder = calibrations_of(settings, algorithm)
+    facts: dict[str, FactValue] = {"algorithm": algorithm, "version": version}
+    if version is not None:
+        root = bundle_root(settings, algorithm)
+        manifest = read_manifest(root)
+        calibration, digest = read_calibration(folder, version)
+        if calibration.model_digest != plain_digest(root, manifest):
+            raise BundleInvalid(
+                f"calibration {version} was made for another version of {algorithm}"
+            )
+        calibrated(manifest, calibration, digest)
+        facts["sha256"] = digest
+    put_in_force(folder, version)
+    log_event(database, Event(name=EventName.CALIBRATION_CHANGED, facts=facts), now)

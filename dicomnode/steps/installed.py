@@ -1,9 +1,11 @@
 """What this installation has: algorithms, and the rule file that is read against them."""
 
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from dicomnode.domain.errors import StudyError
 from dicomnode.pipeline.discovery import AlgorithmDescription, BrokenAlgorithm, discover
 from dicomnode.rules.loading import default_rules, load_rules
 from dicomnode.rules.model import RuleSet
@@ -26,7 +28,13 @@ def algorithms_of(settings: Settings) -> Mapping[str, AlgorithmDescription | Bro
 
 
 def calibrations_of(settings: Settings, algorithm: str) -> Path:
-    """The folder of an algorithm's calibrations; it may not be there."""
+    """The folder of an algorithm's calibrations; it may not be there.
+
+    Raises:
+        StudyError: that can be no algorithm's name.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", algorithm):
+        raise StudyError(f"{algorithm!r} is no name of an algorithm")
     return settings.data_dir / _CALIBRATIONS / algorithm
 
 

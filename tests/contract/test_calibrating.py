@@ -5,6 +5,7 @@ import math
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
 from typer.testing import CliRunner
 
 from dicomnode.cli.main import app
@@ -14,9 +15,10 @@ from dicomnode.pipeline.calibrations import put_in_force, version_in_force
 from dicomnode.pipeline.discovery import AlgorithmDescription, BrokenAlgorithm
 from dicomnode.pipeline.manifest import ImageClass
 from dicomnode.settings import Settings
-from dicomnode.steps.calibrating import bundle_root, check_fits, fit_calibration
+from dicomnode.steps.calibrating import apply_calibration, bundle_root, fit_calibration
 from dicomnode.steps.installed import algorithms_of, calibrations_of
 from dicomnode.store.database import Database
+from dicomnode.store.tables import EventRow
 from tests.contract.calibration_scenes import ALGORITHM, scored_studies, wrong_probabilities
 from tests.contract.store_scenes import NOON
 
@@ -101,8 +103,7 @@ def test_what_is_in_force_is_stated_moves_the_point_along_and_can_be_rolled_back
     fitted(database)
     assert described(settings).identity.model_digest == before
     folder = calibrations_of(settings, ALGORITHM)
-    check_fits(settings, ALGORITHM, 1)
-    put_in_force(folder, 1)
+    apply_calibration(database, settings, ALGORITHM, 1, now=NOON)
     under = described(settings)
     assert under.identity.model_digest != before
     assert f"Recalibrated at {SITE} on 400 studies" in under.identity.intended_use
@@ -114,8 +115,12 @@ def test_what_is_in_force_is_stated_moves_the_point_along_and_can_be_rolled_back
     assert one.name == "Effusion"
     # The same logit stands at the operating point before and after.
     assert at_point(other) == pytest.approx(at_point(one))
-    put_in_force(folder, None)
+    apply_calibration(database, settings, ALGORITHM, None, now=NOON)
     assert described(settings).identity.model_digest == before
+    with database.reading() as connection:
+        query = select(EventRow.facts).where(EventRow.name == "calibration.changed")
+        facts = connection.scalars(query.order_by(EventRow.id)).all()
+    assert [one["version"] for one in facts] == [1, None]
 
 
 def test_scores_made_under_an_earlier_calibration_are_undone_before_the_next(
@@ -184,6 +189,8 @@ def test_without_scores_beside_reports_nothing_is_fitted(database: Database) -> 
         fit_calibration(database, settings, ALGORITHM, site=SITE, now=NOON, draws=50)
     with pytest.raises(StudyError, match="no classes"):
         fit_calibration(database, settings, "lung_ct", site=SITE, now=NOON, draws=50)
+    with pytest.raises(StudyError, match="no name of an algorithm"):
+        apply_calibration(database, settings, "../elsewhere", None, now=NOON)
     with pytest.raises(StudyError, match="no bundle"):
         fit_calibration(database, settings, "nothing", site=SITE, now=NOON, draws=50)
 
@@ -209,7 +216,8 @@ def test_a_calibration_that_was_changed_or_made_for_another_model_stops_the_algo
     }
     (folder / "0001.json").write_text(json.dumps(other))
     with pytest.raises(BundleInvalid, match="another version"):
-        check_fits(settings, ALGORITHM, 1)
+        apply_calibration(database, settings, ALGORITHM, 1, now=NOON)
+    assert version_in_force(folder) is None
     put_in_force(folder, 1)
     known = algorithms_of(settings)[ALGORITHM]
     assert isinstance(known, BrokenAlgorithm)
