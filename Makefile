@@ -5,7 +5,7 @@ PACS ?= embedded
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check lint format docs bench install
+.PHONY: demo test check lint format docs bench install install-locked lock sbom licences audit
 
 install: $(READY)
 
@@ -45,3 +45,33 @@ bench: $(READY)
 	$(BIN)/python benchmarks/receive.py --quick
 	$(BIN)/python benchmarks/volume.py
 	$(BIN)/python benchmarks/flow.py
+
+# What is installed, to the byte: versions and SHA-256 of every file (`requirements.lock`).
+install-locked:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps .
+
+# The tools below stay out of the node's own environment.
+TOOLS ?= .tools
+TOOL := $(TOOLS)/bin
+
+$(TOOL)/uv:
+	$(PYTHON) -m venv $(TOOLS)
+	$(TOOL)/python -m pip install --quiet uv==0.13.8 cyclonedx-bom==7.5.0 pip-licenses==5.5.5 pip-audit==2.10.1
+
+lock: $(TOOL)/uv
+	$(TOOL)/uv pip compile --quiet pyproject.toml -c constraints.txt --generate-hashes \
+		--python-version 3.11 --no-header -o requirements.lock
+
+# CycloneDX, of what the lock file names.
+sbom: $(TOOL)/uv
+	$(TOOL)/cyclonedx-py requirements requirements.lock --pyproject pyproject.toml --of JSON -o sbom.cdx.json
+
+licences: $(READY) $(TOOL)/uv
+	$(TOOL)/pip-licenses --python $(BIN)/python --format=markdown --with-urls --with-system \
+		--packages $$(grep -oE '^[A-Za-z0-9_.-]+==' requirements.lock | tr -d '=')
+
+# Known vulnerabilities; asks pypi.org.
+audit: $(TOOL)/uv
+	$(TOOL)/pip-audit --requirement requirements.lock --disable-pip --require-hashes
