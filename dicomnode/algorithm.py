@@ -57,6 +57,8 @@ class RunContext:
     """A folder of its own, removed afterwards."""
     memory_bytes: int | None = None
     """The host's memory that a run may take; None: what is free."""
+    notes: list[str] = field(default_factory=list)
+    """What a reader of the result has to know of how it was made; the run adds to it."""
     progress: Callable[[float, str], None] = field(default=lambda _fraction, _stage: None)
     lesions: LesionLimits = LesionLimits()
 

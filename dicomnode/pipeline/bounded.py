@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from dicomnode.algorithm import RunContext
-from dicomnode.domain.errors import ContractBroken, InputRefused
+from dicomnode.domain.errors import ContractBroken, InputRefused, OutOfMemory
 from dicomnode.domain.volumes import Volume
 from dicomnode.pipeline.inference import Prediction, ReadyBundle, predict
 from dicomnode.pipeline.manifest import Manifest, Segments
@@ -19,6 +19,9 @@ from dicomnode.pipeline.memory import (
     slabs_that_fit,
 )
 from dicomnode.pipeline.tensors import to_grid
+
+_SMALLER = (2, 4, 8)
+"""Slabs that are tried one after the other on a device that ran out of memory."""
 
 
 def predict_bounded(
@@ -51,7 +54,34 @@ def predict_bounded(
             f"{image.grid.shape[0]} slices need about {in_gigabytes(need.whole)} of memory, "
             f"{in_gigabytes(allowed)} are allowed, {how}: free memory or raise [flow] memory_gb"
         )
+    context.notes.append(
+        f"read in {count} slabs: the whole volume would need {in_gigabytes(need.whole)} of memory"
+    )
     return _in_slabs(ready, manifest, image, context, count=count, margin=margin)
+
+
+def predict_after_shortage(
+    ready: ReadyBundle, manifest: Manifest, inputs: Mapping[str, Volume], context: RunContext
+) -> Prediction | None:
+    """In smaller and smaller slabs on a device that was too small for the whole; None: it still is.
+
+    Raises:
+        ContractBroken, AlgorithmError: as `predict`.
+    """
+    image = inputs[next(iter(manifest.inputs))]
+    if manifest.slabs is None or len(inputs) > 1:
+        return None
+    margin = int(np.ceil(manifest.slabs.margin_mm / image.grid.spacing_mm[0]))
+    for count in _SMALLER:
+        if count > image.grid.shape[0]:
+            break
+        try:
+            said = _in_slabs(ready, manifest, image, context, count=count, margin=margin)
+        except OutOfMemory:
+            continue
+        context.notes.append(f"read in {count} slabs: {context.device} was too small for the whole")
+        return said
+    return None
 
 
 def _in_slabs(

@@ -1,27 +1,29 @@
 """A MONAI bundle as an `Algorithm`. torch and MONAI are first imported by `run`."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dicomnode.algorithm import AlgorithmIdentity, InputSpec, RunContext
-from dicomnode.domain.errors import BundleInvalid, ContractBroken
+from dicomnode.domain.errors import BundleInvalid, ContractBroken, OutOfMemory
 from dicomnode.domain.findings import Finding
 from dicomnode.domain.volumes import Volume
 from dicomnode.pipeline.bundle_files import check_digests, read_identity, read_manifest
 from dicomnode.pipeline.calibrations import InForce, version_in_force, with_calibration
 from dicomnode.pipeline.inputs import check_inputs
-from dicomnode.pipeline.manifest import Manifest
+from dicomnode.pipeline.manifest import Manifest, Segments
 from dicomnode.pipeline.measures import measure_all
 
 if TYPE_CHECKING:
     from dicomnode.networks.upright import UprightGate
     from dicomnode.pipeline.classes import Reading
-    from dicomnode.pipeline.inference import ReadyBundle
+    from dicomnode.pipeline.inference import Prediction, ReadyBundle
     from dicomnode.pipeline.lesions import Candidate
 
 _KEPT_WARM = 4
+_HOST = "cpu"
 
 
 class BundleAlgorithm:
@@ -131,7 +133,6 @@ class BundleAlgorithm:
         image: Volume,
         context: RunContext,
     ) -> Sequence[Finding]:
-        from dicomnode.pipeline.bounded import predict_bounded
         from dicomnode.pipeline.classes import findings_of
         from dicomnode.pipeline.inference import detect, read
         from dicomnode.pipeline.lesions import lesions_of
@@ -147,10 +148,33 @@ class BundleAlgorithm:
             return lesions_of(detections, pred, image.grid, context.lesions)
         if pred.kind == "statements":
             return statements_of(read(ready, self._manifest, inputs, context), pred)
-        prediction = predict_bounded(ready, self._manifest, pred, inputs, context)
+        prediction = self._predicted(ready, pred, inputs, context)
         context.progress(0.9, "measuring")
         segments = segments_of(prediction, pred, image.grid)
         return measure_all(segments, self._manifest.measurements, image)
+
+    def _predicted(
+        self,
+        ready: "ReadyBundle",
+        wanted: Segments,
+        inputs: Mapping[str, Volume],
+        context: RunContext,
+    ) -> "Prediction":
+        """On the device; in slabs there if it is too small; on the CPU if it still is."""
+        from dicomnode.pipeline.bounded import predict_after_shortage, predict_bounded
+
+        try:
+            return predict_bounded(ready, self._manifest, wanted, inputs, context)
+        except OutOfMemory:
+            if context.device == _HOST:
+                raise
+        cut = predict_after_shortage(ready, self._manifest, inputs, context)
+        if cut is not None:
+            return cut
+        context.notes.append(f"computed on the CPU: {context.device} was too small")
+        ready = self._made_ready(_HOST)
+        on_host = replace(context, device=_HOST)
+        return predict_bounded(ready, self._manifest, wanted, inputs, on_host)
 
 
 def load_bundle(root: Path, calibrations: Path | None = None) -> BundleAlgorithm:

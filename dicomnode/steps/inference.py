@@ -87,6 +87,7 @@ def run_task(algorithm: Algorithm, task: RunTask, device: str, progress: Progres
             ),
         )
         findings = algorithm.run(volumes, context)
+    source = replace(source, warnings=(*source.warnings, *context.notes))
     followed = None
     if task.priors is not None and _can_follow(findings, source, task.priors):
         with timer.stage("compare"):

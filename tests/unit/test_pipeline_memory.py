@@ -1,5 +1,6 @@
 """Memory of a run: said before it, bounded by slabs, refused with figures."""
 
+import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -157,3 +158,67 @@ def test_without_leave_for_slabs_the_volume_is_refused_with_the_figures(
     allowed = bundle(tmp_path / "cut", Behaviour.WORKS, slabs_mm=9.0)
     with pytest.raises(InputRefused, match="even slab by slab"):
         load_bundle(allowed).run({"image": volume}, context)
+
+
+BUDGET = '''
+import torch
+from torch import nn
+
+
+class Budgeted(nn.Conv3d):
+    """Runs out of memory on a numbered device, as a GPU does, beyond so many voxels."""
+
+    def __init__(self, device, voxels):
+        super().__init__(1, 1, 1)
+        self.least, self.voxels = device.index, voxels
+
+    def forward(self, x):
+        if self.least == 0 and x.numel() > self.voxels:
+            raise torch.OutOfMemoryError("simulated")
+        return super().forward(x)
+'''
+
+
+def budgeted(folder: Path, voxels: int, *, slabs_mm: float | None) -> Path:
+    root = bundle(folder, Behaviour.WORKS, slabs_mm=slabs_mm)
+    (root / "scripts").mkdir()
+    code = root / "scripts" / "budget.py"
+    code.write_text(BUDGET)
+    config = json.loads((root / "configs" / "inference.json").read_text())
+    config["network_def"] = {
+        "_target_": "scripts.budget.Budgeted",
+        "device": "@device",
+        "voxels": voxels,
+    }
+    (root / "configs" / "inference.json").write_text(json.dumps(config))
+    dicom = json.loads((root / "configs" / "dicom.json").read_text())
+    dicom["files"]["scripts/budget.py"] = hashlib.sha256(code.read_bytes()).hexdigest()
+    (root / "configs" / "dicom.json").write_text(json.dumps(dicom))
+    return root
+
+
+@pytest.mark.parametrize(
+    ("share", "slabs_mm", "note"),
+    [
+        (1.0, 9.0, None),
+        (0.7, 9.0, "read in 2 slabs: cpu:0 was too small for the whole"),
+        (0.45, 9.0, "read in 4 slabs: cpu:0 was too small for the whole"),
+        (0.1, 9.0, "computed on the CPU: cpu:0 was too small"),
+        (0.7, None, "computed on the CPU: cpu:0 was too small"),
+    ],
+)
+def test_a_device_that_is_too_small_gets_slabs_then_the_cpu_does_it_and_the_result_says_so(
+    tmp_path: Path, volume: Volume, share: float, slabs_mm: float | None, note: str | None
+) -> None:
+    voxels = int(share * volume.array.size)
+    algorithm = load_bundle(budgeted(tmp_path, voxels, slabs_mm=slabs_mm))
+    expected = load_bundle(bundle(tmp_path / "plain", Behaviour.WORKS, slabs_mm=None))
+    context = RunContext(device="cpu:0", scratch=tmp_path)
+
+    (found,) = algorithm.run({"image": volume}, context)
+    (right,) = expected.run({"image": volume}, RunContext(device="cpu", scratch=tmp_path))
+
+    assert isinstance(found, SegmentFinding)
+    assert isinstance(right, SegmentFinding)
+    np.testing.assert_array_equal(found.mask, right.mask)
+    assert context.notes == ([] if note is None else [note])
