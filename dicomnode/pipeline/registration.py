@@ -70,15 +70,7 @@ def register(earlier: BodyMap, present: BodyMap) -> Registration:
     fixed, moving = _Tissue.of(present), _Tissue.of(earlier)
     if min(fixed.imaged.sum(), moving.imaged.sum()) == 0:
         return _nothing(present)
-    shift, _, _ = phase_cross_correlation(
-        fixed.values,
-        moving.values,
-        reference_mask=fixed.imaged,
-        moving_mask=moving.imaged,
-        overlap_ratio=_OVERLAP,
-    )
-    offset = np.array(present.origin_lps_mm) - np.array(earlier.origin_lps_mm)
-    start = np.asarray(shift)[::-1] * present.spacing_mm + offset
+    start = _coarse(fixed, moving)
     points = _points_in(fixed)
     pivot = points.mean(axis=0)
     wanted = fixed.at(points)[0]
@@ -137,6 +129,25 @@ class _Tissue:
             self.imaged.astype(np.float32), indices, order=0, mode="nearest"
         )
         return values, np.where(within, inside, 0.0)
+
+
+def _coarse(fixed: _Tissue, moving: _Tissue) -> Points:
+    """The shift (x, y, z), mm, that correlates best, of all that leave enough in common."""
+    # Of one shape, since what the function returns for two depends on their difference.
+    shape = np.maximum(fixed.body.shape, moving.body.shape)
+    padded = [
+        np.pad(array, [(0, n - own) for n, own in zip(shape, array.shape, strict=True)])
+        for array in (fixed.values, moving.values, fixed.imaged, moving.imaged)
+    ]
+    shift, _, _ = phase_cross_correlation(
+        padded[0],
+        padded[1],
+        reference_mask=padded[2],
+        moving_mask=padded[3],
+        overlap_ratio=_OVERLAP,
+    )
+    offset = np.array(fixed.body.origin_lps_mm) - np.array(moving.body.origin_lps_mm)
+    return np.asarray(np.asarray(shift)[::-1] * fixed.body.spacing_mm + offset)
 
 
 def _indices(points: Points, body: BodyMap) -> Points:

@@ -72,7 +72,7 @@ def _dicom(name: str, digest: str, lesions: Mapping[str, object]) -> dict[str, A
                 **lesions,
             }
         },
-        "time_limit_s": 60,
+        "time_limit_s": 300,
         "files": {"models/model.safetensors": digest},
     }
 

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import date
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,7 @@ from dicomnode.domain.volumes import Grid, SourceFrame, Volume
 from dicomnode.pipeline.body_map import AIR, BONE, SOFT, classes_of, map_body
 from dicomnode.pipeline.follow_up import FollowUp, follow_up
 from dicomnode.pipeline.registration import register
+from dicomnode.testing.torso import trunk
 
 NODE = Code("30746006", "SCT", "Lymph node structure")
 BONE_LESION = Code("272673000", "SCT", "Bone structure")
@@ -28,28 +30,15 @@ Place = tuple[float, float, float]
 def torso(
     *, moved: Place = (0, 0, 0), first: int = 0, slices: int = 70, turned: float = 0.0
 ) -> Volume:
-    """An invented trunk, 280 mm of it: lungs, liver, spine, ribs. `moved` is the table's (x, y, z).
+    """The trunk in voxels of 4 mm. `moved` is the table's (x, y, z).
 
     `first` and `slices` say which part of it is scanned.
     """
     z, y, x = np.mgrid[:slices, :72, :96] * SPACING[0]
-    z = z + first * SPACING[0]
+    z = z + first * SPACING[0] - moved[2]
     x, y = x - 192 - moved[0], y - 144 - moved[1]
-    z = z - moved[2]
     x, y = x * np.cos(turned) - y * np.sin(turned), x * np.sin(turned) + y * np.cos(turned)
-    values = np.full(z.shape, -1000.0)
-    wide, deep = 150 + 12 * np.sin(z / 60), 100 + 8 * np.cos(z / 45)
-    inside = (x / wide) ** 2 + (y / deep) ** 2 < 1
-    values[inside] = -90
-    values[(x / (wide - 18)) ** 2 + (y / (deep - 15)) ** 2 < 1] = 45
-    for side, size in ((-1, 1.0), (1, 0.85)):
-        lung = ((x - side * 70) / 50) ** 2 + (y / 70) ** 2 + ((z - 190) / (110 * size)) ** 2 < 1
-        values[lung] = -820
-    values[((x + 50) / 75) ** 2 + ((y + 5) / 65) ** 2 + ((z - 40) / 55) ** 2 < 1] = 100
-    spine = (x / 20) ** 2 + ((y - 62) / 20) ** 2 < 1
-    values[spine] = np.where(np.sin(z[spine] / 5) > -0.8, 420, 60)
-    rib = np.abs(np.sqrt((x / (wide - 14)) ** 2 + (y / (deep - 12)) ** 2) - 1) < 0.04
-    values[rib & (np.sin(z / 9 + np.abs(x) / 40) > 0.6)] = 500
+    values = trunk(x, y, z)
     affine = np.array([[0, 0, 4, -192], [0, 4, 0, -144], [4, 0, 0, first * 4.0], [0, 0, 0, 1]])
     grid = Grid(
         affine_lps_mm=affine.astype(float), shape=values.shape, frame_of_reference_uid="1.2.3"
@@ -58,15 +47,13 @@ def torso(
         study_uid=StudyUid("1.2"),
         series_uid=SeriesUid("1.2.3"),
         modality="CT",
-        array=values.astype(np.float32),
+        array=values,
         grid=grid,
         frames=tuple(_frame(index) for index in range(slices)),
     )
 
 
 def _frame(index: int) -> SourceFrame:
-    from pathlib import Path
-
     return SourceFrame(
         path=Path(f"{index}.dcm"),
         sop_instance_uid=InstanceUid(f"1.2.3.{index + 1}"),

@@ -3,6 +3,7 @@
 from dicomnode.domain.access import Role
 from dicomnode.web.pages import (
     audit,
+    lesions,
     overview,
     queue,
     reports,
@@ -19,6 +20,7 @@ PAGES: tuple[Page, ...] = (
     Page(title="Overview", path="/overview", router=overview.router),
     Page(title="Studies", path="/studies", router=studies.router),
     Page(title="Results", path="/results", router=results.router),
+    Page(title="Lesions", path="/lesions", router=lesions.router),
     Page(title="Reports", path="/reports", router=reports.router, role=Role.READER),
     Page(title="SQL", path="/sql", router=sql.router, role=Role.READER),
     Page(title="Queue", path="/queue", router=queue.router),
