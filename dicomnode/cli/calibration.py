@@ -1,12 +1,14 @@
 """`calibrate fit`, `calibrate list`, `calibrate use` and `calibrate off`."""
 
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 
 from dicomnode.cli.common import SettingsPath, console, settings_from
+from dicomnode.domain.errors import StudyError
 
 if TYPE_CHECKING:
     from dicomnode.evaluation.ranking import Interval
@@ -44,6 +46,8 @@ def fit(
         return
     version = found.calibration.version
     console.print(f"Written: {found.path}")
+    if found.path is not None:
+        _draw(found, found.path.with_suffix(".png"))
     console.print(f"To apply it: dicomnode calibrate use {algorithm} {version}")
 
 
@@ -105,6 +109,17 @@ def off(algorithm: Algorithm, settings: SettingsPath = None) -> None:
     chosen = settings_from(settings)
     apply_calibration(open_database(chosen), chosen, algorithm, None, now=datetime.now(UTC))
     console.print(f"{algorithm} works as it was shipped from the next job on.")
+
+
+def _draw(found: "Fitted", out: Path) -> None:
+    from dicomnode.evaluate.reliability import draw_reliability
+
+    try:
+        draw_reliability(found.classes, out)
+        console.print(f"Reliability: {out}")
+    except StudyError as exc:
+        # The figures stand in the table and in the file.
+        console.print(str(exc), style="yellow")
 
 
 def _show(found: "Fitted") -> None:
