@@ -133,11 +133,21 @@ def _losses(truth: Numbers, logits: Numbers) -> Numbers:
 def _quality(logits: Numbers, truth: Numbers, patients: Labels, draws: int) -> Quality:
     likely, losses = sigmoid(logits), _losses(truth, logits)
 
-    def error(rows: Labels) -> float:
-        return calibration_error(truth[rows], likely[rows], np.ones(len(rows)))
+    drawn: list[float] = []
 
+    def error(rows: Labels) -> float:
+        drawn.append(calibration_error(truth[rows], likely[rows], np.ones(len(rows))))
+        return drawn[-1]
+
+    plain = over_patients(error, patients, draws=draws)
+    # Repeated patients make every bin look worse than it is; what that adds is taken off.
+    added = float(np.median(drawn[:-1])) - plain.value
     return Quality(
-        error=over_patients(error, patients, draws=draws),
+        error=Interval(
+            value=plain.value,
+            low=max(0.0, plain.low - added),
+            high=max(0.0, plain.high - added),
+        ),
         log_loss=over_patients(lambda rows: float(losses[rows].mean()), patients, draws=draws),
         bins=tuple(reliability(truth, likely, np.ones(len(truth)))),
     )

@@ -4,6 +4,7 @@ import json
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 from sqlalchemy import select
@@ -248,7 +249,7 @@ def test_the_commands_fit_list_use_and_roll_back(tmp_path: Path, migrated_sqlite
     said = run("fit", ALGORITHM, "--site", SITE, "--draws", "50")
     assert "calibrate use cxr_thorax 1" in said.replace("\n", " ")
     with Image.open(calibrations_of(Settings(data_dir=tmp_path), ALGORITHM) / "0001.png") as drawn:
-        assert len(set(drawn.convert("L").getdata())) > 20
+        assert len(np.unique(np.asarray(drawn.convert("L")))) > 20
     assert "works as it was shipped" in run("list", ALGORITHM)
     run("use", ALGORITHM, "1")
     assert "in force" in run("list", ALGORITHM)

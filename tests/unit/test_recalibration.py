@@ -20,6 +20,9 @@ def test_few_positives_shift_the_probabilities_alone() -> None:
     assert found.slope == 1.0
     assert found.shift == pytest.approx(-3.5, abs=0.8)
     assert found.helps
+    for quality in (found.before, found.after):
+        assert quality.error.low <= quality.error.value <= quality.error.high
+    assert found.after.error.high < found.before.error.low
     assert sigmoid(logits + found.shift).mean() == pytest.approx(truth.mean(), abs=0.01)
 
 
