@@ -87,6 +87,31 @@ def copy(
     console.print("now set DICOMNODE_DATABASE_URL to the new database and start the node")
 
 
+@database.command()
+def adopt(settings: SettingsPath = None) -> None:
+    """Index images that came after a copy of the index was made; the node must be stopped.
+
+    Part of restoring a backup. Example: dicomnode db adopt
+    """
+    from dicomnode.app import only_one
+    from dicomnode.index import open_database
+    from dicomnode.receive.adoption import adopt_folders
+    from dicomnode.receive.landing import LandingSite
+    from dicomnode.receiving import now
+    from dicomnode.store.landing import SqlInstanceIndex
+
+    known = settings_from(settings)
+    with only_one(known.data_dir / "node.lock"):
+        index = SqlInstanceIndex(open_database(known), receiver=f"{known.ae_title}@adoption")
+        site = LandingSite(known.data_dir, index, spool="adoption-spool")
+        adopted = adopt_folders(site, index.knows, now)
+    console.print(
+        f"{adopted.instances} images of {adopted.associations} associations have rows now"
+    )
+    if adopted.unreadable:
+        console.print(f"{adopted.unreadable} files could not be read", style="red")
+
+
 def algorithms(settings: SettingsPath = None) -> None:
     """List the algorithms of this installation, broken ones with their fault."""
     from dicomnode.pipeline.discovery import BrokenAlgorithm

@@ -42,7 +42,7 @@ def sweep(site: LandingSite, clock: Callable[[], datetime]) -> Swept:
     totals = [0, 0, 0]
     associations = site.index.left_open()
     for association in associations:
-        for at, count in enumerate(_sweep_association(site, association)):
+        for at, count in enumerate(sweep_association(site, association)):
             totals[at] += count
         site.index.close_association(association.id, AssociationOutcome.LOST, at=clock())
     return Swept(
@@ -61,8 +61,8 @@ def _empty_spool(spool: Path) -> int:
     return len(leftovers)
 
 
-def _sweep_association(site: LandingSite, association: Association) -> tuple[int, int, int]:
-    """(rows rebuilt, files unreadable, files missing)."""
+def sweep_association(site: LandingSite, association: Association) -> tuple[int, int, int]:
+    """Give files of one association their rows: (rebuilt, files unreadable, files missing)."""
     on_disk = set(association_folder(site.data_dir, association).glob("*.dcm"))
     kept = site.index.kept_paths(association.id)
     rebuilt = unreadable = 0

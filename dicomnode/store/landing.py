@@ -99,6 +99,12 @@ class SqlInstanceIndex:
             for row in rows
         ]
 
+    def knows(self, association_id: str) -> bool:
+        """Whether there is a row of this association."""
+        query = select(_ASSOCIATION.c.id).where(_ASSOCIATION.c.id == association_id)
+        with self._database.reading() as connection:
+            return connection.scalar(query) is not None
+
     def kept_paths(self, association_id: str) -> frozenset[Path]:
         """Absolute paths of the instances an association brought."""
         with self._database.reading() as connection:
