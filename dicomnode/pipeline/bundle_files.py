@@ -49,7 +49,7 @@ def _place(fault: ErrorDetails) -> str:
         keys.append("kind")
     elif keys[:2] == ["outputs", "pred"]:
         # Which kind of output it was read as: no key of the file.
-        del keys[2]
+        del keys[2:3]
     return ".".join(keys)
 
 
@@ -86,7 +86,7 @@ def read_json(path: Path) -> dict[str, object]:
     name = "/".join(path.parts[-3:])
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as exc:
+    except (OSError, ValueError, RecursionError) as exc:
         raise BundleInvalid(f"{name} cannot be read: {type(exc).__name__}") from exc
     if not isinstance(raw, dict):
         raise BundleInvalid(f"{name} is no JSON object")
