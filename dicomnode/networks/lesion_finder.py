@@ -123,7 +123,8 @@ class FoundInferer(Inferer):
         views: random views of each candidate.
         candidates: of each type at most.
         at_least: heat below which there is no candidate.
-        most: lesions to outline at most.
+        most: lesions of each type to outline at most.
+        least_score: lesions below this are left out.
     """
 
     def __init__(
@@ -134,12 +135,14 @@ class FoundInferer(Inferer):
         views: int = 50,
         candidates: int = 40,
         at_least: float = 0.03,
-        most: int = 40,
+        most: int = 10,
+        least_score: float = 0.02,
     ) -> None:
         super().__init__()
         self.spacing = tuple(spacing)
         self.kinds, self.views = kinds, views
         self.candidates, self.at_least, self.most = candidates, at_least, most
+        self.least_score = least_score
 
     def __call__(
         self, inputs: Tensor, network: Callable[..., Any], *_args: Any, **_kwargs: Any
@@ -151,7 +154,7 @@ class FoundInferer(Inferer):
         points, kinds, heats, radii = self.find(volume, network)
         probabilities = aggregate(network.views, volume, self.spacing, points, views=self.views)
         scores = probabilities.mean(1)[torch.arange(len(points)), torch.from_numpy(kinds) + 1]
-        order = torch.argsort(scores, descending=True, stable=True)[: self.most].numpy()
+        order = self._chosen(scores.cpu().numpy(), kinds)
         fields = np.array([field_of(float(radii[row])) for row in order], np.float64)
         return {
             "points": torch.from_numpy(points[order]),
@@ -161,6 +164,20 @@ class FoundInferer(Inferer):
             "fields": torch.from_numpy(fields),
             "cubes": self.outlines(volume, network, points[order], fields),
         }
+
+    def _chosen(
+        self, scores: npt.NDArray[np.float32], kinds: npt.NDArray[np.int_]
+    ) -> npt.NDArray[np.int_]:
+        """Rows to outline, the surest first: the best of each type."""
+        order = np.argsort(-scores, kind="stable")
+        taken = dict.fromkeys(kinds.tolist(), 0)
+        chosen = []
+        for row in order.tolist():
+            kind = int(kinds[row])
+            if scores[row] >= self.least_score and taken[kind] < self.most:
+                taken[kind] += 1
+                chosen.append(row)
+        return np.asarray(chosen, dtype=int)
 
     def find(
         self, volume: Tensor, network: LesionFinder

@@ -1,0 +1,145 @@
+"""Scenes on disk: parts of phantoms with planted lesions, made once, read as memory maps."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from dicomnode.phantom.anatomy import Anatomy, make_anatomy
+from dicomnode.phantom.planting import Planter, counts_of
+from dicomnode.phantom.scanner import draw_scan, scanned, tissue_hu
+
+log = logging.getLogger("lesions.scenes")
+
+SPACING = (2.0, 2.0, 2.0)
+TALL_MM = 128.0
+HALF_WIDTH_MM, HALF_DEPTH_MM = 165.0, 128.0
+TRAIN_MOST = (10, 7, 7, 6, 5, 3, 5)
+TEST_MOST = (6, 4, 5, 4, 3, 2, 3)
+"""Lesions of each kind at most, in the order of `planting.Kind`."""
+
+
+@dataclass(frozen=True)
+class Planted:
+    """One lesion; millimetres from the centre of voxel 0, axes as the scene's."""
+
+    kind: int
+    number: int
+    centre: tuple[float, float, float]
+    diameter: float
+    organ: int
+    """`Organ` it was planted in."""
+    plan_z: float
+    """Height in the body plan, mm above the top of the sacrum."""
+
+    @property
+    def radius(self) -> float:
+        return self.diameter / 2
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Arrays `(x, y, z)` as `ToWorkingGridd` leaves them (RAS), 2 mm."""
+
+    folder: Path
+    name: str
+
+    @cached_property
+    def hu(self) -> npt.NDArray[np.int16]:
+        return np.load(self.folder / f"{self.name}_hu.npy", mmap_mode="r")
+
+    @cached_property
+    def instances(self) -> npt.NDArray[np.uint8]:
+        return np.load(self.folder / f"{self.name}_inst.npy", mmap_mode="r")
+
+    @cached_property
+    def labels(self) -> npt.NDArray[np.uint8]:
+        return np.load(self.folder / f"{self.name}_lab.npy", mmap_mode="r")
+
+    @cached_property
+    def lesions(self) -> tuple[Planted, ...]:
+        told = json.loads((self.folder / f"{self.name}.json").read_text())
+        return tuple(Planted(**{**one, "centre": tuple(one["centre"])}) for one in told["lesions"])
+
+
+def scenes_in(folder: str | Path) -> list[Scene]:
+    """All scenes of a folder, by name."""
+    return [Scene(path.parent, path.stem) for path in sorted(Path(folder).glob("*.json"))]
+
+
+def write_scenes(
+    folder: str | Path, seeds: Sequence[int], most: Sequence[int], variants: int = 1
+) -> None:
+    """Make what is missing; each person is scanned `variants` times with other lesions."""
+    root = Path(folder)
+    root.mkdir(parents=True, exist_ok=True)
+    for seed in seeds:
+        if (root / f"{seed}_{variants - 1}.json").exists():
+            continue
+        low = float(np.random.default_rng([77, seed]).uniform(-150, 385))
+        anatomy = make_anatomy(
+            seed,
+            region=(low, low + TALL_MM),
+            spacing_mm=SPACING,
+            half_width_mm=HALF_WIDTH_MM,
+            half_depth_mm=HALF_DEPTH_MM,
+        )
+        for variant in range(variants):
+            _write(root, f"{seed}_{variant}", anatomy, low, [78, seed, variant], most)
+        log.info("scenes.made %s", seed)
+
+
+def _write(
+    root: Path, name: str, anatomy: Anatomy, low: float, seed: list[int], most: Sequence[int]
+) -> None:
+    rng = np.random.default_rng(seed)
+    scan = draw_scan(rng, SPACING)
+    hu = tissue_hu(rng, anatomy.labels, anatomy.tissue, SPACING, scan, anatomy.age)
+    planter = Planter(
+        rng,
+        hu=hu,
+        labels=anatomy.labels,
+        tissue=anatomy.tissue,
+        spacing=SPACING,
+        phase=int(scan.phase),
+    )
+    planted = planter.plant(counts_of(rng, most))
+    seen = scanned(rng, hu, SPACING, scan)
+    size = np.array(seen.shape[::-1])
+    lesions = []
+    for one in planted:
+        centre = np.array(one.centre[::-1])
+        centre[:2] = size[:2] - 1 - centre[:2]
+        organ = anatomy.labels[tuple(np.round(one.centre).astype(int))]
+        lesions.append(
+            {
+                "kind": int(one.kind),
+                "number": one.number,
+                "centre": (centre * SPACING).tolist(),
+                "diameter": one.diameter_mm,
+                "organ": int(organ),
+                "plan_z": low + one.centre[0] * SPACING[0],
+            }
+        )
+    np.save(root / f"{name}_hu.npy", _turned(seen).astype(np.int16))
+    np.save(root / f"{name}_inst.npy", _turned(planter.instances))
+    np.save(root / f"{name}_lab.npy", _turned(anatomy.labels))
+    told = {
+        "lesions": lesions,
+        "low": low,
+        "phase": int(scan.phase),
+        "noise": scan.noise_hu,
+    }
+    (root / f"{name}.json").write_text(json.dumps(told))
+
+
+def _turned(array: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
+    """(slice, row, column) in LPS to (x, y, z) in RAS."""
+    return np.ascontiguousarray(array.transpose(2, 1, 0)[::-1, ::-1])
