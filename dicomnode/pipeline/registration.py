@@ -18,8 +18,8 @@ from skimage.registration import phase_cross_correlation
 from dicomnode.domain.follow_up import BodyMap
 from dicomnode.pipeline.body_map import AIR, BONE, FAT, NOT_IMAGED, SOFT, classes_of
 
-LEAST_AGREEMENT = 0.85
-"""Scans of different patients came to at most 0.79; see docs/measurements.md."""
+LEAST_AGREEMENT = 0.92
+"""Scans of different patients came to at most 0.90; see docs/measurements.md."""
 LEAST_COMMON_MM = 60.0
 _OVERLAP = 0.25
 """Of the smaller scan, that shifts are looked for in."""
