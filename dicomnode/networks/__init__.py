@@ -3,6 +3,7 @@
 from dicomnode.networks.context import SliceContext, WithContext
 from dicomnode.networks.hnn import HNN, NestedLoss
 from dicomnode.networks.inferers import SlabInferer
+from dicomnode.networks.organs import KeepOrgansd, MaskBodyd, RefuseWithoutd, ScaleSoftTissued
 from dicomnode.networks.phnn import PHNN
 from dicomnode.networks.planes import PlaneCombiner, ThreePlaneInferer, ThreePlaneNetwork
 from dicomnode.networks.transforms import (
@@ -18,9 +19,13 @@ __all__ = [
     "PHNN",
     "BodyWindowInferer",
     "KeepLargestPartsd",
+    "KeepOrgansd",
+    "MaskBodyd",
     "NestedLoss",
     "OntoImageGridd",
     "PlaneCombiner",
+    "RefuseWithoutd",
+    "ScaleSoftTissued",
     "SlabInferer",
     "SliceContext",
     "ThreePlaneInferer",

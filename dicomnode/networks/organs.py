@@ -1,0 +1,200 @@
+"""Transforms of bundles that label many organs on CT: body first, scale, parts, refusal."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from monai.config.type_definitions import KeysCollection
+from monai.transforms.transform import MapTransform
+from scipy import ndimage
+from torch import Tensor
+
+from dicomnode.domain.errors import InputRefused
+from dicomnode.networks.resampling import affine_of
+
+__all__ = ["KeepOrgansd", "MaskBodyd", "RefuseWithoutd", "ScaleSoftTissued", "scale_soft_tissue"]
+
+Mask = npt.NDArray[np.bool_]
+AIR_HU = -1000.0
+
+
+def scale_soft_tissue(hu: Tensor) -> Tensor:
+    """HU as about -1.5..1.5: steep from -200 to 300, shallow in air and bone, never flat."""
+    return ((hu - 50) / 250).clamp(-1, 1) + 0.5 * (hu / 1000).clamp(-1, 1)
+
+
+class ScaleSoftTissued(MapTransform):
+    """Apply `scale_soft_tissue`."""
+
+    def __init__(self, keys: KeysCollection, allow_missing_keys: bool = False) -> None:
+        super().__init__(keys, allow_missing_keys)
+
+    def __call__(self, data: Mapping[Hashable, Tensor]) -> dict[Hashable, Tensor]:
+        """Return the dictionary with the images scaled."""
+        result = dict(data)
+        for key in self.key_iterator(result):
+            result[key] = scale_soft_tissue(result[key])
+        return result
+
+
+def body_mask(hu: npt.NDArray[np.float32], above: float = -350.0) -> Mask:
+    """The patient in `(x, y, z)` HU: the largest dense part, opened, holes of each slice filled.
+
+    Table, blankets and arms that lie apart stay outside; lungs and bowel gas are inside. All
+    False where nothing is dense.
+    """
+    plane = np.ones((3, 3, 1), np.bool_)
+    dense = ndimage.binary_opening(hu > above, plane, iterations=2)
+    parts, count = ndimage.label(dense)
+    if count > 1:
+        sizes = np.bincount(parts.ravel())
+        sizes[0] = 0
+        dense = parts == sizes.argmax()
+    grown = ndimage.binary_dilation(dense, plane)
+    slices = [ndimage.binary_fill_holes(grown[:, :, k]) for k in range(grown.shape[2])]
+    return np.stack(slices, axis=2)
+
+
+class MaskBodyd(MapTransform):
+    """Set everything outside the patient to air; `(1, x, y, z)` HU on an upright working grid."""
+
+    def __init__(self, keys: KeysCollection, allow_missing_keys: bool = False) -> None:
+        super().__init__(keys, allow_missing_keys)
+
+    def __call__(self, data: Mapping[Hashable, Tensor]) -> dict[Hashable, Tensor]:
+        """Return the dictionary with the images masked."""
+        result = dict(data)
+        for key in self.key_iterator(result):
+            body = torch.from_numpy(body_mask(result[key][0].numpy()))
+            result[key] = torch.where(body[None], result[key], AIR_HU)
+        return result
+
+
+class KeepOrgansd(MapTransform):
+    """Class probabilities `(C, x, y, z)` to those of the classes wanted, strays removed.
+
+    The result is `(1 + len(wanted), x, y, z)`: first what is none of them. Of an organ that is one
+    piece (`single`), parts smaller than `fraction` of its largest go; an organ of fewer than
+    `smallest_ml` goes whole. Where a part goes, its probability becomes background.
+
+    Args:
+        keys: probabilities on the working grid.
+        wanted: channels to keep, in the order of the labels that come out (1, 2, ...).
+        single: those of `wanted` that are one piece.
+        smallest_ml: least volume of any of `wanted`.
+        fraction: see above.
+        image_key: an image on the same grid, for the volume of a voxel.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        *,
+        wanted: Sequence[int],
+        single: Sequence[int] = (),
+        smallest_ml: float = 2.0,
+        fraction: float = 0.25,
+        image_key: str = "image",
+        allow_missing_keys: bool = False,
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
+        if not set(single) <= set(wanted):
+            raise ValueError("single names a channel that is not wanted")
+        self.wanted, self.single = tuple(wanted), frozenset(single)
+        self.smallest_ml, self.fraction, self.image_key = smallest_ml, fraction, image_key
+
+    def __call__(self, data: Mapping[Hashable, Tensor]) -> dict[Hashable, Tensor]:
+        """Return the dictionary with the probabilities reduced."""
+        result = dict(data)
+        affine = affine_of(result[self.image_key])
+        voxel_ml = float(torch.linalg.det(affine[:3, :3]).abs()) / 1000.0
+        for key in self.key_iterator(result):
+            p = result[key].detach().cpu().float().as_subclass(Tensor)
+            result[key] = self._kept(p, voxel_ml)
+        return result
+
+    def _kept(self, p: Tensor, voxel_ml: float) -> Tensor:
+        best = p.argmax(0).numpy()
+        kept = []
+        for channel in self.wanted:
+            mine = best == channel
+            main = self._main(mine, channel, voxel_ml)
+            own = p[channel].clone()
+            stray = mine & ~main
+            if stray.any():
+                near = ndimage.binary_dilation(stray, iterations=2)
+                if main.any():
+                    near &= ~ndimage.binary_dilation(main, iterations=2)
+                own[torch.from_numpy(near | stray)] = 0.0
+            kept.append(own)
+        foreground = torch.stack(kept)
+        return torch.cat(((1 - foreground.sum(0, keepdim=True)).clamp_min(0), foreground))
+
+    def _main(self, mine: Mask, channel: int, voxel_ml: float) -> Mask:
+        if mine.sum() * voxel_ml < self.smallest_ml:
+            return np.zeros_like(mine)
+        if channel not in self.single:
+            return mine
+        parts, count = ndimage.label(mine)
+        if count < 2:
+            return mine
+        sizes = np.bincount(parts.ravel())
+        sizes[0] = 0
+        main = np.asarray((sizes >= self.fraction * sizes.max())[parts])
+        return main if main.sum() * voxel_ml >= self.smallest_ml else np.zeros_like(mine)
+
+
+class RefuseWithoutd(MapTransform):
+    """Refuse a CT that does not hold an organ, before the organ is reported from nowhere.
+
+    On class probabilities `(C, x, y, z)`: each of `region` (channel -> least ml) must be there,
+    which says that the right part of the body was scanned, and then the organ itself must exceed
+    its least volume.
+
+    Raises:
+        InputRefused: naming what was not found.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        *,
+        organ: Sequence[object],
+        region: Sequence[Sequence[object]],
+        image_key: str = "image",
+        allow_missing_keys: bool = False,
+    ) -> None:
+        """`organ` and every item of `region` are [channel, name, least ml]."""
+        super().__init__(keys, allow_missing_keys)
+        self.organ, self.region = _Least(*organ), tuple(_Least(*one) for one in region)
+        self.image_key = image_key
+
+    def __call__(self, data: Mapping[Hashable, Tensor]) -> dict[Hashable, Tensor]:
+        """Return the dictionary as it came."""
+        affine = affine_of(data[self.image_key])
+        voxel_ml = float(torch.linalg.det(affine[:3, :3]).abs()) / 1000.0
+        for key in self.key_iterator(data):
+            counts = torch.bincount(data[key].as_subclass(Tensor).argmax(0).flatten())
+            found = {i: int(n) * voxel_ml for i, n in enumerate(counts.tolist())}
+            missing = [one.name for one in self.region if found.get(one.channel, 0) < one.ml]
+            if missing:
+                raise InputRefused(
+                    f"does not show the upper abdomen: too little of {' and '.join(missing)}"
+                )
+            if found.get(self.organ.channel, 0) < self.organ.ml:
+                raise InputRefused(
+                    f"no {self.organ.name} found: less than {self.organ.ml:g} ml of it"
+                )
+        return dict(data)
+
+
+class _Least:
+    """A channel, what it is called and how many ml of it there must be."""
+
+    def __init__(self, channel: object, name: object, ml: object) -> None:
+        if not isinstance(channel, int) or not isinstance(ml, int | float):
+            raise TypeError("an organ is [channel, name, least ml]")
+        self.channel, self.name, self.ml = channel, str(name), float(ml)
