@@ -134,9 +134,9 @@ class SnomedCode:
 _RIGHT, _LEFT = ("24028007", "Right"), ("7771000", "Left")
 
 SNOMED: Final = {
-    Organ.SUBCUTANEOUS_FAT: SnomedCode("67769004", "Subcutaneous fat"),
-    Organ.MUSCLE: SnomedCode("71616004", "Skeletal muscle"),
-    Organ.VISCERAL_FAT: SnomedCode("725273006", "Visceral fat"),
+    Organ.SUBCUTANEOUS_FAT: SnomedCode("71966008", "Subcutaneous tissue"),
+    Organ.MUSCLE: SnomedCode("127954009", "Skeletal muscle"),
+    Organ.VISCERAL_FAT: SnomedCode("725273006", "Adipose tissue of abdomen"),
     Organ.LUNG_RIGHT: SnomedCode("39607008", "Lung", _RIGHT),
     Organ.LUNG_LEFT: SnomedCode("39607008", "Lung", _LEFT),
     Organ.AIRWAY: SnomedCode("44567001", "Trachea"),

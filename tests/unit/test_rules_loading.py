@@ -36,10 +36,15 @@ def test_the_shipped_rules_load_and_name_the_shipped_algorithms() -> None:
     ruleset = load_rules(
         default_rules(),
         file="default.toml",
-        known_algorithms={"cxr_heart_lung", "cxr_thorax", "lung_ct"},
+        known_algorithms={"cxr_heart_lung", "cxr_thorax", "body_ct", "lung_ct"},
     )
 
-    assert [rule.algorithm for rule in ruleset.rules] == ["cxr_heart_lung", "cxr_thorax", "lung_ct"]
+    assert [rule.algorithm for rule in ruleset.rules] == [
+        "cxr_heart_lung",
+        "cxr_thorax",
+        "body_ct",
+        "lung_ct",
+    ]
     assert all(rule.enabled and not rule.destinations for rule in ruleset.rules)
 
 

@@ -507,6 +507,7 @@ def test_the_shipped_rule_takes_frontal_chest_radiographs_only(
         "heart and lungs on frontal chest radiographs": runs,
         "diseases on frontal chest radiographs": runs,
         "lungs on chest CT": False,
+        "organs and tissues on CT of the abdomen": False,
     }
 
 

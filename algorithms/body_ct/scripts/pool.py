@@ -1,0 +1,54 @@
+"""A folder of painted slabs at 3 mm that training reads again and again.
+
+    python -m scripts.pool FOLDER FIRST_SEED LAST_SEED
+
+Each slab is 126 mm of another person. May run beside training, which looks for new files now and
+then; what is there is not made twice.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from dicomnode.phantom import Anatomy, make_anatomy
+
+SPACING = (3.0, 3.0, 3.0)
+HEIGHT_MM = 126.0
+PLACES = ((-215.0, 60.0), (20.0, 190.0), (60.0, 200.0), (150.0, 300.0), (280.0, 400.0))
+"""Lowest ends of slabs in mm of the body plan, drawn alike: the upper belly twice."""
+
+
+def keep(anatomy: Anatomy, path: Path) -> None:
+    """Write the anatomy; a reader never sees half a file."""
+    part = path.with_name("part_" + path.name)
+    np.savez_compressed(
+        part,
+        labels=anatomy.labels,
+        tissue=anatomy.tissue,
+        age=np.float32(anatomy.age),
+        affine=anatomy.grid.affine_lps_mm,
+    )
+    part.replace(path)
+
+
+def make_slab(seed: int) -> Anatomy:
+    """Part of the person `seed`."""
+    low = np.random.default_rng([77, seed]).uniform(*PLACES[seed % len(PLACES)])
+    region = (float(low), float(low) + HEIGHT_MM)
+    return make_anatomy(seed, region=region, spacing_mm=SPACING, detail=seed % 3 == 0)
+
+
+def main() -> None:
+    folder, first, last = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+    folder.mkdir(parents=True, exist_ok=True)
+    for seed in range(first, last + 1):
+        path = folder / f"slab_{seed:06d}.npz"
+        if not path.exists():
+            keep(make_slab(seed), path)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,63 @@
+"""The body bundle on a synthetic person it never saw, as the node runs it."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dicomnode.algorithm import RunContext
+from dicomnode.domain.findings import Finding, SegmentFinding
+from dicomnode.phantom import Case, Organ, Phase, make_case
+from dicomnode.phantom.series import write_case
+from dicomnode.pipeline.bundle import load_bundle
+from dicomnode.pipeline.volume import read_series
+from dicomnode.testing.studies import StudyIdentity
+
+ROOT = Path(__file__).resolve().parents[2]
+BUNDLE = ROOT / "algorithms/body_ct"
+
+
+@pytest.fixture(scope="module")
+def case() -> Case:
+    return make_case(
+        3, region=(110.0, 260.0), spacing_mm=(5.0, 3.0, 3.0), phase=Phase.PORTAL, detail=False
+    )
+
+
+@pytest.fixture(scope="module")
+def findings(case: Case, tmp_path_factory: pytest.TempPathFactory) -> dict[str, SegmentFinding]:
+    folder = tmp_path_factory.mktemp("ct")
+    volume = read_series(write_case(case, folder / "series", StudyIdentity(seed="body")))
+    context = RunContext(device="cpu", scratch=folder)
+    found: list[Finding] = list(load_bundle(BUNDLE).run({"image": volume}, context))
+    return {one.name: one for one in found if isinstance(one, SegmentFinding)}
+
+
+def dice(a: np.ndarray, b: np.ndarray) -> float:  # type: ignore[type-arg]
+    return float(2 * (a & b).sum() / (a.sum() + b.sum()))
+
+
+@pytest.mark.parametrize(("name", "organ"), [("liver", Organ.LIVER), ("spleen", Organ.SPLEEN)])
+def test_an_organ_lies_where_it_was_painted(
+    case: Case, findings: dict[str, SegmentFinding], name: str, organ: Organ
+) -> None:
+    assert dice(findings[name].mask, case.labels == organ) > 0.75
+
+
+def test_tissues_are_measured(case: Case, findings: dict[str, SegmentFinding]) -> None:
+    measured = {m.name.value: m.value for m in findings["vertebrae"].measurements}
+    assert 20 < measured["core-hu"] < 450
+    fat = {m.name.value for m in findings["subcutaneous fat"].measurements}
+    assert {"118565006", "fat-volume", "mean-area"} <= fat
+    true = (case.labels == Organ.MUSCLE) | (case.labels == Organ.PSOAS)
+    assert findings["muscle"].mask[true].mean() > 0.6
+
+
+def test_the_weights_are_the_ones_that_were_described() -> None:
+    described = json.loads((BUNDLE / "configs/dicom.json").read_text())["files"]
+    present = {f"models/{p.name}" for p in (BUNDLE / "models").iterdir()}
+    assert set(described) == present
+    for name, digest in described.items():
+        assert hashlib.sha256((BUNDLE / name).read_bytes()).hexdigest() == digest
