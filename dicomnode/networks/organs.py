@@ -82,8 +82,9 @@ class KeepOrgansd(MapTransform):
 
     Args:
         keys: probabilities on the working grid.
-        wanted: channels to keep, in the order of the labels that come out (1, 2, ...).
-        single: those of `wanted` that are one piece.
+        wanted: channels to keep, in the order of the labels that come out (1, 2, ...); several
+            channels in one item are joined.
+        single: those of `wanted` that are one piece, by their (first) channel.
         smallest_ml: least volume of any of `wanted`.
         fraction: see above.
         image_key: an image on the same grid, for the volume of a voxel.
@@ -93,7 +94,7 @@ class KeepOrgansd(MapTransform):
         self,
         keys: KeysCollection,
         *,
-        wanted: Sequence[int],
+        wanted: Sequence[int | Sequence[int]],
         single: Sequence[int] = (),
         smallest_ml: float = 2.0,
         fraction: float = 0.25,
@@ -101,9 +102,10 @@ class KeepOrgansd(MapTransform):
         allow_missing_keys: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
-        if not set(single) <= set(wanted):
+        self.wanted = tuple((w,) if isinstance(w, int) else tuple(w) for w in wanted)
+        self.single = frozenset(single)
+        if not self.single <= {channels[0] for channels in self.wanted}:
             raise ValueError("single names a channel that is not wanted")
-        self.wanted, self.single = tuple(wanted), frozenset(single)
         self.smallest_ml, self.fraction, self.image_key = smallest_ml, fraction, image_key
 
     def __call__(self, data: Mapping[Hashable, Tensor]) -> dict[Hashable, Tensor]:
@@ -119,10 +121,10 @@ class KeepOrgansd(MapTransform):
     def _kept(self, p: Tensor, voxel_ml: float) -> Tensor:
         best = p.argmax(0).numpy()
         kept = []
-        for channel in self.wanted:
-            mine = best == channel
-            main = self._main(mine, channel, voxel_ml)
-            own = p[channel].clone()
+        for channels in self.wanted:
+            mine = np.isin(best, channels)
+            main = self._main(mine, channels[0], voxel_ml)
+            own = p[list(channels)].sum(0)
             stray = mine & ~main
             if stray.any():
                 near = ndimage.binary_dilation(stray, iterations=2)

@@ -52,6 +52,15 @@ def test_a_stray_part_of_an_organ_goes_and_its_twin_class_stays() -> None:
     assert torch.allclose(pred.sum(0), torch.ones(12, 12, 12))
 
 
+def test_several_channels_are_joined_to_one_label() -> None:
+    labels = torch.zeros(8, 8, 8, dtype=torch.long)
+    labels[:4], labels[4:6], labels[6:] = 1, 2, 3
+    keep = KeepOrgansd("pred", wanted=[[1, 3], 2])
+    pred = keep({"pred": one_hot(labels, 4), "image": image((8, 8, 8))})["pred"]
+    assert (pred[1] == ((labels == 1) | (labels == 3))).all()
+    assert (pred[2] == (labels == 2)).all()
+
+
 def test_an_organ_of_a_few_voxels_is_none() -> None:
     labels = torch.zeros(8, 8, 8, dtype=torch.long)
     labels[0, 0, :3] = 1

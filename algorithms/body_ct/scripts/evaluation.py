@@ -43,7 +43,8 @@ class Bundle:
             kept = [t for t in parser[chain]["transforms"] if t["_target_"] not in _SKIPPED]
             parser[chain]["transforms"] = kept
         steps = parser["postprocessing"]["transforms"]
-        self.wanted: list[int] = next(s["wanted"] for s in steps if "wanted" in s)
+        wanted = next(s["wanted"] for s in steps if "wanted" in s)
+        self.wanted: list[int] = [w if isinstance(w, int) else w[0] for w in wanted]
         self.network: Any = parser.get_parsed_content("network_def")
         self.network.load_state_dict(load_file(weights or root / "models/model.safetensors"))
         self.network.eval()

@@ -26,7 +26,8 @@ def draw(hu: Values, found: Labels, spacing: tuple[float, float, float], path: P
     segments = json.loads((root / "configs/dicom.json").read_text())["outputs"]["pred"]["segments"]
     steps = json.loads((root / "configs/inference.json").read_text())["postprocessing"]
     wanted = next(s["wanted"] for s in steps["transforms"] if "wanted" in s)
-    colors = {c: segments[str(i + 1)]["color"] for i, c in enumerate(wanted)}
+    first = [w if isinstance(w, int) else w[0] for w in wanted]
+    colors = {c: segments[str(i + 1)]["color"] for i, c in enumerate(first)}
     planes = [(hu[k], found[k], spacing[1] / spacing[2]) for k in _levels(len(hu))]
     middle = hu.shape[1] // 2
     planes.append((hu[::-1, middle], found[::-1, middle], spacing[0] / spacing[2]))
