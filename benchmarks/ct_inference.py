@@ -170,9 +170,9 @@ def main() -> None:
         figures = peak(asked.bundle, volume)
     else:
         variants: dict[str, dict[str, Any]] = {
+            "whole slices, float32": {"body_above": None, "bfloat16": False},
+            "body box, float32": {"body_above": asked.body_above, "bfloat16": False},
             "as shipped": {},
-            "body box": {"body_above": asked.body_above},
-            "body box, bfloat16": {"body_above": asked.body_above, "bfloat16": None},
         }
         figures = compare(asked.bundle, volume, lungs, variants)
     print(json.dumps(figures, indent=1))
