@@ -38,6 +38,7 @@ def encode_results(
     out: Path,
     settings: OutputSettings,
     kinds: Collection[ResultKind] = USUAL_KINDS,
+    do_without: Callable[[ResultKind, EncodeError], None] | None = None,
 ) -> tuple[EncodedObject, ...]:
     """Write a SEG (if a finding has a mask), an SR and what else `kinds` asks for to `out`.
 
@@ -45,7 +46,8 @@ def encode_results(
     refers to it only of segments that do not overlap. Each file gets its name only after
     it was flushed, read back and found to lie where the findings lie. Equal arguments give
     byte-identical files, so this may run any number of times. Of the files behind `volume` only
-    headers are read.
+    headers are read. `do_without` is told of each secondary capture, presentation state and key
+    object selection that could not be made or failed its check; the others are made nevertheless.
 
     Raises:
         GeometryMismatch: what was written does not lie where the findings lie.
@@ -82,9 +84,14 @@ def encode_results(
             report = build_report(findings, segments, origin, ResultKind.LABELMAP_REPORT)
             encoded.append(_publish(ResultKind.LABELMAP_REPORT, report, out, findings, volume))
     for kind, build in _ON_REQUEST.items():
-        ds = build(findings, origin) if kind in kinds else None
-        if ds is not None:
-            encoded.append(_publish(kind, ds, out, findings, volume))
+        try:
+            ds = build(findings, origin) if kind in kinds else None
+            if ds is not None:
+                encoded.append(_publish(kind, ds, out, findings, volume))
+        except EncodeError as exc:
+            if do_without is None:
+                raise
+            do_without(kind, exc)
     return tuple(encoded)
 
 

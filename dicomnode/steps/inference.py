@@ -31,6 +31,12 @@ from dicomnode.settings import LesionSettings, OutputSettings
 
 OUTCOME_FILE = "findings.json"
 
+_FORMS = {
+    ResultKind.SECONDARY_CAPTURE: "the secondary capture",
+    ResultKind.GSPS: "the presentation state",
+    ResultKind.KOS: "the key object selection",
+}
+
 _OUTCOME = TypeAdapter(RunOutcome)
 
 Progress = Callable[[float, str], None]
@@ -96,6 +102,7 @@ def run_task(algorithm: Algorithm, task: RunTask, device: str, progress: Progres
             new = {one.name: uids.tracking(one.name) for one in findings}
             followed = follow_up(findings, source, task.priors, new)
             findings = followed.findings
+    failed: list[str] = []
     with timer.stage("encode"):
         progress(0.8, "writing results")
         objects = encode_results(
@@ -106,6 +113,7 @@ def run_task(algorithm: Algorithm, task: RunTask, device: str, progress: Progres
             out=task.out,
             settings=task.output,
             kinds=task.kinds,
+            do_without=lambda kind, why: failed.append(f"{_FORMS[kind]} was not made: {why}"),
         )
     with timer.stage("draw"):
         progress(0.9, "drawing")
@@ -119,7 +127,7 @@ def run_task(algorithm: Algorithm, task: RunTask, device: str, progress: Progres
         ),
         objects=objects,
         preview=preview,
-        warnings=source.warnings,
+        warnings=(*source.warnings, *failed),
         seconds=timer.seconds,
         body=followed.body if followed else None,
         compared=followed.compared if followed else (),

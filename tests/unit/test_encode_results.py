@@ -1,6 +1,6 @@
 """What SEG and SR say, as a viewer, an archive and a person find it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -520,3 +520,35 @@ def test_an_error_never_names_the_patient(ct: Volume, tmp_path: Path) -> None:
         encode(lungs(ct), ct, tmp_path)
     assert "Phantom" not in str(caught.value)
     assert "PHANTOM-1" not in str(caught.value)
+
+
+def test_a_form_that_cannot_be_made_does_not_keep_back_seg_and_sr(
+    ct: Volume, tmp_path: Path
+) -> None:
+    kinds = frozenset({ResultKind.SECONDARY_CAPTURE, ResultKind.KOS})
+    settings = OutputSettings()
+
+    def made(
+        out: Path, do_without: Callable[[ResultKind, EncodeError], None] | None
+    ) -> tuple[EncodedObject, ...]:
+        return encode_results(
+            lungs(ct),
+            ct,
+            identity=PHANTOM_ALGORITHM,
+            derivation=DERIVATION,
+            out=out,
+            settings=settings,
+            kinds=kinds,
+            do_without=do_without,
+        )
+
+    whole = made(tmp_path / "whole", None)
+    (capture,) = (one for one in whole if one.kind is ResultKind.SECONDARY_CAPTURE)
+    # A folder that has its name is in the way.
+    (tmp_path / "out" / capture.path.name / "in the way").mkdir(parents=True)
+    told: list[ResultKind] = []
+    others = made(tmp_path / "out", lambda kind, _why: told.append(kind))
+    assert [one.kind for one in others] == [ResultKind.SEG, ResultKind.SR, ResultKind.KOS]
+    assert told == [ResultKind.SECONDARY_CAPTURE]
+    with pytest.raises(EncodeError, match="cannot be written"):
+        made(tmp_path / "out", None)
