@@ -23,7 +23,7 @@ def case() -> Case:
     """Part of a chest with nodules."""
     wanted = {LesionKind.LUNG_NODULE: 8}
     return make_case(
-        90_017, region=(300.0, 390.0), spacing_mm=(3.0, 2.0, 2.0), pathology=wanted, detail=False
+        90_018, region=(300.0, 390.0), spacing_mm=(3.0, 2.0, 2.0), pathology=wanted, detail=False
     )
 
 
@@ -69,7 +69,7 @@ def test_marks_lie_on_what_was_planted_and_say_its_type(
             for mark in found
         )
     ]
-    assert len(hit) >= len(planted) / 2
+    assert len(hit) >= 2 / 3 * len(planted)
 
 
 def test_every_mark_has_both_axes_a_mask_and_a_score(found: list[LesionFinding]) -> None:

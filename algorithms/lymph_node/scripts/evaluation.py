@@ -1,0 +1,122 @@
+"""FROC figures of the detectors on scenes that training has not seen."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from dicomnode.evaluation.froc import (
+    FoundLesion,
+    Marked,
+    TrueLesion,
+    candidate_recall,
+    mark,
+    over_volumes,
+    sensitivity_gain,
+    sensitivity_interval,
+    threshold_at,
+)
+from dicomnode.networks.lesion_finder import FoundInferer, LesionFinder
+from dicomnode.networks.views import aggregate
+from dicomnode.phantom.planting import Kind
+from scripts.scenes import SPACING, TEST_MOST, Scene, scenes_in, write_scenes
+
+log = logging.getLogger("lesions.evaluation")
+
+MARGIN_MM = 2.0
+RATES = (0.5, 1.0, 2.0, 3.0, 4.0, 8.0)
+
+
+def read_scenes(
+    network: LesionFinder, scenes: Sequence[Scene], folder: Path, *, views: int
+) -> None:
+    """Candidates of every scene with the probabilities of all views; kept on disk."""
+    inferer = FoundInferer(spacing=SPACING, candidates=20)
+    for scene in scenes:
+        path = folder / f"{scene.name}.npz"
+        if path.exists():
+            continue
+        with torch.inference_mode():
+            volume = torch.from_numpy(scene.hu.astype(np.float32))
+            points, kinds, heats, _ = inferer.find(volume, network)
+            probabilities = aggregate(network.views, volume, SPACING, points, views=views)
+        np.savez(path, points=points, kinds=kinds, heats=heats, views=probabilities.numpy())
+        log.info("evaluation.read %s", scene.name)
+
+
+def marked(scenes: Sequence[Scene], folder: Path, kind: Kind, views: int) -> Marked:
+    """Marks of one kind held against the planted lesions; 0 views: the candidates' heat."""
+    truths, found = [], []
+    for scene in scenes:
+        for one in scene.lesions:
+            centre, reach = np.asarray(one.centre), one.radius + MARGIN_MM
+            truths.append(
+                TrueLesion(
+                    volume=scene.name,
+                    low_mm=tuple(centre - reach),
+                    high_mm=tuple(centre + reach),
+                    is_sphere=True,
+                    size_mm=one.diameter,
+                    kind=Kind(one.kind).name,
+                    counts=one.kind == kind,
+                )
+            )
+        told = np.load(folder / f"{scene.name}.npz")
+        scores = told["views"][:, :views].mean(1)[:, kind + 1] if views else told["heats"]
+        found += [
+            FoundLesion(
+                volume=scene.name, point_mm=tuple(told["points"][row]), score=float(scores[row])
+            )
+            for row in np.flatnonzero(told["kinds"] == kind)
+        ]
+    return mark([scene.name for scene in scenes], truths, found)
+
+
+def figures(scenes: Sequence[Scene], folder: Path, kind: Kind, draws: int) -> dict[str, object]:
+    """What the card tells of one kind."""
+    by_views = {n: marked(scenes, folder, kind, n) for n in (0, 1, 10, 50, 100)}
+    chosen = by_views[50]
+    large = chosen.part(lambda one: (one.size_mm or 0) >= 10)
+
+    def at(what: Marked, rate: float) -> dict[str, float]:
+        return asdict(sensitivity_interval(what, rate, draws=draws))
+
+    return {
+        "lesions": len(chosen.lesions),
+        "large": len(large.lesions),
+        "recall": asdict(
+            over_volumes(lambda t: candidate_recall(chosen, t), len(scenes), draws=draws)
+        ),
+        "sensitivity": {str(rate): at(chosen, rate) for rate in RATES},
+        "sensitivity of large": {str(rate): at(large, rate) for rate in RATES},
+        "by views at 3": {str(n): at(one, 3) for n, one in by_views.items()},
+        "50 views over 1 at 3": asdict(sensitivity_gain(chosen, by_views[1], 3, draws=draws)),
+        "thresholds": {str(rate): threshold_at(chosen, rate) for rate in RATES},
+    }
+
+
+def evaluate(
+    network: LesionFinder,
+    weights: dict[str, torch.Tensor],
+    output: str,
+    seeds: Sequence[int],
+    draws: int = 200,
+) -> None:
+    """Write `froc.json` for the scenes of `seeds`."""
+    torch.set_num_threads(1)
+    network.load_state_dict(weights)
+    network.eval()
+    root = Path(output)
+    write_scenes(root / "scenes", seeds, TEST_MOST)
+    scenes = scenes_in(root / "scenes")
+    read = root / "read"
+    read.mkdir(exist_ok=True)
+    read_scenes(network, scenes, read, views=100)
+    told = {kind.name: figures(scenes, read, kind, draws) for kind in Kind}
+    (root / "froc.json").write_text(json.dumps(told, indent=1))
