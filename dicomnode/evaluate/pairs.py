@@ -78,9 +78,12 @@ def _labels(path: Path) -> dict[int, str]:
         return {}
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
-        return {int(label): str(name) for label, name in raw.items()}
+        labels = {int(label): str(name) for label, name in raw.items()}
     except (ValueError, AttributeError) as exc:
         raise StudyError(f"{path.name} is not of the form {{'1': 'name', ...}}") from exc
+    if not labels:
+        raise StudyError(f"{path.name} names no label")
+    return labels
 
 
 def read_image(pair: Pair, modality: str) -> Volume:

@@ -4,6 +4,7 @@ Surface distances are taken between the centres of the border voxels of both mas
 that differ by less than a voxel may have none.
 """
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import nan
@@ -77,12 +78,15 @@ def _surface_distances(found: Mask, true: Mask, spacing: Sequence[float]) -> tup
     # An empty rim, so that a mask that fills its array has a surface there too.
     pair = [torch.from_numpy(np.pad(mask, 1))[None, None] for mask in (found, true)]
     spacing = list(spacing)
-    asd = compute_average_surface_distance(
-        pair[0], pair[1], include_background=True, symmetric=True, spacing=spacing
-    )
-    hd95 = compute_hausdorff_distance(
-        pair[0], pair[1], include_background=True, percentile=95, spacing=spacing
-    )
+    with warnings.catch_warnings():
+        # MONAI's metrics call their own deprecated arguments.
+        warnings.simplefilter("ignore", FutureWarning)
+        asd = compute_average_surface_distance(
+            pair[0], pair[1], include_background=True, symmetric=True, spacing=spacing
+        )
+        hd95 = compute_hausdorff_distance(
+            pair[0], pair[1], include_background=True, percentile=95, spacing=spacing
+        )
     return float(asd), float(hd95)
 
 

@@ -76,7 +76,7 @@ def compare_versions(
     found = []
     for number, uid in enumerate(tick(fitting)):
         words = next(iter(folder.series[uid].values.get("SeriesDescription", ())), "")
-        label = f"{number + 1}: {words}".strip()
+        label = f"{number + 1}: {words}" if words else str(number + 1)
         picture = out / f"series_{number + 1}.png"
         files_of = folder.files[uid]
         found.append(_compared((one, other), files_of, names, label, picture, device=device))

@@ -17,9 +17,6 @@ from dicomnode.pipeline.volume import read_series
 from dicomnode.testing.bundles import BundleRecipe, write_bundle
 from dicomnode.testing.studies import SeriesGeometry, StudyIdentity, ct_series
 
-# MONAI's metrics call their own deprecated arguments.
-pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")
-
 SPACING = (3.0, 2.0, 1.0)
 
 
@@ -143,6 +140,7 @@ def test_a_grid_survives_the_way_to_nifti_and_back(tmp_path: Path) -> None:
     assert not (truth[6:]).any()
 
 
+@pytest.mark.filterwarnings("ignore::FutureWarning:monai")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.filterwarnings("ignore:.*:UserWarning")
 def test_a_bundle_of_segments_is_evaluated_on_dicom_and_nifti(
@@ -185,3 +183,11 @@ def test_a_folder_that_is_not_whole_says_what_is_missing(
     (data / missing).rename(tmp_path / "gone")
     with pytest.raises(StudyError, match=why):
         read_pairs(data)
+
+
+def test_a_list_of_labels_that_names_nothing_is_an_error(tmp_path: Path) -> None:
+    data = outlined(tmp_path / "data")
+    for text, why in (("{}", "names no label"), ("[1]", "not of the form")):
+        (data / "labels.json").write_text(text)
+        with pytest.raises(StudyError, match=why):
+            read_pairs(data)
