@@ -14,7 +14,9 @@ from typing import Any, get_type_hints
 
 import pytest
 from dbos import EnqueueOptions
+from dbos._context import DBOSContext
 from dbos._serialization import DBOSDefaultSerializer
+from dbos._sys_db import SystemDatabase
 
 from dicomnode.engine import MAX_RECOVERIES
 
@@ -71,6 +73,9 @@ def test_the_names_of_the_engine_that_are_not_its_public_interface_exist() -> No
         *("queue_name", "workflow_name", "workflow_id", "app_version", "class_name"),
         *("instance_name", "priority", "delay_seconds", "queue_partition_key"),
     }
+    for name in ("reenqueue_for_recovery", "get_workflow_owner", "get_queue"):
+        assert callable(getattr(SystemDatabase, name))
+    assert {"workflow_id", "owner_xid"} <= vars(DBOSContext()).keys()
 
 
 def test_one_workflow_id_starts_nothing_twice(seen: dict[str, Any]) -> None:
