@@ -86,6 +86,16 @@ def store_status(status: int) -> StatusRange:
     return next(known for known in STORE_STATUSES if known.first <= status <= known.last)
 
 
+def is_refusal_of_form(status: int | None) -> bool:
+    """True for an answer that blames what was sent, so that another SOP class may be taken.
+
+    0x0122, 0xA9xx and 0xCxxx; not what is said of the sender (0x0124) or the instance (0x0117).
+    """
+    return status is not None and (
+        status == 0x0122 or 0xA900 <= status <= 0xA9FF or 0xC000 <= status <= 0xCFFF
+    )
+
+
 def failure_reason(code: int) -> str:
     """A FailureReason in words, with its number."""
     return f"{FAILURE_REASONS.get(code, 'a reason of its own')} (0x{code:04X})"

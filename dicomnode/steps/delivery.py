@@ -12,6 +12,7 @@ from dicomnode.deliver.negotiate import accepts
 from dicomnode.deliver.read_back import read_back
 from dicomnode.deliver.retry import backoff
 from dicomnode.deliver.send import send_objects
+from dicomnode.deliver.statuses import is_refusal_of_form
 from dicomnode.domain.delivery import SendOutcome, ServiceRefused
 from dicomnode.domain.errors import DeliveryError
 from dicomnode.domain.identifiers import JobId
@@ -71,9 +72,27 @@ def send_results(node: Node, job_id: JobId, destination_name: str) -> Next:
         fall_back(node.database, job, destination_name, NO_LABELMAP, node.clock())
         waiting = _due(node, job_id, destination_name)
     waiting = _within_time(node, waiting, job, destination)
-    due = {item.object.sop_instance_uid: item for item in waiting}
+    again: list[float] = []
+    labelmaps = [item for item in waiting if item.object.kind is ResultKind.LABELMAP]
+    if labelmaps:
+        # First and alone: its report may go only where it went.
+        again += _send(node, labelmaps, destination, job)
+        waiting = _within_time(node, _due(node, job_id, destination_name), job, destination)
+    again += _send(node, _less_held_back(node, waiting, job, destination), destination, job)
+    arrived = bool(_unproven(node, job_id, destination_name))
+    return Next(
+        send_again_s=max(again, default=None),
+        confirm_after_s=0.0 if arrived and destination.confirm is not Confirm.NONE else None,
+    )
+
+
+def _send(
+    node: Node, items: Sequence[OutboxItem], destination: Destination, job: Job
+) -> list[float]:
+    """Send and record; the seconds until each next try there is to be."""
+    due = {item.object.sop_instance_uid: item for item in items}
     outcomes = send_objects(
-        [item.object for item in waiting],
+        [item.object for item in items],
         destination,
         own_ae=node.settings.ae_title,
         clock=node.clock,
@@ -83,12 +102,31 @@ def send_results(node: Node, job_id: JobId, destination_name: str) -> Next:
         _record(node, due[outcome.sop_instance_uid], outcome, destination, job)
         for outcome in outcomes
     ]
-    again = [delay for delay in delays if delay is not None]
-    arrived = bool(_unproven(node, job_id, destination_name))
-    return Next(
-        send_again_s=max(again, default=None),
-        confirm_after_s=0.0 if arrived and destination.confirm is not Confirm.NONE else None,
+    return [delay for delay in delays if delay is not None]
+
+
+def _less_held_back(
+    node: Node, waiting: Sequence[OutboxItem], job: Job, destination: Destination
+) -> list[OutboxItem]:
+    """All but the report of a LABELMAP that is still to be taken: its turn comes with that one."""
+    undecided = [
+        item
+        for item in outbox(node.database, job.id, destination.name)
+        if item.object.kind is ResultKind.LABELMAP and item.state is DeliveryState.WAITING
+    ]
+    reports = [item for item in waiting if item.object.kind is ResultKind.LABELMAP_REPORT]
+    if not undecided:
+        return list(waiting)
+    held = FailedTry(
+        destination=destination.name,
+        state=DeliveryState.WAITING,
+        reason="waits for the LABELMAP it refers to",
+        status=None,
+        next_try_at=undecided[0].next_try_at,
     )
+    for item in reports:
+        record_failed_try(node.database, item, held, job, node.clock())
+    return [item for item in waiting if item not in reports]
 
 
 def _due(node: Node, job_id: JobId, destination_name: str) -> list[OutboxItem]:
@@ -164,11 +202,19 @@ def _record(
         record_receipt(node.database, item, receipt, job)
         return None
     assert outcome.error is not None
+    if item.object.kind is ResultKind.LABELMAP and is_refusal_of_form(outcome.error.status):
+        # In the place of a refusal, in one commit: a crash in between would leave neither.
+        fall_back(node.database, job, destination.name, _refused_labelmap(outcome.error), now)
+        return None
     # Not for secrets: spreads the tries of many objects over time.
     delay = backoff(item.attempt + 1, destination, random.random())  # noqa: S311
     failed = _judge(outcome.error, item, destination, now, delay)
     record_failed_try(node.database, item, failed, job, now)
     return delay.total_seconds() if failed.state is DeliveryState.WAITING else None
+
+
+def _refused_labelmap(error: DeliveryError) -> str:
+    return f"refused the LABELMAP segmentation ({error}); BINARY is sent instead"
 
 
 def _already_there(

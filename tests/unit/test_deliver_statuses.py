@@ -4,7 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dicomnode.deliver.statuses import STORE_STATUSES, Verdict, failure_reason, store_status
+from dicomnode.deliver.statuses import (
+    STORE_STATUSES,
+    Verdict,
+    failure_reason,
+    is_refusal_of_form,
+    store_status,
+)
 
 
 @pytest.mark.parametrize(
@@ -59,3 +65,28 @@ def test_no_range_of_the_table_is_hidden_behind_an_earlier_one() -> None:
 def test_a_failure_reason_is_told_in_words_with_its_number() -> None:
     assert failure_reason(0x0112) == "no such object instance (0x0112)"
     assert failure_reason(0x0999) == "a reason of its own (0x0999)"
+
+
+@pytest.mark.parametrize(
+    ("status", "blames_the_object"),
+    [
+        (0x0122, True),
+        (0xA900, True),
+        (0xA9FF, True),
+        (0xC000, True),
+        (0xCFFF, True),
+        (0x0124, False),
+        (0x0117, False),
+        (0x0111, False),
+        (0xA700, False),
+        (0xA8FF, False),
+        (0xAA00, False),
+        (0xB007, False),
+        (0xD000, False),
+        (None, False),
+    ],
+)
+def test_which_refusals_blame_the_form_of_the_object(
+    status: int | None, blames_the_object: bool
+) -> None:
+    assert is_refusal_of_form(status) is blames_the_object

@@ -195,6 +195,79 @@ class TestSending:
             print_story(story(node.database, job.study_uid))
         said = " ".join(captured.get().split())
         assert "pacs gets BINARY: accepts no LABELMAP segmentation" in said
+
+    @pytest.mark.parametrize("status", [0x0122, 0xA900, 0xC123])
+    def test_binary_goes_to_a_pacs_that_refuses_the_labelmap_by_status_and_it_is_told(
+        self, status: int, site: Site
+    ) -> None:
+        site.pacs.misbehaviour = Misbehaviour(
+            store_status=status, only_sop_class=LABELMAP_SEGMENTATION
+        )
+        node = site.node(segmentation="labelmap")
+        job = with_labelmap(node)
+        assert send_results(node, job.id, "pacs") == CONFIRM_NOW
+        assert forms(node, job) == {
+            "SEG": "sent-unconfirmed",
+            "SEGL": "dismissed",
+            "SR": "sent-unconfirmed",
+            "SRL": "dismissed",
+        }
+        # Neither the LABELMAP nor the report that refers to it is there.
+        waiting_for = {
+            item.object.sop_instance_uid
+            for item in outbox(node.database, job.id, "pacs")
+            if item.object.kind in (ResultKind.SEG, ResultKind.SR)
+        }
+        assert {instance.sop_instance_uid for instance in site.pacs.stored} == waiting_for
+        assert confirm_results(node, job.id, "pacs", 1) == DONE
+        assert event_names(node.database).count("delivery.fell-back") == 1
+        assert "result.refused" not in event_names(node.database)
+        with console.capture() as captured:
+            print_story(story(node.database, job.study_uid))
+        said = " ".join(captured.get().split())
+        assert (
+            f"pacs gets BINARY: refused the LABELMAP segmentation (pacs: answered 0x{status:04X}"
+            in (said)
+        )
+
+    def test_a_pacs_that_refuses_binary_too_is_sent_no_third_form(self, site: Site) -> None:
+        site.pacs.misbehaviour = Misbehaviour(store_status=0xA900)
+        node = site.node(segmentation="labelmap")
+        job = with_labelmap(node)
+        assert send_results(node, job.id, "pacs") == DONE
+        refused = {"SEG": "refused", "SEGL": "dismissed", "SR": "refused", "SRL": "dismissed"}
+        assert forms(node, job) == refused
+        assert send_results(node, job.id, "pacs") == DONE
+        assert len(site.pacs.answers) == 3
+        site.pacs.misbehaviour = Misbehaviour()
+        resend(node.database, job, "pacs", at(20))
+        assert send_results(node, job.id, "pacs") == CONFIRM_NOW
+        assert forms(node, job)["SEG"] == "sent-unconfirmed"
+        assert forms(node, job)["SEGL"] == "dismissed"
+
+    def test_a_refusal_of_the_sender_is_no_refusal_of_the_form(self, site: Site) -> None:
+        site.pacs.misbehaviour = Misbehaviour(
+            store_status=0x0124, only_sop_class=LABELMAP_SEGMENTATION
+        )
+        node = site.node(segmentation="labelmap")
+        job = with_labelmap(node)
+        send_results(node, job.id, "pacs")
+        assert forms(node, job) == {"SEGL": "refused", "SRL": "sent-unconfirmed"}
+
+    def test_the_report_of_a_labelmap_waits_for_it(self, site: Site) -> None:
+        site.pacs.misbehaviour = Misbehaviour(
+            store_status=0xA700, only_sop_class=LABELMAP_SEGMENTATION
+        )
+        node = site.node(segmentation="labelmap")
+        job = with_labelmap(node)
+        assert send_results(node, job.id, "pacs")["confirm_after_s"] is None
+        assert forms(node, job) == {"SEGL": "waiting", "SRL": "waiting"}
+        assert "waits for the LABELMAP it refers to" in reasons(node)
+        assert len({item.next_try_at for item in outbox(node.database, job.id, "pacs")}) == 1
+        site.pacs.misbehaviour = Misbehaviour()
+        tick(node, 20 + 8)
+        assert send_results(node, job.id, "pacs") == CONFIRM_NOW
+        assert forms(node, job) == {"SEGL": "sent-unconfirmed", "SRL": "sent-unconfirmed"}
         # By hand: what fell back stays so.
         assert resend(node.database, job, "pacs", at(30)) == 2
 
