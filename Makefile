@@ -5,7 +5,7 @@ PACS ?= embedded
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check lint format docs bench install install-locked lock sbom licences audit
+.PHONY: demo test check lint format docs bench soak install install-locked lock sbom licences audit
 
 install: $(READY)
 
@@ -45,6 +45,10 @@ bench: $(READY)
 	$(BIN)/python benchmarks/receive.py --quick
 	$(BIN)/python benchmarks/volume.py
 	$(BIN)/python benchmarks/flow.py
+
+# A long night: 20,000 instances in 200 studies while workers are killed; SOAK="--studies 40 ..." for less.
+soak: $(READY)
+	$(BIN)/python benchmarks/soak.py $(SOAK)
 
 # What is installed, to the byte: versions and SHA-256 of every file (`requirements.lock`).
 install-locked:
