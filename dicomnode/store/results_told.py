@@ -1,11 +1,11 @@
-"""Results with their findings and what people say of them, for a page."""
+"""Results with their findings and what people say of them, for a page; listed by key."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, select
+from sqlalchemy import Connection, Row, Select, select, tuple_
 
 from dicomnode.domain.errors import StudyError
 from dicomnode.domain.identifiers import JobId
@@ -49,6 +49,14 @@ class CorrectionTold:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ResultKey:
+    """The place of a result in the list, newest first."""
+
+    finished_at: datetime
+    job_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ResultTold:
     """What one job found, and what people say of it."""
 
@@ -67,6 +75,11 @@ class ResultTold:
     superseded: tuple[JudgementTold, ...]
     corrections: tuple[CorrectionTold, ...]
 
+    @property
+    def key(self) -> ResultKey:
+        """Its place in the list."""
+        return ResultKey(finished_at=self.finished_at, job_id=self.job_id)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResultSearch:
@@ -80,15 +93,15 @@ class ResultSearch:
     """Results or findings with this word in force."""
     unjudged: bool = False
     """Only results on which nobody has said anything."""
+    before: ResultKey | None = None
+    """Only what stands behind this place: the next page."""
 
 
-def results_told(
-    database: Database, search: ResultSearch, *, limit: int, skip: int = 0
-) -> list[ResultTold]:
+def results_told(database: Database, search: ResultSearch, *, limit: int) -> list[ResultTold]:
     """Results, the newest first."""
-    query = _matching(search).order_by(JobRow.finished_at.desc(), JobRow.id)
+    query = _matching(search).order_by(JobRow.finished_at.desc(), JobRow.id.desc())
     with database.reading() as connection:
-        rows = connection.execute(query.limit(limit).offset(skip)).all()
+        rows = connection.execute(query.limit(limit)).all()
         return [_told(connection, row) for row in rows]
 
 
@@ -141,6 +154,14 @@ def _matching(search: ResultSearch) -> Select[Any, Any, Any]:
         query = query.where(words.where(JudgementRow.verdict == search.verdict.value).exists())
     if search.unjudged:
         query = query.where(~words.exists())
+    if search.before is not None:
+        before = search.before
+        place = tuple_(JobRow.finished_at, JobRow.id)
+        # Said twice: the first leads the index, the second tells equal moments apart.
+        query = query.where(
+            JobRow.finished_at <= before.finished_at,
+            place < tuple_(before.finished_at, before.job_id),
+        )
     return query
 
 

@@ -2,22 +2,43 @@
 
 from datetime import datetime
 
+from dicomnode.store.results_told import ResultKey
 from dicomnode.store.study_list import StudyKey
 
 
 def write_key(key: StudyKey) -> str:
     """A place in the list of studies."""
-    return f"{key.received_at.isoformat()}|{key.study_uid}"
+    return _written(key.received_at, key.study_uid)
 
 
 def read_key(text: str) -> StudyKey | None:
     """What `write_key` made; None for anything else, which is the first page."""
-    moment, _, uid = text.partition("|")
+    found = _read(text)
+    return StudyKey(received_at=found[0], study_uid=found[1]) if found else None
+
+
+def write_result_key(key: ResultKey) -> str:
+    """A place in the list of results."""
+    return _written(key.finished_at, key.job_id)
+
+
+def read_result_key(text: str) -> ResultKey | None:
+    """What `write_result_key` made; None for anything else, which is the first page."""
+    found = _read(text)
+    return ResultKey(finished_at=found[0], job_id=found[1]) if found else None
+
+
+def _written(moment: datetime, name: str) -> str:
+    return f"{moment.isoformat()}|{name}"
+
+
+def _read(text: str) -> tuple[datetime, str] | None:
+    stated, _, name = text.partition("|")
     try:
-        received_at = datetime.fromisoformat(moment)
+        moment = datetime.fromisoformat(stated)
     except ValueError:
         return None
     # Moments at the ends of the calendar have no counterpart in UTC.
-    if received_at.tzinfo is None or not uid or not 1900 < received_at.year < 9000:
+    if moment.tzinfo is None or not name or not 1900 < moment.year < 9000:
         return None
-    return StudyKey(received_at=received_at, study_uid=uid)
+    return moment, name

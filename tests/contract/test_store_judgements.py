@@ -1,6 +1,13 @@
 """What people say of results is kept in all its versions, on both databases."""
 
+import shutil
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
 import pytest
+from sqlalchemy import event, update
 
 from dicomnode.domain.errors import StudyError
 from dicomnode.domain.identifiers import JobId
@@ -26,8 +33,10 @@ from dicomnode.store.database import Database
 from dicomnode.store.indexing import index_instances
 from dicomnode.store.jobs import rerun_job
 from dicomnode.store.judgements import judge
-from dicomnode.store.results_told import ResultSearch, result_told, results_told
+from dicomnode.store.results_told import ResultKey, ResultSearch, result_told, results_told
+from dicomnode.store.tables import JobRow
 from tests.contract.store_scenes import at, finished_job, land, queued_job, waiting
+from tests.contract.test_store_lesions import studied
 
 pytest_plugins = ["tests.contract.postgresql", "tests.contract.databases"]
 
@@ -101,7 +110,49 @@ def test_results_are_found_by_word_name_and_algorithm(database: Database) -> Non
         (ResultSearch(algorithm="other"), 0),
     ):
         assert len(results_told(database, search, limit=10)) == count, search
-    assert results_told(database, ResultSearch(), limit=10, skip=1) == []
+
+
+def test_pages_of_results_follow_each_other_without_gap_or_repeat(database: Database) -> None:
+    """Newest first; four of them ended at the same moment."""
+    for number in range(1, 8):
+        studied(database, number, "20240131", [])
+    with database.writing() as connection:
+        connection.execute(
+            update(JobRow).where(JobRow.finished_at < at(10)).values(finished_at=at(6))
+        )
+    everything = [one.key for one in results_told(database, ResultSearch(), limit=50)]
+    assert len(set(everything)) == 7
+    assert everything == sorted(everything, key=lambda key: (key.finished_at, key.job_id))[::-1]
+    assert [key.finished_at for key in everything].count(at(6)) == 4
+    for limit in (1, 2, 3):
+        seen: list[ResultKey] = []
+        while page := results_told(
+            database, ResultSearch(before=seen[-1] if seen else None), limit=limit
+        ):
+            seen += [one.key for one in page]
+        assert seen == everything
+
+
+def test_a_page_of_results_is_read_from_an_index(tmp_path: Path, migrated_sqlite: Path) -> None:
+    """However many there are: neither all are read nor any sorted."""
+    file = tmp_path / "index.sqlite"
+    shutil.copy(migrated_sqlite, file)
+    database = Database(f"sqlite:///{file}", tmp_path)
+    asked: list[tuple[str, Any]] = []
+
+    def note(_: object, __: object, statement: str, values: Any, *___: object) -> None:
+        asked.append((statement, values))
+
+    event.listen(database.engine, "before_cursor_execute", note)
+    before = ResultKey(finished_at=at(6), job_id="x")
+    results_told(database, ResultSearch(before=before), limit=21)
+    database.dispose()
+    ((statement, values),) = [one for one in asked if "FROM job" in one[0]]
+    with closing(sqlite3.connect(file)) as connection:
+        rows = connection.execute(f"EXPLAIN QUERY PLAN {statement}", values).fetchall()
+    plan = [str(row[3]) for row in rows]
+    assert any("ix_job_finished (state=? AND finished_at<?)" in line for line in plan), plan
+    assert not [line for line in plan if "SCAN" in line or "TEMP B-TREE" in line], plan
 
 
 def test_the_view_has_the_words_in_force(database: Database) -> None:

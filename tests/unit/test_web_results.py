@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from html import unescape
 from io import BytesIO
 from pathlib import Path
 
@@ -13,8 +14,10 @@ from dicomnode.domain.access import Role
 from dicomnode.domain.jobs import Job
 from dicomnode.domain.judgements import Verdict
 from dicomnode.store.audit import AuditSearch, audit_entries
-from dicomnode.store.results_told import result_told
+from dicomnode.store.results_told import ResultSearch, result_told, results_told
+from dicomnode.web.pages import results as page_module
 from tests.contract.store_scenes import STUDY
+from tests.contract.test_store_lesions import studied
 from tests.unit.web_scenes import ESCAPED, HOSTILE, judged_scene
 from tests.unit.web_site import Site, form
 
@@ -144,10 +147,30 @@ def test_results_are_narrowed_by_the_form(reader: TestClient, job: Job) -> None:
         ("verdict=rejected", False),
         (f"study={STUDY}", True),
         ("study=1.2.3", False),
-        ("page=2", False),
+        ("before=2020-01-01T00:00:00%2B00:00|x", False),
+        ("before=nonsense", True),
     ):
         assert (job.id in reader.get(f"/results?{query}").text) == found, query
-    assert reader.get("/results?page=0").status_code == 422
+    assert reader.get(f"/results?before={'x' * 201}").status_code == 422
+
+
+def test_pages_of_results_follow_by_key_and_keep_what_was_asked(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(1, 4):
+        studied(site.database, number, "20240131", [])
+    monkeypatch.setattr(page_module, "SHOWN", 1)
+    viewer = site.logged_in(Role.VIEWER)
+    address, seen = "/results?algorithm=nodes", []
+    while address:
+        page = viewer.get(address).text
+        seen += re.findall(r'<td class="wrap"><a href="/results/(\w+)">', page)
+        assert ('href="/results?algorithm=nodes">Newest' in page) == (len(seen) > 1)
+        following = re.search(r'href="([^"]+)" rel="next"', page)
+        address = unescape(following.group(1)) if following else ""
+    listed = results_told(site.database, ResultSearch(), limit=10)
+    assert seen == [one.job_id for one in listed]
+    assert len(seen) == 3
 
 
 def test_a_disagreement_shows_sentence_and_picture_side_by_side(

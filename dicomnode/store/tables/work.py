@@ -121,6 +121,7 @@ class JobRow(Base):
     __table_args__ = (
         Index("ix_job_state", "state", "created_at"),
         Index("ix_job_study", "study_uid", "state", "algorithm", "finished_at"),
+        Index("ix_job_finished", "state", "finished_at", "id"),
     )
 
 

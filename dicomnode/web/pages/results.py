@@ -3,6 +3,7 @@
 from io import BytesIO
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlencode
 
 from fastapi import APIRouter, Form, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
@@ -21,6 +22,7 @@ from dicomnode.store.results_told import (
     results_told,
 )
 from dicomnode.web.context import Visitor, Web, WebContext
+from dicomnode.web.keys import read_result_key, write_result_key
 from dicomnode.web.rendering import render
 from dicomnode.web.visitors import Reader, Viewer
 
@@ -43,7 +45,7 @@ def results(
     finding: str = "",
     study: str = "",
     verdict: str = "",
-    page: Annotated[int, Query(ge=1, le=100_000)] = 1,
+    before: Annotated[str, Query(max_length=200)] = "",
 ) -> HTMLResponse:
     """The newest results, narrowed by what the form says."""
     words = {one.value: one for one in Verdict}
@@ -53,22 +55,24 @@ def results(
         finding=finding,
         verdict=words.get(verdict),
         unjudged=verdict == UNJUDGED,
+        before=read_result_key(before),
     )
-    found = results_told(web.database, search, limit=SHOWN + 1, skip=SHOWN * (page - 1))
+    found = results_told(web.database, search, limit=SHOWN + 1)
+    chosen = {"algorithm": algorithm, "finding": finding, "study": study, "verdict": verdict}
+    kept = {name: value for name, value in chosen.items() if value}
+    following = ""
+    if len(found) > SHOWN:
+        place = write_result_key(found[SHOWN - 1].key)
+        following = f"/results?{urlencode({**kept, 'before': place})}"
     return render(
         request,
         "results.html",
         visitor,
         results=found[:SHOWN],
-        has_more=len(found) > SHOWN,
-        page=page,
+        newest=f"/results?{urlencode(kept)}" if search.before else "",
+        following=following,
         algorithms=algorithms_with_results(web.database),
-        chosen={
-            "algorithm": algorithm,
-            "finding": finding,
-            "study": study,
-            "verdict": verdict,
-        },
+        chosen=chosen,
         verdicts=list(Verdict),
         unjudged=UNJUDGED,
         whole=WHOLE_RESULT,
