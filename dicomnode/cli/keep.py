@@ -8,7 +8,7 @@ from rich.table import Table
 
 from dicomnode.cli.common import SettingsPath, console, settings_from
 
-app = typer.Typer(help="Which images are kept, and which go by the quotas of [keep].")
+app = typer.Typer(help="Which images are kept, and which go by the quotas of \\[keep].")
 
 StudyArgument = Annotated[str, typer.Argument(help="StudyInstanceUID.")]
 
