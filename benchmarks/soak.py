@@ -196,6 +196,8 @@ def _family(pid: int) -> float:
 def main() -> None:
     options = _options()
     console = Console()
+    # Ends what it started, however it is ended.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended from outside"))
     with ExitStack() as undo:
         folder = Path(undo.enter_context(tempfile.TemporaryDirectory(prefix="soak-")))
         url = None

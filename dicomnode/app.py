@@ -26,6 +26,7 @@ from dicomnode.receiving import ReceiverProcess, now
 from dicomnode.rules.watching import WatchedRules
 from dicomnode.settings import Settings
 from dicomnode.steering import Steering
+from dicomnode.steps.auditing import AuditForwarder
 from dicomnode.steps.commitments import answer_commitments
 from dicomnode.steps.correcting import Correcting
 from dicomnode.steps.installed import algorithms_of, rules_loader, rules_path, usable
@@ -154,6 +155,9 @@ class Serving:
         web = self._web and Loop(name="web", action=self._web.keep_alive, every_s=WEB_EVERY_S)
         quotas = partial(remove_images, self.node)
         askers = partial(answer_commitments, self.node)
+        forwarding = Loop(
+            name="audit", action=AuditForwarder(self.node).send, every_s=COUNT_EVERY_S
+        )
         receiver = Loop(name="receiver", action=self._receiver.keep_alive, every_s=1.0)
         return Loops(
             (
@@ -168,6 +172,7 @@ class Serving:
                 *([mining] if self._settings.reports.enabled else []),
                 Loop(name="commitments", action=askers, every_s=COUNT_EVERY_S),
                 Loop(name="quotas", action=quotas, every_s=FORGET_EVERY_S),
+                *([forwarding] if self._settings.audit.syslog_host else []),
                 *steering_loops(self._steering),
                 receiver,
                 *([web] if web else []),

@@ -4,6 +4,7 @@ Sections are handed down to the rooms that need them. Secrets never stand in the
 URLs may be given by `DICOMNODE_DATABASE_URL` and `DICOMNODE_FLOW_DATABASE_URL` instead.
 """
 
+from dicomnode.settings.audit import AuditSettings
 from dicomnode.settings.destinations import Confirm, Destination, Form, SegmentationType
 from dicomnode.settings.keeping import KeepSettings
 from dicomnode.settings.loading import load_settings
@@ -32,6 +33,7 @@ __all__ = [
     "AlgorithmSettings",
     "AllowedPeer",
     "AssemblySettings",
+    "AuditSettings",
     "CommitmentAsker",
     "Confirm",
     "CountQuery",

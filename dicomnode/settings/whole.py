@@ -8,6 +8,7 @@ from pydantic import (
     field_validator,
 )
 
+from dicomnode.settings.audit import AuditSettings
 from dicomnode.settings.destinations import Destination
 from dicomnode.settings.keeping import KeepSettings
 from dicomnode.settings.receiving import AssemblySettings, ReceiveSettings
@@ -39,6 +40,7 @@ class Settings(Section):
     assembly: AssemblySettings = AssemblySettings()
     flow: FlowSettings = FlowSettings()
     algorithms: AlgorithmSettings = AlgorithmSettings()
+    audit: AuditSettings = AuditSettings()
     keep: KeepSettings = KeepSettings()
     lesions: LesionSettings = LesionSettings()
     output: OutputSettings = OutputSettings()

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, select, text
+from sqlalchemy import Connection, Row, func, insert, select, text
 
 from dicomnode.domain.audit import FIRST, AuditEntry, Deed, chain_hash
 from dicomnode.store.database import Database
@@ -62,6 +62,19 @@ def audit_entries(database: Database, search: AuditSearch, limit: int) -> tuple[
         query = query.where(AuditRow.id < search.before)
     with database.reading() as connection:
         return tuple(_entry(row) for row in connection.execute(query))
+
+
+def entries_after(database: Database, number: int, limit: int) -> tuple[AuditEntry, ...]:
+    """Entries with a larger number, oldest first."""
+    query = select(AuditRow).where(AuditRow.id > number).order_by(AuditRow.id).limit(limit)
+    with database.reading() as connection:
+        return tuple(_entry(row) for row in connection.execute(query))
+
+
+def newest_entry(database: Database) -> int:
+    """Number of the last entry; 0: there is none."""
+    with database.reading() as connection:
+        return connection.scalar(select(func.max(AuditRow.id))) or 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,6 +11,8 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
 from dicomnode import __version__
+from dicomnode.steps.auditing import audit_sent
+from dicomnode.store.audit import newest_entry
 from dicomnode.store.gauges import Standing, standing
 from dicomnode.web.context import Web, WebContext
 from dicomnode.web.visitors import Viewer
@@ -48,6 +50,10 @@ class NodeCollector(Collector):
         reserve = settings.receive.reserve_mb << 20
         yield _one("dicomnode_disk_free_bytes", "Free where the data folder lies", free)
         yield _one("dicomnode_disk_reserve_bytes", "Below this images are refused", reserve)
+        if settings.audit.syslog_host and (sent := audit_sent(settings)) is not None:
+            unsent = newest_entry(self._web.database) - sent.last
+            yield _one("dicomnode_audit_unsent", "Entries the collector was not sent", unsent)
+            yield _one("dicomnode_audit_failures", "Tries to send that failed", sent.failures)
 
 
 def _stages(seen: Standing) -> Iterator[GaugeMetricFamily]:

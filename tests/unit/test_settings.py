@@ -262,6 +262,7 @@ def uncommented(text: str) -> str:
 
 
 SECTIONS = {
+    "audit",
     "receive",
     "assembly",
     "keep",

@@ -11,7 +11,9 @@ import yaml  # type: ignore[import-untyped]
 from prometheus_client.parser import text_string_to_metric_families
 
 from dicomnode.domain.access import Role
-from dicomnode.settings import ReceiveSettings
+from dicomnode.domain.audit import Deed
+from dicomnode.settings import AuditSettings, ReceiveSettings
+from dicomnode.store.audit import newest_entry, record_deed
 from tests.contract.store_scenes import SERIES, finished_job, land, uids
 from tests.unit.web_site import Site
 
@@ -63,6 +65,21 @@ def test_every_metric_is_documented(site: Site) -> None:
     finished_job(site.database)
     words = (DEPLOY.parent / "docs" / "operations.md").read_text()
     assert [name for name in scraped(site) if f"`{name}" not in words] == []
+
+
+def test_what_a_collector_of_the_audit_trail_was_not_sent_is_scraped(site: Site) -> None:
+    assert "dicomnode_audit_unsent" not in scraped(site)
+    site.settings = site.settings.model_copy(update={"audit": AuditSettings(syslog_host="siem")})
+    site.app = site.restarted()
+    (site.folder / "audit-syslog.json").write_text('{"last": 0, "failures": 3}')
+    for _ in range(2):
+        record_deed(site.database, Deed(who="anna", address="", what="login"), site.now)
+    assert (waiting := newest_entry(site.database)) >= 2
+    numbers = scraped(site)
+    assert numbers["dicomnode_audit_failures"][()] == 3
+    assert numbers["dicomnode_audit_unsent"][()] == waiting
+    words = (DEPLOY.parent / "docs" / "operations.md").read_text()
+    assert "`dicomnode_audit_unsent`, `dicomnode_audit_failures`" in words
 
 
 def test_a_node_that_does_not_get_on_is_not_ready(site: Site) -> None:
