@@ -37,6 +37,16 @@ def evaluate(
         list[str] | None,
         typer.Option(help="CLASS=LABEL: which label's boxes a class is held against."),
     ] = None,
+    lesion_type: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="TRUTH=TYPE: which type of the bundle a type of the truth is; =TYPE for lesions "
+            "without one."
+        ),
+    ] = None,
+    margin: Annotated[
+        float, typer.Option(min=0, help="Millimetres by which a mark may lie outside of a lesion.")
+    ] = 0.0,
     draws: Annotated[int, typer.Option(help="Bootstrap draws for each interval.")] = 1000,
     device: Annotated[str, typer.Option(help="`cpu`, `cuda:0` ...")] = "cpu",
     settings: SettingsPath = None,
@@ -44,7 +54,8 @@ def evaluate(
     """Score a bundle on labelled images.
 
     Classes of radiographs: ROC AUC, calibration, subgroups, boxes. Segments: Dice, surface
-    distances, volume errors, worst cases. The folder's layout: docs/evaluation.md.
+    distances, volume errors, worst cases. Lesions: FROC, by size and type, operating points.
+    The folder's layout: docs/evaluation.md.
 
     Example: dicomnode evaluate cxr_thorax ./dataset --split test --out report.html
     """
@@ -62,6 +73,8 @@ def evaluate(
         like_nih=like_nih,
         box_frame=box_frame,
         box_labels=pairs,
+        lesion_types=dict(pair.split("=", 1) for pair in lesion_type or () if "=" in pair),
+        margin_mm=margin,
         draws=draws,
         device=device,
     )

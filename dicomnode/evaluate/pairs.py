@@ -44,19 +44,29 @@ def read_pairs(folder: Path) -> tuple[list[Pair], Mapping[int, str]]:
     Raises:
         StudyError: the folder holds no pair, or an image without a truth, or an odd `labels.json`.
     """
-    images = {_stem(path): path for path in sorted((folder / "images").glob("*"))}
+    images = images_below(folder)
     truths = {_stem(path): path for path in sorted((folder / "labels").glob("*"))}
-    if not images:
-        raise StudyError(f"{folder} has no images: see docs/evaluation.md for its layout")
     alone = sorted(set(images) ^ set(truths))
     if alone:
         raise StudyError(f"{alone[0]} is in one of images and labels only")
-    patients = _patients(folder / "patients.csv")
+    patients = read_patients(folder)
     pairs = [
         Pair(name=name, patient=patients.get(name, name), image=images[name], truth=truths[name])
         for name in images
     ]
-    return pairs, _labels(folder / "labels.json")
+    return pairs, read_labels(folder)
+
+
+def images_below(folder: Path) -> dict[str, Path]:
+    """Name -> image, of what lies in `images`.
+
+    Raises:
+        StudyError: nothing lies there.
+    """
+    images = {_stem(path): path for path in sorted((folder / "images").glob("*"))}
+    if not images:
+        raise StudyError(f"{folder} has no images: see docs/evaluation.md for its layout")
+    return images
 
 
 def _stem(path: Path) -> str:
@@ -66,14 +76,22 @@ def _stem(path: Path) -> str:
     return path.name
 
 
-def _patients(path: Path) -> dict[str, str]:
+def read_patients(folder: Path) -> dict[str, str]:
+    """Image -> patient, as `patients.csv` has it; empty if there is none."""
+    path = folder / "patients.csv"
     if not path.is_file():
         return {}
     with path.open(encoding="utf-8", newline="") as file:
         return {row["image"]: row["patient"] for row in csv.DictReader(file)}
 
 
-def _labels(path: Path) -> dict[int, str]:
+def read_labels(folder: Path) -> dict[int, str]:
+    """Number in a label map -> name, as `labels.json` has it; empty if there is none.
+
+    Raises:
+        StudyError: it is not of that form.
+    """
+    path = folder / "labels.json"
     if not path.is_file():
         return {}
     try:
@@ -95,28 +113,34 @@ def read_image(pair: Pair, modality: str) -> Volume:
     if pair.image.is_dir():
         return read_series([path for path in sorted(pair.image.rglob("*")) if path.is_file()])
     values, affine = _nifti(pair.image)
-    array = np.ascontiguousarray(values.T, dtype=np.float32)
-    array.flags.writeable = False
+    grid = grid_of_ras(affine, values.T.shape, derived_uid("evaluation", pair.name, "frame"))
+    return as_volume(pair.name, values.T, grid, modality)
+
+
+def as_volume(name: str, array: npt.NDArray[np.float32], grid: Grid, modality: str) -> Volume:
+    """An image that is no DICOM as a volume with UIDs of its own; `array` (slice, row, column)."""
+    kept = np.ascontiguousarray(array, dtype=np.float32)
+    kept.flags.writeable = False
     return Volume(
-        study_uid=StudyUid(derived_uid("evaluation", pair.name, "study")),
-        series_uid=SeriesUid(derived_uid("evaluation", pair.name, "series")),
+        study_uid=StudyUid(derived_uid("evaluation", name, "study")),
+        series_uid=SeriesUid(derived_uid("evaluation", name, "series")),
         modality=modality,
-        array=array,
-        grid=grid_of_ras(affine, array.shape, derived_uid("evaluation", pair.name, "frame")),
+        array=kept,
+        grid=grid,
         frames=(),
     )
 
 
-def read_truth(pair: Pair, grid: Grid) -> npt.NDArray[np.int32]:
+def read_truth(truth: Path, grid: Grid) -> npt.NDArray[np.int32]:
     """Labels (slice, row, column) on the grid of the image; another grid is read to the nearest.
 
     Raises:
         UnsupportedImage: it cannot be read, or holds values that are no labels.
     """
-    values, affine = _nifti(pair.truth)
+    values, affine = _nifti(truth)
     labels = np.round(values).astype(np.int32)
     if not np.array_equal(labels, values) or labels.min() < 0:
-        raise UnsupportedImage(f"{pair.truth.name} holds values that are no labels")
+        raise UnsupportedImage(f"{truth.name} holds values that are no labels")
     return np.asarray(to_grid(labels, affine, grid))
 
 

@@ -9,6 +9,8 @@ import numpy as np
 
 from dicomnode import __version__
 from dicomnode.domain.errors import StudyError
+from dicomnode.evaluate.lesions import evaluate_lesions
+from dicomnode.evaluate.lesions_page import write_lesions_report
 from dicomnode.evaluate.page import write_report
 from dicomnode.evaluate.pairs import patients_of
 from dicomnode.evaluate.scoring import classes_of, score
@@ -43,6 +45,8 @@ class Asked:
     like_nih: bool
     box_frame: int
     box_labels: Mapping[str, str]
+    lesion_types: Mapping[str, str]
+    margin_mm: float
     draws: int
     device: str
 
@@ -51,11 +55,14 @@ def evaluate_folder(settings: Settings, asked: Asked, tick: Tick) -> str:
     """Score the bundle on the folder, write the report, say in a line what was read.
 
     Raises:
-        StudyError: no such algorithm, none of classes or segments, or no labelled images.
+        StudyError: no such algorithm, its findings cannot be evaluated, or no labelled images.
     """
     algorithm = _bundle(settings, asked.algorithm)
-    if algorithm.manifest.outputs.pred.kind == "segments":
+    kind = algorithm.manifest.outputs.pred.kind
+    if kind == "segments":
         return _segments(algorithm, asked, tick)
+    if kind == "lesions":
+        return _lesions(algorithm, asked, tick)
     summary = _classes(algorithm, asked, tick)
     return (
         f"{summary.images} images of {summary.patients} patients, "
@@ -82,6 +89,36 @@ def _segments(algorithm: BundleAlgorithm, asked: Asked, tick: Tick) -> str:
     write_segments_report(summary, asked.out, about=about)
     return (
         f"{len(summary.cases)} images of {patients} patients, "
+        f"{len(summary.refused)} refused; written to {asked.out}"
+    )
+
+
+def _lesions(algorithm: BundleAlgorithm, asked: Asked, tick: Tick) -> str:
+    summary = evaluate_lesions(
+        algorithm,
+        asked.data,
+        named=asked.lesion_types,
+        margin_mm=asked.margin_mm,
+        device=asked.device,
+        draws=asked.draws,
+        tick=tick,
+    )
+    identity = algorithm.identity
+    patients = len({one.case.patient for one in summary.volumes})
+    speed = np.median([one.seconds for one in summary.volumes if not one.refused])
+    around = f" widened by {asked.margin_mm:g} mm" if asked.margin_mm else ""
+    about = [
+        ("Algorithm", f"{identity.name} {identity.version}"),
+        ("Use", identity.intended_use),
+        ("Model (SHA-256)", identity.model_digest),
+        ("Volumes", f"{len(summary.volumes)} of {patients} patients"),
+        ("A hit", f"the middle of a mark lies in the lesion's ball or box{around}"),
+        ("Seconds a volume, median", f"{speed:.1f} on {asked.device}, without reading"),
+        ("Made by", f"dicomnode {__version__}"),
+    ]
+    write_lesions_report(summary, asked.out, about=about)
+    return (
+        f"{len(summary.volumes)} volumes of {patients} patients, "
         f"{len(summary.refused)} refused; written to {asked.out}"
     )
 

@@ -126,7 +126,7 @@ def _scored(
     began = time.monotonic()
     try:
         image = read_image(pair, sorted(spec.modalities)[0])
-        truth = read_truth(pair, image.grid)
+        truth = read_truth(pair.truth, image.grid)
         began = time.monotonic()
         with TemporaryDirectory() as scratch:
             context = RunContext(device=device, scratch=Path(scratch))

@@ -77,6 +77,8 @@ class Marked:
     """That mark."""
     false_volume: Indices
     false_score: Numbers
+    false_mark: tuple[FoundLesion, ...]
+    """The false positives themselves."""
 
     def part(self, wanted: Callable[[TrueLesion], bool]) -> "Marked":
         """Some of the lesions, held against all the false positives."""
@@ -89,6 +91,7 @@ class Marked:
             lesion_mark=tuple(self.lesion_mark[i] for i in rows),
             false_volume=self.false_volume,
             false_score=self.false_score,
+            false_mark=self.false_mark,
         )
 
 
@@ -147,6 +150,7 @@ def mark(
         lesion_mark=tuple(best),
         false_volume=np.array([place[one.volume] for one in false], dtype=int),
         false_score=np.array([one.score for one in false], dtype=float),
+        false_mark=tuple(false),
     )
 
 
@@ -215,17 +219,25 @@ def candidate_recall(marked: Marked, times: Indices | None = None) -> float:
 
 
 def over_volumes(
-    statistic: Callable[[Indices | None], float], volumes: int, *, draws: int = 1000, seed: int = 0
+    statistic: Callable[[Indices | None], float],
+    volumes: int,
+    *,
+    patients: Sequence[str] | None = None,
+    draws: int = 1000,
+    seed: int = 0,
 ) -> Interval:
     """A statistic with its percentile interval over volumes drawn with repetition.
 
     `statistic` is given how often each volume was drawn, or None for all of them once. Draws in
     which it is nan are left out; if that is more than a tenth of them, the interval is nan.
+    `patients` names the patient of each volume: patients are drawn, each with all its volumes.
     """
+    _, whose = np.unique(range(volumes) if patients is None else patients, return_inverse=True)
+    people = int(whose.max()) + 1
     rng = np.random.default_rng(seed)
     drawn = np.array(
         [
-            statistic(np.bincount(rng.integers(0, volumes, volumes), minlength=volumes))
+            statistic(np.bincount(rng.integers(0, people, people), minlength=people)[whose])
             for _ in range(draws)
         ]
     )

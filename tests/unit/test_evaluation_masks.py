@@ -135,7 +135,7 @@ def test_a_grid_survives_the_way_to_nifti_and_back(tmp_path: Path) -> None:
     assert grid_of_ras(ras_affine(first.grid), first.grid.shape, "1.2").spacing_mm == (
         pytest.approx(first.grid.spacing_mm)
     )
-    truth = read_truth(pairs[1], second.grid)
+    truth = read_truth(pairs[1].truth, second.grid)
     assert (truth[:6] == 7).sum() == (first.array[:6] < -500).sum()
     assert not (truth[6:]).any()
 

@@ -1,0 +1,243 @@
+"""`dicomnode evaluate` for bundles of lesions: every detection held against the truth, as FROC."""
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import numpy.typing as npt
+
+from dicomnode.algorithm import RunContext
+from dicomnode.domain.errors import PipelineError, StudyError
+from dicomnode.domain.volumes import Volume
+from dicomnode.evaluate.lesion_figures import LesionFigures, figures_of_type
+from dicomnode.evaluate.lesion_images import Case, read_case, read_cases
+from dicomnode.evaluate.lesion_truths import Truths, lesions_of_case, read_lesion_truths
+from dicomnode.evaluate.truths import key_of
+from dicomnode.evaluation.froc import FoundLesion, Marked, TrueLesion, mark
+from dicomnode.pipeline.bundle import BundleAlgorithm
+from dicomnode.pipeline.lesions import Candidate
+from dicomnode.pipeline.manifest import Lesions
+
+ANY = "any type"
+"""All types taken together, and lesions whose type the truth does not tell."""
+
+Crop = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadVolume:
+    """One volume after the run."""
+
+    case: Case
+    series_uid: str = ""
+    refused: str = ""
+    """Why there is nothing to count; empty if there is."""
+    lesions: tuple[TrueLesion, ...] = ()
+    """What is known; `kind` is the bundle's name of the type, or empty."""
+    found: tuple[FoundLesion, ...] = ()
+    """Every detection, also of types and scores that are not reported."""
+    not_sought: tuple[str, ...] = ()
+    """Types of those that are known and that the bundle does not look for."""
+    crops: tuple[Crop, ...] = ()
+    """Slice through each of `lesions`, in Hounsfield units."""
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LesionSummary:
+    """A whole evaluation."""
+
+    volumes: tuple[ReadVolume, ...]
+    types: tuple[LesionFigures, ...]
+    other_rows: int
+    """Rows of the tables about volumes that are not in the folder."""
+
+    @property
+    def refused(self) -> Mapping[str, str]:
+        """Volume -> why it was refused."""
+        return {one.case.name: one.refused for one in self.volumes if one.refused}
+
+    @property
+    def not_sought(self) -> Sequence[str]:
+        """Type in the truth, once for each lesion of it that was left out."""
+        return [kind for one in self.volumes for kind in one.not_sought]
+
+
+def evaluate_lesions(
+    algorithm: BundleAlgorithm,
+    data: Path,
+    *,
+    named: Mapping[str, str],
+    margin_mm: float,
+    device: str,
+    draws: int,
+    tick: Callable[[Sequence[Case]], Iterable[Case]],
+) -> LesionSummary:
+    """Run the bundle on every volume below `data` and count.
+
+    Args:
+        algorithm: a bundle of lesions.
+        data: the folder.
+        named: type in the truth -> type of the bundle; "" stands for lesions without one.
+        margin_mm: by how much a mark may lie outside of a lesion and hit it.
+        device: where to run.
+        draws: for each interval.
+        tick: shows how far it is.
+
+    Raises:
+        StudyError: no volumes, no truth, or none that the bundle looks for.
+    """
+    pred = algorithm.manifest.outputs.pred
+    if pred.kind != "lesions":
+        raise StudyError(f"{algorithm.identity.name} detects no lesions")
+    cases, truths = read_cases(data), read_lesion_truths(data)
+    name_of = _names(pred, named)
+    volumes = [_read(algorithm, pred, case, truths, name_of, device=device) for case in tick(cases)]
+    read = [one for one in volumes if not one.refused]
+    if not any(lesion.counts for one in read for lesion in one.lesions):
+        raise StudyError(_why_none(volumes, pred))
+    known = {name for one in volumes for name in (one.case.name, one.series_uid)}
+    return LesionSummary(
+        volumes=tuple(volumes),
+        types=tuple(
+            figures_of_type(name, marked, [one.case.patient for one in read], points, draws)
+            for name, marked, points in _held_against(pred, read, margin_mm)
+        ),
+        other_rows=sum(row.volume not in known for row in truths.rows),
+    )
+
+
+def _names(pred: Lesions, named: Mapping[str, str]) -> Callable[[str], str | None]:
+    """Type in the truth -> type of the bundle; empty: not told; None: not looked for."""
+    types = {key_of(one.name): one.name for one in pred.types.values()}
+    said = {key_of(truth): types.get(key_of(name)) for truth, name in named.items()}
+    wrong = [named[truth] for truth in named if said[key_of(truth)] is None]
+    if wrong:
+        raise StudyError(f"{wrong[0]!r} is none of the bundle's types: {_listed(pred)}")
+    if len(types) == 1:
+        said.setdefault("", next(iter(types.values())))
+
+    def name_of(kind: str) -> str | None:
+        key = key_of(kind)
+        return said.get(key) or types.get(key) or (None if key else "")
+
+    return name_of
+
+
+def _listed(pred: Lesions) -> str:
+    return ", ".join(one.name for one in pred.types.values())
+
+
+def _why_none(volumes: Sequence[ReadVolume], pred: Lesions) -> str:
+    for one in volumes:
+        if one.not_sought:
+            return (
+                f"the truth holds no type that the bundle looks for ({_listed(pred)}), but "
+                f"{one.not_sought[0]!r}: say which it is by --lesion-type"
+            )
+    refused = [f"; {one.case.name} was refused: {one.refused}" for one in volumes if one.refused]
+    return "no lesion of the truth lies in a volume that was read" + "".join(refused[:1])
+
+
+def _read(
+    algorithm: BundleAlgorithm,
+    pred: Lesions,
+    case: Case,
+    truths: Truths,
+    name_of: Callable[[str], str | None],
+    *,
+    device: str,
+) -> ReadVolume:
+    input_name, spec = next(iter(algorithm.needs.items()))
+    try:
+        volume = read_case(case, sorted(spec.modalities)[0])
+        true = lesions_of_case(truths, case, volume)
+        began = time.monotonic()
+        with TemporaryDirectory() as scratch:
+            context = RunContext(device=device, scratch=Path(scratch))
+            candidates = algorithm.candidates({input_name: volume}, context)
+        seconds = time.monotonic() - began
+    except PipelineError as exc:
+        return ReadVolume(case=case, refused=f"{type(exc).__name__}: {exc}")
+    kinds = [name_of(one.kind) for one in true]
+    sought = [
+        replace(one, kind=kind or "", counts=one.counts and kind is not None)
+        for one, kind in zip(true, kinds, strict=True)
+    ]
+    return ReadVolume(
+        case=case,
+        series_uid=str(volume.series_uid),
+        lesions=tuple(sought),
+        found=tuple(_found(one, case.name, pred) for one in candidates),
+        not_sought=tuple(
+            one.kind for one, kind in zip(true, kinds, strict=True) if one.counts and kind is None
+        ),
+        crops=tuple(crop_around(volume, one) for one in sought),
+        seconds=seconds,
+    )
+
+
+def _found(one: Candidate, volume: str, pred: Lesions) -> FoundLesion:
+    middle = one.box.mean(0)
+    return FoundLesion(
+        volume=volume,
+        point_mm=(float(middle[0]), float(middle[1]), float(middle[2])),
+        score=one.score,
+        kind=pred.types[one.type].name,
+        size_mm=one.long_mm,
+    )
+
+
+def _held_against(
+    pred: Lesions, read: Sequence[ReadVolume], margin_mm: float
+) -> Iterable[tuple[str, Marked, Mapping[float, float]]]:
+    """Each type by itself, then all together, with the operating points that hold.
+
+    A type: marks of that type against lesions of that type; on a lesion of another known type they
+    are false, on one whose type is not known neither. Together: whatever type it was called.
+    """
+    names = [one.case.name for one in read]
+    lesions = [lesion for one in read for lesion in one.lesions]
+    found = [mark for one in read for mark in one.found]
+    there = {lesion.kind for lesion in lesions if lesion.counts}
+    numbers = {one.name: number for number, one in pred.types.items()}
+    for name in (one for one in numbers if one in there):
+        true = [
+            replace(one, counts=one.counts and one.kind == name)
+            for one in lesions
+            if one.kind in (name, "") or not one.counts
+        ]
+        marks = [one for one in found if one.kind == name]
+        held = mark(names, true, marks, margin_mm=margin_mm)
+        yield name, held, pred.points_of(numbers[name])
+    if there - set(numbers) or len(there) > 1:
+        left = {one.name for one in pred.types.values() if one.reported and "" in there}
+        marks = [one for one in found if one.kind in there | left]
+        held = mark(names, lesions, marks, margin_mm=margin_mm)
+        yield ANY, held, pred.operating_points
+
+
+_CROP_MM = 100.0
+_CROP_PIXELS = 128
+
+
+def crop_around(volume: Volume, lesion: TrueLesion) -> Crop:
+    """The slice through a lesion's middle, 100 mm wide, nearest voxels; air outside.
+
+    (rows, columns) of 128, the lesion's middle in the middle.
+    """
+    middle = (np.asarray(lesion.low_mm) + np.asarray(lesion.high_mm)) / 2
+    at = np.linalg.solve(volume.grid.affine_lps_mm, np.append(middle, 1))[:3]
+    reach = (np.arange(_CROP_PIXELS) + 0.5) / _CROP_PIXELS * _CROP_MM - _CROP_MM / 2
+    rows, columns = (
+        np.rint(at[axis] + reach / volume.grid.spacing_mm[axis]).astype(int) for axis in (1, 2)
+    )
+    plane = volume.array[int(np.clip(np.rint(at[0]), 0, len(volume.array) - 1))]
+    inside = np.outer(
+        (rows >= 0) & (rows < plane.shape[0]), (columns >= 0) & (columns < plane.shape[1])
+    )
+    held = plane[np.ix_(rows.clip(0, plane.shape[0] - 1), columns.clip(0, plane.shape[1] - 1))]
+    return np.where(inside, held, np.float32(-1000)).astype(np.float32)
