@@ -4,6 +4,7 @@ The detector marks bright balls, the largest .9, the next .8, then .7.
 """
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 import nibabel
@@ -13,12 +14,20 @@ import pytest
 from PIL import Image
 
 from dicomnode.cli import main
+from dicomnode.domain.codes import Code
 from dicomnode.domain.errors import StudyError, UnsupportedImage
+from dicomnode.domain.findings import LesionFinding
+from dicomnode.encode.derivation import Derivation
+from dicomnode.encode.results import encode_results
 from dicomnode.evaluate.lesion_figures import operating_points
 from dicomnode.evaluate.lesion_images import read_case, read_cases
 from dicomnode.evaluate.lesion_truths import lesions_of_case, read_lesion_truths
 from dicomnode.evaluation.froc import FoundLesion, TrueLesion, mark, over_volumes
+from dicomnode.settings import OutputSettings
 from dicomnode.testing.detector import write_detector
+from dicomnode.testing.findings import PHANTOM_ALGORITHM
+from dicomnode.testing.studies import StudyIdentity, ct_series
+from dicomnode.testing.volumes import written_volume
 
 Array = npt.NDArray[np.int16]
 AFFINE = np.diag([-1.0, -1.0, 2.0, 1.0])
@@ -165,6 +174,51 @@ def test_a_label_map_gives_each_part_as_a_lesion(marked: Path) -> None:
     assert large.high_mm == pytest.approx((22.5, 22.5, 27))
     assert large.size_mm == pytest.approx(15, abs=0.3)
     assert small.size_mm == pytest.approx(11, abs=0.3)
+
+
+def test_a_segmentation_of_the_node_gives_its_lesions_as_truth(tmp_path: Path) -> None:
+    dicom = tmp_path / "images" / "ct"
+    dicom.mkdir(parents=True)
+    volume = written_volume(ct_series(StudyIdentity(seed="truth")), dicom)
+    mask = np.zeros(volume.grid.shape, dtype=bool)
+    mask[8:11, 20:26, 30:40] = True
+    step, row, column = volume.grid.spacing_mm
+    nodule = LesionFinding(
+        name="Lung nodule 1",
+        type=Code("27925004", "SCT", "Nodule"),
+        site=None,
+        laterality=None,
+        score=0.9,
+        marks=(),
+        mask=mask,
+    )
+    derivation = Derivation(
+        job_key="job 1",
+        revision=1,
+        made_at=datetime(2026, 7, 1, 12, 0, tzinfo=UTC),
+        software_versions=("dicomnode 1.0.0",),
+    )
+    encoded = encode_results(
+        (nodule,),
+        volume,
+        identity=PHANTOM_ALGORITHM,
+        derivation=derivation,
+        out=tmp_path / "out",
+        settings=OutputSettings(),
+    )
+    (tmp_path / "labels").mkdir()
+    encoded[0].path.rename(tmp_path / "labels" / "ct.dcm")
+    (case,) = read_cases(tmp_path)
+    (lesion,) = lesions_of_case(read_lesion_truths(tmp_path), case, read_case(case, "CT"))
+
+    assert lesion.kind == "Lung nodule"
+    ends = np.array([[8, 20, 30, 1], [10, 25, 39, 1]]) @ volume.grid.affine_lps_mm.T
+    centre = (np.asarray(lesion.low_mm) + np.asarray(lesion.high_mm)) / 2
+    np.testing.assert_allclose(centre, ends[:, :3].mean(0), atol=1e-3)
+    extent = np.sort(np.subtract(lesion.high_mm, lesion.low_mm))
+    np.testing.assert_allclose(extent, np.sort([3 * step, 6 * row, 10 * column]), atol=1e-3)
+    # from the middle of one side's outer edge to the last row of the other side
+    assert lesion.size_mm == pytest.approx(np.hypot(10 * column, 5 * row))
 
 
 def test_boxes_of_png_slices_count_towards_the_feet(tmp_path: Path) -> None:
