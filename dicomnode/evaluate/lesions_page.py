@@ -24,7 +24,8 @@ _LISTED = 10
 _DRAWN = 6
 _LUNG, _SOFT_TISSUE = (-600.0, 1500.0), (40.0, 400.0)
 """Level and width in Hounsfield units."""
-_PARTLY_AIR = -300.0
+_AIR, _PARTLY = -300.0, 0.3
+"""Hounsfield units below which is air or lung; share of it around a lesion of the lung."""
 
 _Key = tuple[str, tuple[float, float, float], tuple[float, float, float]]
 
@@ -270,7 +271,8 @@ def _pictures(worst: Sequence[Missed], crops: Mapping[_Key, Crop]) -> str:
     for place, miss in enumerate(shown, start=1):
         crop = crops[_key(miss.lesion)]
         side = len(crop)
-        level, width = _LUNG if (crop < _PARTLY_AIR).mean() > 0.5 else _SOFT_TISSUE
+        around = crop[side // 4 : -side // 4, side // 4 : -side // 4]
+        level, width = _LUNG if (around < _AIR).mean() > _PARTLY else _SOFT_TISSUE
         axes = figure.add_subplot(1, len(shown), place)
         axes.imshow(crop, cmap="gray", vmin=level - width / 2, vmax=level + width / 2)
         radius = ((miss.lesion.size_mm or 10.0) / 2 + 3) * side / 100
