@@ -23,7 +23,7 @@ def log_in(page: Page, address: str, name: str, password: str) -> None:
     page.get_by_label("Name").fill(name)
     page.get_by_label("Password").fill(password)
     page.get_by_role("button", name="Log in").click()
-    page.wait_for_url(f"{address}/studies")
+    page.wait_for_url(f"{address}/overview")
 
 
 def first_story(page: Page, address: str) -> str:

@@ -52,3 +52,8 @@ def test_text_grows_as_a_whole() -> None:
 def test_the_keyboard_s_place_is_seen() -> None:
     assert ":focus-visible { outline: 3px" in SHEET
     assert not re.search(r"(?<!main):focus[^{]*\{[^}]*outline: none", SHEET)
+
+
+def test_hints_in_fields_are_read_too() -> None:
+    """Browsers have a grey of their own for them, too dark on a dark page."""
+    assert "::placeholder { color: var(--muted); opacity: 1; }" in SHEET
