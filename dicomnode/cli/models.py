@@ -71,7 +71,10 @@ def verify(
     name: Annotated[str, typer.Argument(help="One model; by default all.")] = "",
     settings: SettingsPath = None,
 ) -> None:
-    """Read every listed file of added and shipped models and compare its SHA-256."""
+    """Read every listed file of added and shipped models and compare its SHA-256.
+
+    Example: dicomnode models verify spleen_ct_segmentation
+    """
     from dicomnode.models.shelf import Version, check_version
     from dicomnode.shipped import shipped
 
@@ -170,7 +173,10 @@ def _activated(settings: Settings, shelf: "Shelf", version: "Version") -> None:
 
 @app.command()
 def rollback(name: Name, settings: SettingsPath = None) -> None:
-    """Go back to the version that was active before this one."""
+    """Go back to the version that was active before this one.
+
+    Example: dicomnode models rollback spleen_ct_segmentation
+    """
     chosen = settings_from(settings)
     version = _shelf(chosen).roll_back(name, datetime.now(UTC))
     _note(chosen, EventName.MODEL_ACTIVATED, version)
@@ -179,7 +185,10 @@ def rollback(name: Name, settings: SettingsPath = None) -> None:
 
 @app.command()
 def deactivate(name: Name, settings: SettingsPath = None) -> None:
-    """Use no added version any more; a shipped model of the same name comes back."""
+    """Use no added version any more; a shipped model of the same name comes back.
+
+    Example: dicomnode models deactivate lung_ct
+    """
     chosen = settings_from(settings)
     _shelf(chosen).deactivate(name, datetime.now(UTC))
     _note(chosen, EventName.MODEL_DEACTIVATED, None, name)
@@ -188,7 +197,10 @@ def deactivate(name: Name, settings: SettingsPath = None) -> None:
 
 @app.command()
 def remove(name: Name, version: Key, settings: SettingsPath = None) -> None:
-    """Delete a version that is not active."""
+    """Delete a version that is not active.
+
+    Example: dicomnode models remove spleen_ct_segmentation 0.5.8
+    """
     chosen = settings_from(settings)
     shelf = _shelf(chosen)
     found = shelf.find(name, version)
