@@ -5,6 +5,7 @@ import os
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from urllib.request import Request, urlopen
 
@@ -205,6 +206,12 @@ def check_line(drawn: list[Points], viewport: Viewport, mark: Mark) -> None:
     assert min(off, default=np.inf) <= MOST_PIXELS_OFF, f"{mark.measurement}: {off}"
 
 
+def are_drawn(drawn: list[Points], viewport: Viewport, marks: Sequence[Mark]) -> bool:
+    """True if there is a line for each mark."""
+    off = [pixels_off(drawn, viewport, mark) for mark in marks]
+    return all(min(each, default=np.inf) <= MOST_PIXELS_OFF for each in off)
+
+
 def pixels_off(drawn: list[Points], viewport: Viewport, mark: Mark) -> list[float]:
     """How far the ends of each line are from those of the mark."""
     ends = viewport.on_screen(mark.points)
@@ -381,13 +388,9 @@ def test_both_axes_of_each_lesion_are_drawn_on_its_slice(reader: Reader, tmp_pat
     viewport = reader.open(case, ResultKind.SR)
     for lesion in found:
         reader.go_to(case, lesion.marks[0].slice_index)
+        # Lines of the slice before may still be there.
         drawn = reader.page.until(
-            reader.page.lines,
-            # Those of the slice before may still be there.
-            lambda lines, marks=lesion.marks: all(
-                min(pixels_off(lines, viewport, mark), default=np.inf) <= MOST_PIXELS_OFF
-                for mark in marks
-            ),
+            reader.page.lines, partial(are_drawn, viewport=viewport, marks=lesion.marks)
         )
         for mark in lesion.marks:
             check_line(drawn, viewport, mark)
