@@ -60,20 +60,6 @@ _SEGMENTS = """() => {
     .flatMap(one => Object.values(
       window.services.segmentationService.getSegmentation(one.segmentationId).segments))
     .filter(Boolean).map(segment => segment.label); }"""
-_ERASE = """() => {
-  const viewport = window.services.viewportGridService.getActiveViewportId();
-  const [one] = window.services.segmentationService.getSegmentationRepresentations(viewport);
-  const images = window.services.segmentationService.getSegmentation(one.segmentationId)
-    .representationData.Labelmap.imageIds.map(id => window.cornerstone.cache.getImage(id));
-  const drawn = images.find(image => image.getPixelData().some(Boolean));
-  drawn.voxelManager.getScalarData().fill(0);
-  window.cornerstoneTools.segmentation.triggerSegmentationEvents
-    .triggerSegmentationDataModified(one.segmentationId); }"""
-_STORE = """() => {
-  const viewport = window.services.viewportGridService.getActiveViewportId();
-  const [one] = window.services.segmentationService.getSegmentationRepresentations(viewport);
-  window.commandsManager.run({commandName: 'storeSegmentation', context: 'CORNERSTONE',
-    commandOptions: {segmentationId: one.segmentationId, modality: 'SEG'}}); }"""
 _LINES = """() => [...document.querySelectorAll('.svg-layer > line, .svg-layer > polyline')]
   .map(drawn => drawn.tagName === 'polyline'
     ? [...drawn.points].map(point => [point.x, point.y])
@@ -184,19 +170,6 @@ class OhifPage:
     def segments(self) -> list[str]:
         """Labels of the segments that are drawn."""
         return [str(label) for label in self._page.evaluate(_SEGMENTS)]
-
-    def erase_a_slice(self) -> None:
-        """Take the first drawn slice of the segmentation away."""
-        self._page.evaluate(_ERASE)
-
-    def store_segmentation(self) -> None:
-        """What the segmentation's menu does for Export, DICOM SEG; then Save in its dialog."""
-        self._page.evaluate(_STORE)
-        with self._page.expect_response(
-            lambda answer: answer.request.method == "POST", timeout=PATIENCE_S * 1000
-        ) as stored:
-            self._page.click("button:has-text('Save')", timeout=PATIENCE_S * 1000)
-        assert stored.value.status == 200, stored.value.text()
 
     def lines(self) -> list[Points]:
         """Every line and outline of the SVG layer, (n, 2) in the viewport's pixels."""
