@@ -81,15 +81,21 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def eventually(look: Callable[[], T | None], *, what: str, timeout_s: float = 60.0) -> T:
-    """The first truthy answer of `look`; fails the test if there is none in time."""
+def eventually(
+    look: Callable[[], T | None], *, what: str | Callable[[], str], timeout_s: float = 60.0
+) -> T:
+    """The first truthy answer of `look`; fails the test if there is none in time.
+
+    `what` may be a function: it then tells how things stood at the end.
+    """
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         seen = look()
         if seen:
             return seen
         time.sleep(0.05)
-    raise AssertionError(f"not in {timeout_s:.0f} s: {what}")
+    told = what if isinstance(what, str) else what()
+    raise AssertionError(f"not in {timeout_s:.0f} s: {told}")
 
 
 @dataclass(kw_only=True)
@@ -222,7 +228,7 @@ class NodeUnderTest:
 
         return eventually(
             look,
-            what=f"{count} jobs of {study_uid} in {states}: {self.story(study_uid)}",
+            what=lambda: f"{count} jobs of {study_uid} in {states}: {self.story(study_uid)}",
             timeout_s=timeout_s,
         )
 

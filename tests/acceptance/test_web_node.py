@@ -68,6 +68,8 @@ def test_pages_pause_models_and_their_end_stops_nothing(
 ) -> None:
     client = program(node)
     assert client.post("/queue/pause", json={"reason": "test"}).status_code == 200
+    # The worker looks every two seconds; what closes before it has looked still starts.
+    eventually(lambda: "queue.paused" in node.log, what="models halted")
     first, paths = ct_study("first", tmp_path)
     send(node, paths)
     node.job_of(first.study_uid, "queued")
