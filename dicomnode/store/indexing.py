@@ -16,6 +16,7 @@ from dicomnode.domain.instances import HeaderValues, InstanceHeader, QuarantineK
 from dicomnode.domain.sop_classes import REPORTS, SEGMENTATIONS
 from dicomnode.store.database import Database
 from dicomnode.store.events import write_events
+from dicomnode.store.locking import lock_studies
 from dicomnode.store.summaries import recounted
 from dicomnode.store.tables import (
     InstanceRow,
@@ -127,6 +128,7 @@ def _mark_own(connection: Connection, uids: frozenset[str]) -> None:
 
 
 def _insert_parents(connection: Connection, items: Sequence[Indexed]) -> None:
+    """Make the studies and series that are new; all studies of the batch are locked from here."""
     studies = {item.header.study_uid: item for item in reversed(items)}
     insert_new(connection, StudyRow, [_study(item) for item in studies.values()])
     series = {item.header.series_uid: item for item in reversed(items)}
@@ -134,6 +136,8 @@ def _insert_parents(connection: Connection, items: Sequence[Indexed]) -> None:
     fresh = [series[uid] for uid in series.keys() - set(connection.scalars(known))]
     if fresh:
         _insert_series(connection, fresh)
+    lock_studies(connection, studies)
+    if fresh:
         # Reports may be tied by modality, so a new series is a reason to look for them again.
         connection.execute(
             update(StudyRow)

@@ -22,6 +22,7 @@ from dicomnode.domain.reports import (
     Versions,
 )
 from dicomnode.store.bulk import as_json, insert_many
+from dicomnode.store.comparisons import take_turn
 from dicomnode.store.database import Database
 from dicomnode.store.summaries import put_sums_in_force, recounted
 from dicomnode.store.tables import (
@@ -167,6 +168,7 @@ def put_in_force(database: Database, version_id: int) -> bool:
     with database.writing() as connection:
         if connection.execute(unread.limit(1)).first() is not None:
             return False
+        take_turn(connection)
         connection.execute(
             update(ReportRow)
             .where(ReportRow.status != ReportStatus.CANCELLED.value)

@@ -15,8 +15,10 @@ from sqlalchemy import ColumnElement, Connection, Row, Select, select, update
 from dicomnode.domain.events import Event, EventName
 from dicomnode.domain.identifiers import StudyUid
 from dicomnode.domain.incoming_reports import MatchedBy
+from dicomnode.store.comparisons import take_turn
 from dicomnode.store.database import Database
 from dicomnode.store.events import write_events
+from dicomnode.store.locking import lock_studies
 from dicomnode.store.summaries import recounted
 from dicomnode.store.tables import ReportRow, SeriesRow, StudyRow
 
@@ -49,22 +51,23 @@ def match_new_studies(database: Database, limit: int, now: datetime) -> int:
     A report that was tied by less than its study UID is looked at again: it may not be alone any
     more.
     """
-    query = (
-        select(
-            StudyRow.study_uid,
-            StudyRow.accession_number,
-            StudyRow.patient_id,
-            StudyRow.study_date,
-        )
-        .where(StudyRow.reports_sought_at.is_(None))
-        .limit(limit)
-    )
-    if not _any(database, query):
+    new = select(StudyRow.study_uid).where(StudyRow.reports_sought_at.is_(None)).limit(limit)
+    if not _any(database, new):
         return 0
     with database.writing() as connection:
-        studies = connection.execute(query).all()
+        uids = list(connection.scalars(new))
+        take_turn(connection)
+        # Before they are read: a series that comes meanwhile asks for another look, which stands.
+        lock_studies(connection, uids)
+        studies = connection.execute(
+            select(
+                StudyRow.study_uid,
+                StudyRow.accession_number,
+                StudyRow.patient_id,
+                StudyRow.study_date,
+            ).where(StudyRow.study_uid.in_(uids))
+        ).all()
         _match_all(connection, _concerned(connection, studies), now)
-        uids = [study.study_uid for study in studies]
         connection.execute(
             update(StudyRow).where(StudyRow.study_uid.in_(uids)).values(reports_sought_at=now)
         )

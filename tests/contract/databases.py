@@ -38,16 +38,24 @@ def migrated_postgresql(
     return url
 
 
+@pytest.fixture
+def postgresql_index(migrated_postgresql: str, tmp_path: Path) -> Iterator[Database]:
+    """A migrated index without a row, on PostgreSQL."""
+    opened = Database(migrated_postgresql, tmp_path)
+    _empty(opened)
+    yield opened
+    opened.dispose()
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
     """A migrated index without a row."""
-    if request.param == "sqlite":
-        file = tmp_path / "index.sqlite"
-        shutil.copy(request.getfixturevalue("migrated_sqlite"), file)
-        opened = Database(f"sqlite:///{file}", tmp_path)
-    else:
-        opened = Database(request.getfixturevalue("migrated_postgresql"), tmp_path)
-        _empty(opened)
+    if request.param == "postgresql":
+        yield request.getfixturevalue("postgresql_index")
+        return
+    file = tmp_path / "index.sqlite"
+    shutil.copy(request.getfixturevalue("migrated_sqlite"), file)
+    opened = Database(f"sqlite:///{file}", tmp_path)
     yield opened
     opened.dispose()
 
