@@ -1,13 +1,16 @@
 """What reports share: tables, plots and numbers in one HTML file, clean numbers in JSON."""
 
 import base64
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from io import BytesIO
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dicomnode.domain.errors import StudyError
 from dicomnode.evaluation.ranking import Interval
 
 if TYPE_CHECKING:
@@ -19,6 +22,47 @@ table{border-collapse:collapse;margin:1rem 0}th,td{padding:.25rem .7rem;text-ali
 th:first-child,td:first-child{text-align:left}tr{border-bottom:1px solid #ddd}
 .off{color:#777}figure{margin:1.5rem 0}img{max-width:100%}caption{text-align:left;color:#555}
 """
+
+
+def write_pages(
+    out: Path,
+    *,
+    about: Sequence[tuple[str, str]],
+    parts: Iterable[str],
+    figures: Mapping[str, object],
+) -> None:
+    """Write `out` (HTML) with what was evaluated at its head, and `figures` beside it as JSON."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    title = f"{escape(about[0][1])}: evaluation"
+    head = (
+        "<!doctype html><html lang=en><meta charset=utf-8>",
+        f"<title>{title}</title><style>{STYLE}</style><h1>{title}</h1>",
+        table_of(("", ""), about),
+    )
+    out.write_text("\n".join([*head, *parts]) + "\n", encoding="utf-8")
+    out.with_suffix(".json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+
+
+def new_figure(columns: int, lines: int, *, cell: tuple[float, float]) -> "Figure":
+    """A figure for a grid of plots, each of `cell` inches.
+
+    Raises:
+        StudyError: matplotlib is not installed.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as exc:
+        raise StudyError(
+            "the report's plots need matplotlib: install dicomnode with its extra `train`"
+        ) from exc
+    return Figure(figsize=(cell[0] * columns, cell[1] * lines), layout="constrained")
+
+
+def refused_list(refused: Mapping[str, str], total: str, more: Iterable[str] = ()) -> str:
+    """What was not read, each with its reason, and `more` lines; `total`: number and noun."""
+    lines = (*(f"{name}: {why}" for name, why in sorted(refused.items())), *more)
+    items = "".join(f"<li>{escape(line)}" for line in lines)
+    return f"<h2>Refused: {len(refused)} of {total}</h2><ul>{items}</ul>"
 
 
 def clean_numbers(value: object) -> dict[str, object]:

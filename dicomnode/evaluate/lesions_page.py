@@ -7,14 +7,15 @@ from html import escape
 from math import isfinite, isnan
 from pathlib import Path
 
-from dicomnode.domain.errors import StudyError
 from dicomnode.evaluate.html import (
-    STYLE,
     clean_numbers,
     in_digits,
     inline_figure,
+    new_figure,
+    refused_list,
     table_of,
     with_interval,
+    write_pages,
 )
 from dicomnode.evaluate.lesion_figures import SIZE_RATES, LesionFigures, Missed, OfSize
 from dicomnode.evaluate.lesions import ANY, Crop, LesionSummary
@@ -38,17 +39,12 @@ def write_lesions_report(
     Raises:
         StudyError: matplotlib is not installed.
     """
-    out.parent.mkdir(parents=True, exist_ok=True)
-    title = f"{escape(about[0][1])}: evaluation"
     crops = {
         _key(lesion): crop
         for one in summary.volumes
         for lesion, crop in zip(one.lesions, one.crops, strict=True)
     }
     parts = [
-        "<!doctype html><html lang=en><meta charset=utf-8>",
-        f"<title>{title}</title><style>{STYLE}</style><h1>{title}</h1>",
-        table_of(("", ""), about),
         "<h2>Found</h2>",
         _sensitivity(summary.types),
         _froc(summary.types),
@@ -61,9 +57,7 @@ def write_lesions_report(
         *(_false(one) for one in summary.types),
         _left_out(summary),
     ]
-    out.write_text("\n".join(parts) + "\n", encoding="utf-8")
-    figures = lesion_figures(summary, about)
-    out.with_suffix(".json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    write_pages(out, about=about, parts=parts, figures=lesion_figures(summary, about))
 
 
 def lesion_figures(summary: LesionSummary, about: Sequence[tuple[str, str]]) -> dict[str, object]:
@@ -147,15 +141,9 @@ def _sensitivity(types: Sequence[LesionFigures]) -> str:
 
 
 def _froc(types: Sequence[LesionFigures]) -> str:
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as exc:
-        raise StudyError(
-            "the report's plots need matplotlib: install dicomnode with its extra `train`"
-        ) from exc
     columns = min(3, len(types))
     lines = -(-len(types) // columns)
-    figure = Figure(figsize=(4 * columns, 3.4 * lines), layout="constrained")
+    figure = new_figure(columns, lines, cell=(4, 3.4))
     for place, one in enumerate(types, start=1):
         axes = figure.add_subplot(lines, columns, place)
         _, rates, sensitivities = one.curve
@@ -261,13 +249,12 @@ def _misses(one: LesionFigures, crops: Mapping[_Key, Crop]) -> str:
 
 
 def _pictures(worst: Sequence[Missed], crops: Mapping[_Key, Crop]) -> str:
-    from matplotlib.figure import Figure
     from matplotlib.patches import Circle
 
     shown = [miss for miss in worst if _key(miss.lesion) in crops][:_DRAWN]
     if not shown:
         return ""
-    figure = Figure(figsize=(2.2 * len(shown), 2.5), layout="constrained")
+    figure = new_figure(len(shown), 1, cell=(2.2, 2.5))
     for place, miss in enumerate(shown, start=1):
         crop = crops[_key(miss.lesion)]
         side = len(crop)
@@ -304,12 +291,10 @@ def _false(one: LesionFigures) -> str:
 
 
 def _left_out(summary: LesionSummary) -> str:
-    lines = [f"{name}: {why}" for name, why in sorted(summary.refused.items())]
     said = [
         f"{count} lesions of the type {kind!r}, which the bundle does not look for"
         for kind, count in _counted(summary.not_sought).items()
     ]
     if summary.other_rows:
         said.append(f"{summary.other_rows} rows about volumes that are not in the folder")
-    items = "".join(f"<li>{escape(line)}" for line in (*lines, *said))
-    return f"<h2>Refused: {len(lines)} of {len(summary.volumes)} volumes</h2><ul>{items}</ul>"
+    return refused_list(summary.refused, f"{len(summary.volumes)} volumes", said)

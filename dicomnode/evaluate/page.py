@@ -1,6 +1,5 @@
 """An evaluation as one HTML file with its plots inside, and as JSON beside it."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from html import escape
@@ -8,14 +7,15 @@ from pathlib import Path
 
 import numpy as np
 
-from dicomnode.domain.errors import StudyError
 from dicomnode.evaluate.html import (
-    STYLE,
     clean_numbers,
     in_digits,
     inline_figure,
+    new_figure,
+    refused_list,
     table_of,
     with_interval,
+    write_pages,
 )
 from dicomnode.evaluate.summary import ClassFigures, Summary
 from dicomnode.evaluation.calibration import reliability
@@ -35,26 +35,18 @@ def write_report(summary: Summary, out: Path, *, about: Sequence[tuple[str, str]
     Raises:
         StudyError: matplotlib is not installed.
     """
-    out.parent.mkdir(parents=True, exist_ok=True)
-    plots = _plots(summary)
     parts = [
-        "<!doctype html><html lang=en><meta charset=utf-8>",
-        f"<title>{escape(about[0][1])}: evaluation</title><style>{STYLE}</style>",
-        f"<h1>{escape(about[0][1])}: evaluation</h1>",
-        table_of(("", ""), about),
         "<h2>Classes</h2>",
         _classes(summary.classes),
-        *plots,
+        *_plots(summary),
         "<h2>At the operating points</h2>",
         _operating(summary.classes),
         "<h2>Subgroups: AUC (positive / images)</h2>",
         _subgroups(summary.classes),
         *(_boxes(name, table) for name, table in summary.boxes.items()),
-        _refused(summary),
+        refused_list(summary.refused, str(summary.images)),
     ]
-    out.write_text("\n".join(parts) + "\n", encoding="utf-8")
-    figures = figures_of(summary, about)
-    out.with_suffix(".json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    write_pages(out, about=about, parts=parts, figures=figures_of(summary, about))
 
 
 def figures_of(summary: Summary, about: Sequence[tuple[str, str]]) -> dict[str, object]:
@@ -150,27 +142,13 @@ def _boxes(name: str, table: Localisation) -> str:
     )
 
 
-def _refused(summary: Summary) -> str:
-    lines = "".join(
-        f"<li>{escape(name)}: {escape(why)}" for name, why in sorted(summary.refused.items())
-    )
-    return f"<h2>Refused: {len(summary.refused)} of {summary.images}</h2><ul>{lines}</ul>"
-
-
 def _plots(summary: Summary) -> list[str]:
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as exc:
-        raise StudyError(
-            "the report's plots need matplotlib: install dicomnode with its extra `train`"
-        ) from exc
     shown = [one for one in summary.classes if one.auc is not None]
     if not shown:
         return ["<p>Too few images for any figure."]
     columns = 4
     lines = -(-len(shown) // columns)
-    roc = Figure(figsize=(3 * columns, 2.8 * lines), layout="constrained")
-    said = Figure(figsize=(3 * columns, 2.8 * lines), layout="constrained")
+    roc, said = (new_figure(columns, lines, cell=(3, 2.8)) for _ in range(2))
     for number, one in enumerate(shown, start=1):
         known = ~np.isnan(one.truth)
         truth, likely, weights = one.truth[known], one.likely[known], summary.weights[known]

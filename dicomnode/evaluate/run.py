@@ -64,33 +64,27 @@ def evaluate_folder(settings: Settings, asked: Asked, tick: Tick) -> str:
     if kind == "lesions":
         return _lesions(algorithm, asked, tick)
     summary = _classes(algorithm, asked, tick)
-    return (
-        f"{summary.images} images of {summary.patients} patients, "
-        f"{len(summary.refused)} refused; written to {asked.out}"
-    )
+    return _said(f"{summary.images} images", summary.patients, summary.refused, asked.out)
+
+
+def _said(read: str, patients: int, refused: Mapping[str, str], out: Path) -> str:
+    return f"{read} of {patients} patients, {len(refused)} refused; written to {out}"
 
 
 def _segments(algorithm: BundleAlgorithm, asked: Asked, tick: Tick) -> str:
     summary = evaluate_segments(
         algorithm, asked.data, device=asked.device, draws=asked.draws, tick=tick
     )
-    identity = algorithm.identity
     read = [case for case in summary.cases if not case.refused]
     patients = patients_of([case.pair for case in summary.cases])
     speed = f"{np.median([case.seconds for case in read]):.1f}" if read else "-"
-    about = [
-        ("Algorithm", f"{identity.name} {identity.version}"),
-        ("Use", identity.intended_use),
-        ("Model (SHA-256)", identity.model_digest),
+    about = _about(
+        algorithm,
         ("Images", f"{len(summary.cases)} of {patients} patients"),
         ("Seconds an image, median", f"{speed} on {asked.device}, without reading and drawing"),
-        ("Made by", f"dicomnode {__version__}"),
-    ]
-    write_segments_report(summary, asked.out, about=about)
-    return (
-        f"{len(summary.cases)} images of {patients} patients, "
-        f"{len(summary.refused)} refused; written to {asked.out}"
     )
+    write_segments_report(summary, asked.out, about=about)
+    return _said(f"{len(summary.cases)} images", patients, summary.refused, asked.out)
 
 
 def _lesions(algorithm: BundleAlgorithm, asked: Asked, tick: Tick) -> str:
@@ -103,24 +97,17 @@ def _lesions(algorithm: BundleAlgorithm, asked: Asked, tick: Tick) -> str:
         draws=asked.draws,
         tick=tick,
     )
-    identity = algorithm.identity
     patients = len({one.case.patient for one in summary.volumes})
     speed = np.median([one.seconds for one in summary.volumes if not one.refused])
     around = f" widened by {asked.margin_mm:g} mm" if asked.margin_mm else ""
-    about = [
-        ("Algorithm", f"{identity.name} {identity.version}"),
-        ("Use", identity.intended_use),
-        ("Model (SHA-256)", identity.model_digest),
+    about = _about(
+        algorithm,
         ("Volumes", f"{len(summary.volumes)} of {patients} patients"),
         ("A hit", f"the middle of a mark lies in the lesion's ball or box{around}"),
         ("Seconds a volume, median", f"{speed:.1f} on {asked.device}, without reading"),
-        ("Made by", f"dicomnode {__version__}"),
-    ]
-    write_lesions_report(summary, asked.out, about=about)
-    return (
-        f"{len(summary.volumes)} volumes of {patients} patients, "
-        f"{len(summary.refused)} refused; written to {asked.out}"
     )
+    write_lesions_report(summary, asked.out, about=about)
+    return _said(f"{len(summary.volumes)} volumes", patients, summary.refused, asked.out)
 
 
 def _classes(algorithm: BundleAlgorithm, asked: Asked, tick: Tick) -> Summary:
@@ -141,7 +128,16 @@ def _classes(algorithm: BundleAlgorithm, asked: Asked, tick: Tick) -> Summary:
         box_labels={**names, **asked.box_labels},
         draws=asked.draws,
     )
-    write_report(summary, asked.out, about=_about(algorithm, asked, summary))
+    weighting = "to the frequencies of ChestX-ray14" if asked.like_nih else "none: as the folder is"
+    speed = f"{np.median(summary.seconds):.2f}" if summary.seconds else "-"
+    about = _about(
+        algorithm,
+        ("Images", f"{summary.images} of {summary.patients} patients"),
+        ("Part", asked.split or "all of the folder"),
+        ("Weighting", weighting),
+        ("Seconds an image, median", f"{speed} on {asked.device}, from the file on"),
+    )
+    write_report(summary, asked.out, about=about)
     return summary
 
 
@@ -156,17 +152,13 @@ def _bundle(settings: Settings, name: str) -> BundleAlgorithm:
     return loaded
 
 
-def _about(algorithm: BundleAlgorithm, asked: Asked, summary: Summary) -> list[tuple[str, str]]:
+def _about(algorithm: BundleAlgorithm, *facts: tuple[str, str]) -> list[tuple[str, str]]:
+    """What a report says of itself; `facts`: what it is about besides the model."""
     identity = algorithm.identity
-    weighting = "to the frequencies of ChestX-ray14" if asked.like_nih else "none: as the folder is"
-    speed = f"{np.median(summary.seconds):.2f}" if summary.seconds else "-"
     return [
         ("Algorithm", f"{identity.name} {identity.version}"),
         ("Use", identity.intended_use),
         ("Model (SHA-256)", identity.model_digest),
-        ("Images", f"{summary.images} of {summary.patients} patients"),
-        ("Part", asked.split or "all of the folder"),
-        ("Weighting", weighting),
-        ("Seconds an image, median", f"{speed} on {asked.device}, from the file on"),
+        *facts,
         ("Made by", f"dicomnode {__version__}"),
     ]

@@ -1,22 +1,21 @@
 """An evaluation of segments as one HTML file with plots and the worst cases, and as JSON."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
-from html import escape
 from pathlib import Path
 
 import numpy as np
 
-from dicomnode.domain.errors import StudyError
 from dicomnode.evaluate.html import (
-    STYLE,
     clean_numbers,
     in_digits,
     inline_figure,
     inline_picture,
+    new_figure,
+    refused_list,
     table_of,
     with_interval,
+    write_pages,
 )
 from dicomnode.evaluate.segments import SegmentFigures, SegmentSummary
 
@@ -31,21 +30,14 @@ def write_segments_report(
     Raises:
         StudyError: matplotlib is not installed.
     """
-    out.parent.mkdir(parents=True, exist_ok=True)
-    title = f"{escape(about[0][1])}: evaluation"
     parts = [
-        "<!doctype html><html lang=en><meta charset=utf-8>",
-        f"<title>{title}</title><style>{STYLE}</style><h1>{title}</h1>",
-        table_of(("", ""), about),
         _fits(summary.segments),
         _volumes(summary.segments),
         *_bland_altman(summary),
-        _refused(summary),
+        refused_list(summary.refused, str(len(summary.cases))),
         *_worst(summary),
     ]
-    out.write_text("\n".join(parts) + "\n", encoding="utf-8")
-    figures = segment_figures(summary, about)
-    out.with_suffix(".json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    write_pages(out, about=about, parts=parts, figures=segment_figures(summary, about))
 
 
 def segment_figures(summary: SegmentSummary, about: Sequence[tuple[str, str]]) -> dict[str, object]:
@@ -101,18 +93,12 @@ def _volumes(segments: Sequence[SegmentFigures]) -> str:
 
 
 def _bland_altman(summary: SegmentSummary) -> list[str]:
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as exc:
-        raise StudyError(
-            "the report's plots need matplotlib: install dicomnode with its extra `train`"
-        ) from exc
     shown = [one for one in summary.segments if one.cases > 1]
     if not shown:
         return ["<p>Too few cases for a plot."]
     columns = min(4, len(shown))
     lines = -(-len(shown) // columns)
-    figure = Figure(figsize=(3.4 * columns, 2.8 * lines), layout="constrained")
+    figure = new_figure(columns, lines, cell=(3.4, 2.8))
     for place, one in enumerate(shown, start=1):
         fits = [case.fits[one.name] for case in summary.cases if one.name in case.fits]
         pairs = [(fit.found_ml, fit.true_ml) for fit in fits if fit.true_ml > 0]
@@ -140,10 +126,3 @@ def _worst(summary: SegmentSummary) -> list[str]:
         dice = ", ".join(f"{name} {in_digits(fit.dice)}" for name, fit in case.fits.items())
         parts.append(inline_picture(case.picture, f"{case.pair.name}: Dice {dice}"))
     return parts
-
-
-def _refused(summary: SegmentSummary) -> str:
-    lines = "".join(
-        f"<li>{escape(name)}: {escape(why)}" for name, why in sorted(summary.refused.items())
-    )
-    return f"<h2>Refused: {len(summary.refused)} of {len(summary.cases)}</h2><ul>{lines}</ul>"

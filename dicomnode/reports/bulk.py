@@ -6,14 +6,12 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from difflib import get_close_matches
 from pathlib import Path
 
 from dicomnode.domain.errors import ReportError
 from dicomnode.domain.incoming_reports import IncomingReport, ReportSource, ReportStatus
 from dicomnode.domain.reports import ReportPart
-
-LONGEST_CELL = 16 * 1024 * 1024
+from dicomnode.reports.rows import LONGEST_CELL, column_of, numbered_rows
 
 ABOUT = (
     "patient_id",
@@ -108,30 +106,16 @@ def _table(source: Path, layout: Layout) -> Iterator[IncomingReport | BadRow]:
         reader = csv.reader(file)
         header = next(reader, [])
         for name in (layout.id_column, *layout.text_columns, *layout.renamed.values()):
-            _must_have(header, name, source)
-        number = 0
-        while True:
-            number += 1
-            try:
-                cells = next(reader)
-            except StopIteration:
-                return
-            except csv.Error as exc:
-                yield BadRow(number=number, reason=f"unreadable row: {exc}")
-                continue
-            if cells and len(cells) != len(header):
-                reason = f"{len(cells)} cells where the header has {len(header)}"
-                yield BadRow(number=number, reason=reason)
-            elif cells:
+            column_of(header, name, source)
+        for number, cells, unreadable in numbered_rows(reader):
+            fault = unreadable
+            if fault is None and len(cells) != len(header):
+                fault = f"{len(cells)} cells where the header has {len(header)}"
+            if fault is not None:
+                yield BadRow(number=number, reason=fault)
+            else:
                 row = dict(zip(header, cells, strict=True))
                 yield _checked(number, row, layout, layout.text_columns)
-
-
-def _must_have(header: Sequence[str], name: str, source: Path) -> None:
-    if name not in header:
-        near = get_close_matches(name, header, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else f"; it has {', '.join(header) or 'none'}"
-        raise ReportError(f"{source} has no column {name!r}{hint}")
 
 
 def _checked(

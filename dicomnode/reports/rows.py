@@ -23,6 +23,35 @@ class Row:
     faults: tuple[str, ...]
 
 
+def numbered_rows(reader: Iterator[list[str]]) -> Iterator[tuple[int, list[str], str | None]]:
+    """Number from 1, cells and what made a row unreadable; blank rows count but are left out."""
+    number = 0
+    while True:
+        number += 1
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as exc:
+            yield number, [], f"unreadable row: {exc}"
+            continue
+        if cells:
+            yield number, cells, None
+
+
+def column_of(header: Sequence[str], name: str, source: Path) -> int:
+    """Where a column stands.
+
+    Raises:
+        ReportError: the table has none of this name; the nearest one is named.
+    """
+    if name in header:
+        return header.index(name)
+    near = difflib.get_close_matches(name, header, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else f"; it has {', '.join(header) or 'none'}"
+    raise ReportError(f"{source} has no column {name!r}{hint}")
+
+
 def read_rows(source: Path, *, id_column: str, text_columns: Sequence[str]) -> Iterator[Row]:
     """Every row, in order.
 
@@ -36,19 +65,12 @@ def read_rows(source: Path, *, id_column: str, text_columns: Sequence[str]) -> I
             reader = csv.reader(file)
             header = next(reader, [])
             names = (id_column, *text_columns)
-            places = tuple(_place(header, name, source) for name in names)
+            places = tuple(column_of(header, name, source) for name in names)
             layout = _Layout(width=len(header), places=places, names=tuple(text_columns))
-            yield from _rows(reader, layout)
+            for number, cells, fault in numbered_rows(reader):
+                yield _row(number, cells, layout, fault=fault)
     except OSError as exc:
         raise ReportError(f"cannot read {source}: {exc.strerror}") from exc
-
-
-def _place(header: Sequence[str], name: str, source: Path) -> int:
-    if name in header:
-        return header.index(name)
-    near = difflib.get_close_matches(name, header, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else f"; it has {', '.join(header) or 'none'}"
-    raise ReportError(f"{source} has no column {name!r}{hint}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,21 +81,6 @@ class _Layout:
     places: tuple[int, ...]
     """Of the id, then of each text."""
     names: tuple[str, ...]
-
-
-def _rows(reader: Iterator[list[str]], layout: _Layout) -> Iterator[Row]:
-    number = 0
-    while True:
-        number += 1
-        try:
-            cells = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as exc:
-            yield _row(number, [], layout, fault=f"unreadable row: {exc}")
-            continue
-        if cells:
-            yield _row(number, cells, layout, fault=None)
 
 
 def _row(number: int, cells: list[str], layout: _Layout, *, fault: str | None) -> Row:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from sqlalchemy import or_, select, update
+from sqlalchemy import Update, or_, select, update
 
 from dicomnode.domain.delivery import CommitmentAnswer, CommitmentRequest
 from dicomnode.domain.events import Event, EventName, FactValue
@@ -124,18 +124,20 @@ def kept_instances(database: Database, uids: Sequence[InstanceUid]) -> Mapping[I
     return found
 
 
+def _still(asked: Asked) -> Update:
+    """To change a request, unless it was asked anew meanwhile."""
+    return update(CommitmentRequestRow).where(
+        CommitmentRequestRow.id == asked.id, CommitmentRequestRow.asked_at == asked.asked_at
+    )
+
+
 def record_reported(
     database: Database, asked: Asked, answer: CommitmentAnswer, now: datetime
 ) -> None:
     """The sender took the report."""
     with database.writing() as connection:
         connection.execute(
-            update(CommitmentRequestRow)
-            .where(
-                CommitmentRequestRow.id == asked.id,
-                CommitmentRequestRow.asked_at == asked.asked_at,
-            )
-            .values(
+            _still(asked).values(
                 state="reported",
                 attempt=asked.attempt + 1,
                 next_try_at=None,
@@ -159,12 +161,7 @@ def record_not_told(
     """The sender could not be told; without a next try it is given up."""
     with database.writing() as connection:
         connection.execute(
-            update(CommitmentRequestRow)
-            .where(
-                CommitmentRequestRow.id == asked.id,
-                CommitmentRequestRow.asked_at == asked.asked_at,
-            )
-            .values(
+            _still(asked).values(
                 state="given-up" if next_try_at is None else "waiting",
                 attempt=asked.attempt + 1,
                 next_try_at=next_try_at,
