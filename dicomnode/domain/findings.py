@@ -71,6 +71,8 @@ class LesionFinding:
     """(2, 3): least and greatest corner in the patient (LPS), in millimetres."""
     tracking_uid: str | None = None
     """The one it has since an earlier study; None: one is derived from the job."""
+    operating_point: float | None = None
+    """The least score that was marked at; None: it is not known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,6 +17,7 @@ from dicomnode.domain.volumes import Volume
 from dicomnode.encode.canvas import MUTED, TEXT, WARNING, Color, font, wrapped
 from dicomnode.encode.directions import Edges
 from dicomnode.encode.legend import LINE_COLORS, line_colors
+from dicomnode.encode.mark_grid import draw_grid, tiles_of
 from dicomnode.encode.tracking import marks_of
 from dicomnode.encode.windows import window_of
 from dicomnode.encode.wording import RESEARCH_USE, finding_in_words
@@ -87,18 +88,68 @@ def draw_frames(
     words: Words,
 ) -> Pixels:
     """(frames, rows, columns, 3): each slice at the image's own resolution, at the top left."""
-    low, high = window_of(volume, findings)
     rows, columns = volume.grid.shape[1:]
-    width = max(columns, NARROWEST)
+    width = picture_width(columns)
     strips = [_strip(volume, findings, index, words, width) for index in slices]
     height = rows + max(strip.height for strip in strips)
     frames = np.zeros((len(slices), height, width, 3), dtype=np.uint8)
     for frame, index, strip in zip(frames, slices, strips, strict=True):
+        low, high = window_of(volume, _on_slice(findings, index) or findings)
         levels = np.clip((volume.array[index] - low) / (high - low), 0, 1)
         grey = np.rint(np.nan_to_num(levels) * 255).astype(np.uint8)
         frame[:rows, :columns] = _image(grey, findings, index, edges)
         frame[rows : rows + strip.height] = np.asarray(strip)
     return frames
+
+
+def with_grid(
+    frames: Pixels,
+    findings: Sequence[Finding],
+    slices: Sequence[int],
+    shape: tuple[int, int],
+    words: Words,
+) -> Pixels:
+    """The frames, behind a first one with a tile for each lesion, where there are several.
+
+    `shape`: rows and columns of the image. Tiles of slices that have no frame are left out.
+    """
+    width = frames.shape[2]
+    tiles = [one for one in tiles_of(findings, shape, width) if one.slice_index in slices]
+    if not tiles:
+        return frames
+    shown = dict(zip(slices, frames, strict=True))
+    grid = draw_grid(shown, tiles, width)
+    writer = _Strip(width)
+    writer.line(RESEARCH_USE, WARNING)
+    writer.line(f"{words.title}: {len(tiles)} marks, the surest first", TEXT)
+    for note in words.notes:
+        writer.line(note, MUTED)
+    strip = np.asarray(writer.picture())
+    height = max(frames.shape[1], len(grid) + len(strip))
+    whole = np.zeros((len(frames) + 1, height, width, 3), dtype=np.uint8)
+    whole[1:, : frames.shape[1]] = frames
+    whole[0, : len(grid)] = grid
+    whole[0, len(grid) : len(grid) + len(strip)] = strip
+    return whole
+
+
+def picture_width(columns: int) -> int:
+    """Of a picture of an image with so many columns."""
+    return max(columns, NARROWEST)
+
+
+def _on_slice(findings: Sequence[Finding], index: int) -> list[Finding]:
+    """What is marked on a slice by a line or a mask."""
+    return [
+        one
+        for one in findings
+        if any(mark.slice_index == index for mark in marks_of(one))
+        or (
+            isinstance(one, SegmentFinding | LesionFinding)
+            and one.mask is not None
+            and bool(one.mask[index].any())
+        )
+    ]
 
 
 def _image(grey: Pixels, findings: Sequence[Finding], index: int, edges: Edges) -> Pixels:

@@ -1,7 +1,8 @@
 """Findings -> a secondary capture (PS3.3 A.8.1, A.8.5.4) for stations that draw neither SEG nor SR.
 
 One image for each finding set: a plain one where a single slice shows it, else a multi-frame one
-with a frame for each key slice. RGB, uncompressed, the findings burned in.
+with a frame for each key slice; before them, where several lesions are marked, one frame with a
+tile for each. RGB, uncompressed, the findings burned in.
 """
 
 from collections.abc import Sequence
@@ -17,7 +18,7 @@ from pydicom.uid import (
 
 from dicomnode.domain.findings import Finding
 from dicomnode.domain.results import ResultKind
-from dicomnode.encode.burned_in import Pixels, Words, draw_frames
+from dicomnode.encode.burned_in import Pixels, Words, draw_frames, with_grid
 from dicomnode.encode.concepts import SOURCE_IMAGE, concept
 from dicomnode.encode.directions import edges_of
 from dicomnode.encode.heading import finish, heading_of
@@ -38,8 +39,9 @@ def build_capture(findings: Sequence[Finding], origin: Origin) -> Dataset:
         findings,
         shown,
         edges=edges_of(origin.volume.grid, origin.source.orientation),
-        words=Words(title=title_of(origin), notes=_notes(origin, len(found))),
+        words=(words := Words(title=title_of(origin), notes=_notes(origin, len(found)))),
     )
+    frames = with_grid(frames, findings, shown, origin.volume.grid.shape[1:], words)
     ds = _identified(origin, many=len(frames) > 1)
     _describe_image(ds, shown, origin)
     _put_pixels(ds, frames)

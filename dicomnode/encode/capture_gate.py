@@ -1,6 +1,6 @@
 """The gate for pictures: does the colour in the file lie where the findings lie?"""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import product
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from dicomnode.domain.volumes import Volume
 from dicomnode.encode.burned_in import Mask, lines_on, masks_on, stroke_width
 from dicomnode.encode.canvas import Color
 from dicomnode.encode.gate import slices_by_image
+from dicomnode.encode.mark_grid import Tile, cut_of, tiles_of
 
 GREY_WITHIN = 1
 """Channels of a grey pixel differ by nothing; rounding of a tint may be off by one."""
@@ -36,10 +37,29 @@ def check_capture(path: Path, findings: Sequence[Finding], volume: Volume) -> No
     frames = ds.pixel_array.reshape(-1, ds.Rows, ds.Columns, 3).astype(np.int16)
     _, rows, columns = volume.grid.shape
     slices = _slices(ds, volume)
+    tiles = [
+        one
+        for one in tiles_of(findings, (rows, columns), frames.shape[2])
+        if one.slice_index in slices
+    ]
+    if tiles:
+        grid, frames = frames[0], frames[1:]
+        _check_tiles(grid, dict(zip(slices, frames, strict=False)), tiles)
     if len(slices) != len(frames) or len(set(slices)) != len(slices):
         raise GeometryMismatch(f"{len(frames)} frames refer to {len(set(slices))} images")
     for index, frame in zip(slices, frames, strict=True):
         _check_frame(frame[:rows, :columns], findings, index)
+
+
+def _check_tiles(grid: Picture, frames: Mapping[int, Picture], tiles: Sequence[Tile]) -> None:
+    """Each tile is what its own frame shows there, pixel by pixel."""
+    for tile in tiles:
+        at = grid[tile.row : tile.row + tile.side, tile.column : tile.column + tile.side]
+        frame = frames.get(tile.slice_index)
+        if frame is None or not np.array_equal(at, cut_of(frame, tile)):
+            raise GeometryMismatch(
+                f"the tile of {tile.lines[0]!r} does not show slice {tile.slice_index}"
+            )
 
 
 def _slices(ds: Dataset, volume: Volume) -> list[int]:

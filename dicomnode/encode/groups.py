@@ -219,8 +219,13 @@ def type_of(finding: Finding) -> Code:
 def numbers_of(finding: Finding) -> tuple[Measurement, ...]:
     """Everything measured or judged, as numbers."""
     if isinstance(finding, LesionFinding):
-        score = Measurement(name=SCORE, value=finding.score, unit=RATIO)
-        return (*finding.measurements, score)
+        judged = [(SCORE, finding.score), (OPERATING_POINT, finding.operating_point)]
+        told = [
+            Measurement(name=name, value=value, unit=RATIO)
+            for name, value in judged
+            if value is not None
+        ]
+        return (*finding.measurements, *told)
     if isinstance(finding, ClassFinding):
         return (
             Measurement(name=PROBABILITY, value=finding.probability, unit=RATIO),

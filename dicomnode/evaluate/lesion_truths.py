@@ -1,4 +1,4 @@
-"""Lesions that are known: tables of points (LUNA16) or pixel boxes (DeepLesion), label maps, SEG.
+"""Lesions that are known: tables of points (LUNA16) or pixel boxes (DeepLesion), masks, reports.
 
 Below one folder, as many as there are:
 
@@ -10,6 +10,7 @@ Below one folder, as many as there are:
     annotations_excluded.csv       the same, all to be ignored
     labels/NAME.nii.gz             whole numbers; what hangs together in one number is a lesion
     labels/NAME.dcm                Segmentation; what hangs together in one segment is a lesion
+                                   or structured report; each measurement group is a lesion
     labels.json                    {"1": "Lymph node"}: types of the numbers of a label map
 """
 
@@ -26,6 +27,7 @@ from scipy import ndimage
 from dicomnode.domain.errors import StudyError, UnsupportedImage
 from dicomnode.domain.volumes import Grid, Volume
 from dicomnode.evaluate.lesion_images import Case
+from dicomnode.evaluate.lesion_reports import is_report, lesions_of_report
 from dicomnode.evaluate.pairs import read_labels, read_truth
 from dicomnode.evaluation.froc import TrueLesion
 from dicomnode.networks.recist import recist_axes
@@ -60,7 +62,7 @@ class Truths:
 
     rows: tuple[Row, ...]
     masks: Mapping[str, Path]
-    """Name of the image -> label map or SEG."""
+    """Name of the image -> label map, SEG or SR."""
     labels: Mapping[int, str]
 
 
@@ -135,7 +137,11 @@ def lesions_of_case(truths: Truths, case: Case, volume: Volume) -> list[TrueLesi
         if row.volume in (case.name, str(volume.series_uid))
     ]
     if case.name in truths.masks:
-        found += _in_mask(truths.masks[case.name], truths.labels, case.name, volume.grid)
+        path = truths.masks[case.name]
+        if path.suffix == ".dcm" and is_report(path):
+            found += lesions_of_report(path, case.name, volume)
+        else:
+            found += _in_mask(path, truths.labels, case.name, volume.grid)
     for one in found:
         _check_inside(one, volume.grid)
     return found

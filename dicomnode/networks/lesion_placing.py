@@ -14,7 +14,7 @@ from monai.transforms.transform import MapTransform
 from scipy import ndimage
 from torch import Tensor
 
-from dicomnode.networks.detections import Diameters, recist_of
+from dicomnode.networks.recist import Diameters, recist_of
 from dicomnode.networks.resampling import affine_of, name_of
 from dicomnode.networks.transforms import INPUT_AFFINE, INPUT_SHAPE
 

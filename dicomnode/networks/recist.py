@@ -1,15 +1,21 @@
-"""Long and short axis of a mask on one slice, as RECIST 1.1 has a radiologist draw them."""
+"""Long and short axis of a mask or a soft mask on one slice, as RECIST 1.1 has them drawn."""
 
-from itertools import pairwise
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.spatial import ConvexHull
+from scipy import ndimage
+from scipy.spatial import ConvexHull, QhullError
 from scipy.spatial.distance import cdist
+from skimage.measure import find_contours
+
+__all__ = ["Diameters", "long_short_axis", "recist_axes", "recist_of"]
 
 Points = npt.NDArray[np.float64]
-
-__all__ = ["recist_axes"]
+Field = npt.NDArray[np.floating]
 
 # From a pixel's centre to the middles of its four edges: ends lie on the border of the mask, and
 # the corners of pixels, which would lengthen slanted axes by half a pixel, do not count.
@@ -31,32 +37,106 @@ def recist_axes(
     """
     spacing = np.array(spacing_mm)
     pixels = np.argwhere(mask)
-    if not len(pixels):
+    found = _diameters((pixels[:, None] + _EDGES).reshape(-1, 2) * spacing) if len(pixels) else None
+    if found is None:
         raise ValueError("an empty mask has no axes")
-    border = (pixels[:, None] + _EDGES).reshape(-1, 2) * spacing
-    hull = border[ConvexHull(border).vertices]
+    return found.long / spacing, found.short / spacing
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Diameters:
+    """RECIST diameters in one plane: the longest, and the longest at right angles to it."""
+
+    long: Points
+    """(2, 2) ends, in the units of the spacing, along the field's own two axes."""
+    short: Points
+    long_mm: float
+    short_mm: float
+
+
+def long_short_axis(
+    field: Field, spacing: Sequence[float], *, level: float = 0.5
+) -> Diameters | None:
+    """Diameters of what exceeds `level` in a plane `(a, b)`; None if nothing does.
+
+    The outline is interpolated between pixels, so that a soft mask is measured more finely than
+    its pixels are. Of several parts, the one that covers most counts. Index 0 lies at 0 mm.
+    """
+    outline = _outline(field, level)
+    if outline is None:
+        return None
+    return _diameters(outline * np.asarray(spacing, float))
+
+
+def _diameters(outline: Points) -> Diameters | None:
+    """Of the convex hull of points; None if they are all one."""
+    hull = _hull(outline)
     apart = cdist(hull, hull)
-    first, second = np.unravel_index(int(apart.argmax()), apart.shape)
-    along = (hull[second] - hull[first]) / apart[first, second]
-    long_axis = np.array([hull[first], hull[second]])
-    return long_axis / spacing, _longest_chord(hull, along) / spacing
+    first, last = np.unravel_index(int(apart.argmax()), apart.shape)
+    long_mm = float(apart[first, last])
+    if long_mm <= 0:
+        return None
+    short = _widest_across(hull, (hull[last] - hull[first]) / long_mm)
+    return Diameters(
+        long=np.stack([hull[first], hull[last]]),
+        short=short,
+        long_mm=long_mm,
+        short_mm=float(np.linalg.norm(short[1] - short[0])),
+    )
 
 
-def _longest_chord(hull: Points, along: Points) -> Points:
-    """The longest chord of a convex ring at a right angle to `along`; it begins at a corner."""
+def _outline(field: Field, level: float) -> Points | None:
+    parts, count = ndimage.label(field > level)
+    if count == 0:
+        return None
+    sizes = np.bincount(parts.ravel())
+    sizes[0] = 0
+    kept = ndimage.binary_dilation(parts == sizes.argmax(), structure=np.ones((3, 3), bool))
+    padded = np.pad(np.where(kept, field, 0.0), 1)
+    outlines = find_contours(padded, level)
+    return np.asarray(max(outlines, key=len)) - 1 if outlines else None
+
+
+def _hull(points: Points) -> Points:
+    try:
+        return np.asarray(points[ConvexHull(points).vertices])
+    except QhullError:  # fewer than three points that are not on one line
+        return np.asarray(points)
+
+
+def _widest_across(hull: Points, along: Points) -> Points:
+    """The longest chord of a convex outline at right angles to a direction."""
     across = np.array([-along[1], along[0]])
-    position, height = hull @ along, hull @ across
-    ring = np.append(np.arange(len(hull)), 0)
-    best = np.zeros((2, 2))
+    u, v = hull @ along, hull @ across
+    order = np.arange(len(hull))
+    after = np.roll(order, -1)
+    # A chord is longest where it passes through a corner: its length is piecewise linear.
+    best = np.stack([hull[0], hull[0]])
     longest = -1.0
-    for here in position:
-        heights = [
-            height[a] + (height[b] - height[a]) * (here - position[a]) / (position[b] - position[a])
-            for a, b in pairwise(ring)
-            if position[a] != position[b]
-            and min(position[a], position[b]) <= here <= max(position[a], position[b])
-        ]
-        if max(heights) - min(heights) > longest:
-            longest = max(heights) - min(heights)
-            best = np.array([here * along + each * across for each in (min(heights), max(heights))])
+    for at in u:
+        low, high = np.minimum(u, u[after]), np.maximum(u, u[after])
+        crossed = (low <= at) & (at <= high)
+        step = np.where(high > low, high - low, 1.0)
+        share = np.where(u[after] >= u, at - low, high - at) / step
+        cut = v + (v[after] - v) * np.where(high > low, share, 0.0)
+        ends = np.concatenate([cut[crossed], v[after][crossed & (high == low)]])
+        length = float(ends.max() - ends.min())
+        if length > longest:
+            longest = length
+            best = np.stack([at * along + ends.min() * across, at * along + ends.max() * across])
+    return best
+
+
+def recist_of(
+    field: Field, spacing: Sequence[float], *, level: float = 0.5
+) -> tuple[int, Diameters] | None:
+    """Diameters in the axial plane where the longest is longest: plane number, and them.
+
+    `field` is `(x, y, z)`, upright, z towards the head; None where nothing exceeds `level`.
+    """
+    best: tuple[int, Diameters] | None = None
+    for plane in np.flatnonzero((field > level).any(axis=(0, 1))):
+        one = long_short_axis(field[:, :, plane], spacing[:2], level=level)
+        if one is not None and (best is None or one.long_mm > best[1].long_mm):
+            best = (int(plane), one)
     return best

@@ -135,7 +135,8 @@ class BundleAlgorithm:
     ) -> Sequence[Finding]:
         from dicomnode.pipeline.classes import findings_of
         from dicomnode.pipeline.inference import detect, read
-        from dicomnode.pipeline.lesions import lesions_of
+        from dicomnode.pipeline.lesion_sites import with_sites
+        from dicomnode.pipeline.lesions import lesions_of, marked_at
         from dicomnode.pipeline.segments import segments_of
         from dicomnode.pipeline.statements import statements_of
 
@@ -145,7 +146,9 @@ class BundleAlgorithm:
         if pred.kind == "lesions":
             detections = detect(ready, self._manifest, inputs, context)
             context.progress(0.9, "measuring")
-            return lesions_of(detections, pred, image.grid, context.lesions)
+            context.notes.append(marked_at(detections, pred, image.grid, context.lesions))
+            lesions = lesions_of(detections, pred, image.grid, context.lesions)
+            return with_sites(lesions, [pred.refined_of(one.name) for one in lesions], image)
         if pred.kind == "statements":
             return statements_of(read(ready, self._manifest, inputs, context), pred)
         prediction = self._predicted(ready, pred, inputs, context)

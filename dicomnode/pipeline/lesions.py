@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -86,15 +86,39 @@ def lesions_of(
     """
     candidates = candidates_of(detections, wanted, grid)
     kept = [one for one in candidates if _is_reported(one, wanted, limits)]
-    kept = kept[: limits.most or wanted.most]
+    kept = kept[: _most(wanted, limits)]
     masks = _masks(detections, kept, grid, len(candidates))
     counted: Counter[int] = Counter()
     found = []
     for one in kept:
         counted[one.type] += 1
         name = f"{wanted.types[one.type].name} {counted[one.type]}"
-        found.append(_finding(one, name, masks.get(one.number), wanted, grid))
+        lesion = _finding(one, name, masks.get(one.number), wanted, grid)
+        found.append(replace(lesion, operating_point=_point_of(one.type, wanted, limits)))
     return tuple(found)
+
+
+def marked_at(detections: Detections, wanted: Lesions, grid: Grid, limits: LesionLimits) -> str:
+    """A sentence for the reader: from which scores on there are marks, and how many were cut off.
+
+    A report without a mark needs it as much as one with many.
+    """
+    points = {
+        kind.name: _point_of(number, wanted, limits)
+        for number, kind in wanted.types.items()
+        if kind.reported
+    }
+    if not points:
+        return "No type of lesion is reported"
+    scores = ", ".join(f"{name} from a score of {point:.2f}" for name, point in points.items())
+    said = f"Marked at the point for {_rate(wanted, limits):g} false positives a volume: {scores}"
+    above = sum(
+        _is_reported(one, wanted, limits) for one in candidates_of(detections, wanted, grid)
+    )
+    most = _most(wanted, limits)
+    if above > most:
+        said += f"; the {most} of the highest scores are marked, {above - most} more are not"
+    return said
 
 
 def least_score(points: Mapping[float, float], rate: float) -> float:
@@ -107,9 +131,20 @@ def least_score(points: Mapping[float, float], rate: float) -> float:
 
 
 def _is_reported(one: Candidate, wanted: Lesions, limits: LesionLimits) -> bool:
-    rate = limits.false_positives_per_volume or wanted.false_positives_per_volume
-    least = least_score(wanted.points_of(one.type), rate)
-    return wanted.types[one.type].reported and one.score >= least
+    return wanted.types[one.type].reported and one.score >= _point_of(one.type, wanted, limits)
+
+
+def _rate(wanted: Lesions, limits: LesionLimits) -> float:
+    return limits.false_positives_per_volume or wanted.false_positives_per_volume
+
+
+def _most(wanted: Lesions, limits: LesionLimits) -> int:
+    return limits.most or wanted.most
+
+
+def _point_of(number: int, wanted: Lesions, limits: LesionLimits) -> float:
+    """The least score that lesions of a type are marked at."""
+    return least_score(wanted.points_of(number), _rate(wanted, limits))
 
 
 def _checked(values: Mapping[str, Points]) -> Mapping[str, Points]:

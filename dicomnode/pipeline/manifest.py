@@ -17,6 +17,7 @@ from pydantic import (
 
 from dicomnode.algorithm import AlgorithmIdentity, InputSpec
 from dicomnode.domain.codes import Code
+from dicomnode.domain.sites import Refined
 
 
 def _code(raw: object) -> Code:
@@ -186,6 +187,8 @@ class LesionType(_Part):
     """False: not good enough; none of this type leaves the node."""
     operating_points: OperatingPoints | None = None
     """Its own, where those of all types together do not fit."""
+    refined: Refined | None = None
+    """How its site is told more exactly from the tissues around (`pipeline.lesion_sites`)."""
 
 
 class LesionSite(_Part):
@@ -223,6 +226,11 @@ class Lesions(_Part):
             if points is not None and self.false_positives_per_volume not in points:
                 raise ValueError("false_positives_per_volume is none of the operating points")
         return self
+
+    def refined_of(self, finding: str) -> Refined | None:
+        """How the site of a lesion of this name (`Lymph node 2`) is told more exactly."""
+        called = finding.rpartition(" ")[0]
+        return next((one.refined for one in self.types.values() if one.name == called), None)
 
     def points_of(self, number: int) -> Mapping[float, float]:
         """The operating points that hold for a type."""

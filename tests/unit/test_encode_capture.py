@@ -32,7 +32,9 @@ from dicomnode.encode.capture import MOST_FRAMES
 from dicomnode.encode.capture_gate import check_capture
 from dicomnode.encode.derivation import Derivation
 from dicomnode.encode.key_images import key_slices
+from dicomnode.encode.mark_grid import cut_of, tiles_of
 from dicomnode.encode.results import encode_results
+from dicomnode.encode.windows import window_of
 from dicomnode.settings import OutputSettings
 from dicomnode.testing.findings import PHANTOM_ALGORITHM, heart_with_ratio, lungs
 from dicomnode.testing.studies import SeriesGeometry, StudyIdentity, ct_series, radiograph
@@ -118,17 +120,58 @@ def test_a_ct_has_a_frame_for_each_key_slice_named_with_its_image(
     ds = dcmread(capture_of(findings, ct, tmp_path))
     shown = sorted(key_slices(findings))
     assert ds.SOPClassUID == MultiFrameTrueColorSecondaryCaptureImageStorage
-    assert ds.NumberOfFrames == len(shown) >= 3
+    # The first shows both lesions, cut out.
+    assert ds.NumberOfFrames == len(shown) + 1 >= 4
     assert [item.ReferencedSOPInstanceUID for item in ds.SourceImageSequence] == [
         ct.frames[index].sop_instance_uid for index in shown
     ]
     assert list(ds.PatientOrientation) == ["L", "P"]
     _, rows, columns = ct.grid.shape
-    for frame, index in zip(ds.pixel_array, shown, strict=True):
+    for frame, index in zip(ds.pixel_array[1:], shown, strict=True):
         expected = np.zeros((rows, columns), dtype=bool)
         for mask, _ in masks_on(findings, index):
             expected |= mask
         assert np.array_equal(colored(frame[:rows, :columns]), expected)
+
+
+def test_the_first_frame_shows_a_tile_of_each_lesion_as_its_own_frame_does(
+    ct: Volume, tmp_path: Path
+) -> None:
+    findings = (nodule(ct, 3), nodule(ct, 12, "Nodule 2"))
+    path = capture_of(findings, ct, tmp_path)
+    grid, first, second = dcmread(path).pixel_array
+    tiles = tiles_of(findings, ct.grid.shape[1:], grid.shape[1])
+    assert [tile.slice_index for tile in tiles] == [3, 12]
+    for tile, frame in zip(tiles, (first, second), strict=True):
+        at = grid[tile.row : tile.row + tile.side, tile.column : tile.column + tile.side]
+        assert np.array_equal(at, cut_of(frame, tile))
+        # The mask is 6 x 6 pixels, and the line ends on one beside it.
+        assert 36 <= colored(at).sum() <= 37
+    assert not tiles_of(findings[:1], ct.grid.shape[1:], grid.shape[1])
+
+
+def test_a_tile_that_is_not_what_its_frame_shows_is_refused(ct: Volume, tmp_path: Path) -> None:
+    findings = (nodule(ct, 3), nodule(ct, 12, "Nodule 2"))
+    path = capture_of(findings, ct, tmp_path)
+    ds = dcmread(path)
+    pixels = ds.pixel_array.copy()
+    tile = tiles_of(findings, ct.grid.shape[1:], pixels.shape[2])[1]
+    at = (slice(tile.row, tile.row + tile.side), slice(tile.column, tile.column + tile.side))
+    pixels[0][at] = np.roll(cut_of(pixels[2], tile), 2, axis=1)
+    ds.PixelData = pixels.tobytes()
+    ds.save_as(path)
+    with pytest.raises(GeometryMismatch, match="tile of 'Nodule 2'"):
+        check_capture(path, findings, ct)
+
+
+def test_a_solid_nodule_is_shown_in_the_lung_window(ct: Volume) -> None:
+    lesion = nodule(ct)
+    array = np.full(ct.grid.shape, -850.0, np.float32)
+    assert lesion.mask is not None
+    array[lesion.mask] = 40.0
+    assert window_of(replace(ct, array=array), (lesion,)) == (-1400.0, 200.0)
+    array[:] = 40.0
+    assert window_of(replace(ct, array=array), (lesion,)) == (-160.0, 240.0)
 
 
 def test_organs_are_shown_on_their_largest_slice_and_lesions_where_they_are_drawn(
@@ -157,7 +200,8 @@ def test_more_slices_than_fit_are_left_out_by_the_order_of_the_findings(tmp_path
         nodule(volume, index, f"Nodule {index}") for index in reversed(range(geometry.slices))
     )
     ds = dcmread(capture_of(many, volume, tmp_path / "out"))
-    assert ds.NumberOfFrames == MOST_FRAMES
+    # And one with the tiles of the first twelve.
+    assert ds.NumberOfFrames == MOST_FRAMES + 1
     first = ds.SourceImageSequence[0].ReferencedSOPInstanceUID
     assert first == volume.frames[3].sop_instance_uid
 

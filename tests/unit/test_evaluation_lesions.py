@@ -4,6 +4,7 @@ The detector marks bright balls, the largest .9, the next .8, then .7.
 """
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,9 +15,11 @@ import pytest
 from PIL import Image
 
 from dicomnode.cli import main
-from dicomnode.domain.codes import Code
+from dicomnode.domain.codes import LONG_AXIS, MM, SHORT_AXIS, Code
 from dicomnode.domain.errors import StudyError, UnsupportedImage
-from dicomnode.domain.findings import LesionFinding
+from dicomnode.domain.findings import LesionFinding, Mark, Measurement
+from dicomnode.domain.results import ResultKind
+from dicomnode.domain.volumes import Volume
 from dicomnode.encode.derivation import Derivation
 from dicomnode.encode.results import encode_results
 from dicomnode.evaluate.lesion_figures import operating_points
@@ -174,6 +177,103 @@ def test_a_label_map_gives_each_part_as_a_lesion(marked: Path) -> None:
     assert large.high_mm == pytest.approx((22.5, 22.5, 27))
     assert large.size_mm == pytest.approx(15, abs=0.3)
     assert small.size_mm == pytest.approx(11, abs=0.3)
+
+
+def reported(folder: Path, findings: tuple[LesionFinding, ...], volume: Volume) -> None:
+    """The node's SR on `findings` as the truth of the volume `ct`."""
+    encoded = encode_results(
+        findings,
+        volume,
+        identity=PHANTOM_ALGORITHM,
+        derivation=Derivation(
+            job_key="job 1",
+            revision=1,
+            made_at=datetime(2026, 7, 1, 12, 0, tzinfo=UTC),
+            software_versions=("dicomnode 1.0.0",),
+        ),
+        out=folder / "out",
+        settings=OutputSettings(),
+    )
+    (report,) = (one.path for one in encoded if one.kind is ResultKind.SR)
+    (folder / "labels").mkdir(exist_ok=True)
+    report.replace(folder / "labels" / "ct.dcm")
+
+
+def test_a_report_gives_its_lesions_as_truth(tmp_path: Path) -> None:
+    dicom = tmp_path / "images" / "ct"
+    dicom.mkdir(parents=True)
+    volume = written_volume(ct_series(StudyIdentity(seed="truth")), dicom)
+    _, row, column = volume.grid.spacing_mm
+    mask = np.zeros(volume.grid.shape, dtype=bool)
+    mask[9, 20:26, 30:40] = True
+    lines = (np.array([[30.0, 23.0], [40.0, 23.0]]), np.array([[35.0, 20.0], [35.0, 26.0]]))
+    marks = tuple(
+        Mark(slice_index=9, points=points, measurement=Measurement(name=code, value=mm, unit=MM))
+        for points, code, mm in zip(
+            lines, (LONG_AXIS, SHORT_AXIS), (10 * column, 6 * row), strict=True
+        )
+    )
+    nodule = LesionFinding(
+        name="Lung nodule 1",
+        type=Code("27925004", "SCT", "Nodule"),
+        site=None,
+        laterality=None,
+        score=0.9,
+        marks=marks,
+        measurements=tuple(mark.measurement for mark in marks if mark.measurement),
+        mask=mask,
+    )
+    any_lesion = replace(
+        nodule, name="Bone lesion 1", type=Code("52988006", "SCT", "Lesion"), mask=None
+    )
+    reported(tmp_path, (nodule, any_lesion), volume)
+    (case,) = read_cases(tmp_path)
+    found = lesions_of_case(read_lesion_truths(tmp_path), case, read_case(case, "CT"))
+
+    assert [one.kind for one in found] == ["Nodule", "Bone lesion"]
+    centre = (np.asarray(found[0].low_mm) + np.asarray(found[0].high_mm)) / 2
+    place = volume.grid.affine_lps_mm @ (9, 22.5, 34.5, 1)
+    np.testing.assert_allclose(centre, place[:3], atol=1e-3)
+    assert found[0].size_mm == pytest.approx(10 * column)
+    assert found[0].is_sphere
+    # A report without a finding holds no lesion, though a frame around an image is drawn.
+    reported(tmp_path, (), volume)
+    assert not lesions_of_case(read_lesion_truths(tmp_path), case, read_case(case, "CT"))
+
+
+def test_a_report_on_another_series_is_refused(tmp_path: Path) -> None:
+    for seed in ("one", "other"):
+        (tmp_path / seed).mkdir()
+    (tmp_path / "images" / "ct").mkdir(parents=True)
+    written_volume(ct_series(StudyIdentity(seed="one")), tmp_path / "images" / "ct")
+    other = written_volume(ct_series(StudyIdentity(seed="other")), tmp_path / "other")
+    reported(tmp_path, (), other)
+    (case,) = read_cases(tmp_path)
+    with pytest.raises(UnsupportedImage, match="none of this volume"):
+        lesions_of_case(read_lesion_truths(tmp_path), case, read_case(case, "CT"))
+
+
+def test_metaimages_of_simpleitk_are_read_in_their_place(tmp_path: Path) -> None:
+    """Oblique and flipped: the voxel that SimpleITK places at a point lies there."""
+    sitk = pytest.importorskip("SimpleITK")
+    (tmp_path / "images").mkdir()
+    (tmp_path / "lesions.csv").write_text("seriesuid,coordX,coordY,coordZ,diameter_mm\n")
+    array = np.arange(4 * 5 * 6, dtype=np.int16).reshape(4, 5, 6) - 60
+    for name, direction, compressed in (
+        ("plain", (1, 0, 0, 0, 1, 0, 0, 0, 1), False),
+        ("flipped", (-1, 0, 0, 0, -1, 0, 0, 0, 1), True),
+        ("oblique", (0.8, -0.6, 0, 0.6, 0.8, 0, 0, 0, 1), False),
+    ):
+        image = sitk.GetImageFromArray(array)
+        image.SetSpacing((0.7, 0.8, 2.5))
+        image.SetOrigin((-100.5, 20.25, -300.0))
+        image.SetDirection(direction)
+        sitk.WriteImage(image, str(tmp_path / "images" / f"{name}.mhd"), compressed)
+        case = next(one for one in read_cases(tmp_path) if one.name == name)
+        volume = read_case(case, "CT")
+        assert np.array_equal(volume.array, array)
+        point = image.TransformIndexToPhysicalPoint((5, 1, 3))
+        np.testing.assert_allclose((volume.grid.affine_lps_mm @ (3, 1, 5, 1))[:3], point)
 
 
 def test_a_segmentation_of_the_node_gives_its_lesions_as_truth(tmp_path: Path) -> None:

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from dicomnode.networks.detections import keep_apart, long_short_axis, peaks, recist_of
+from dicomnode.networks.detections import keep_apart, peaks
+from dicomnode.networks.recist import long_short_axis, recist_of
 
 
 def ellipse(

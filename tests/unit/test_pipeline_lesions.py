@@ -1,6 +1,7 @@
 """Lesions of a detector: checked against the volume and `dicom.json`, and not too many."""
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -9,14 +10,15 @@ from pydantic import ValidationError
 
 from dicomnode.algorithm import LesionLimits
 from dicomnode.domain.errors import ContractBroken
+from dicomnode.domain.sites import Refined
 from dicomnode.domain.volumes import Grid
 from dicomnode.pipeline.inference import Detections, Prediction
-from dicomnode.pipeline.lesions import candidates_of, least_score, lesions_of
+from dicomnode.pipeline.lesions import candidates_of, least_score, lesions_of, marked_at
 from dicomnode.pipeline.manifest import Lesions
 
 NODE = ["30746006", "SCT", "Lymph node structure"]
 BONE = ["272673000", "SCT", "Bone structure"]
-WORDS = {
+WORDS: dict[str, Any] = {
     "kind": "lesions",
     "types": {"1": {"name": "Node", "code": NODE}, "2": {"name": "Bone", "code": BONE}},
     "sites": {
@@ -110,6 +112,32 @@ def test_settings_choose_the_operating_point_and_the_number_of_marks() -> None:
     assert least_score(WANTED.operating_points, 0.1) == 0.8
 
 
+def test_each_mark_and_the_report_say_the_operating_point() -> None:
+    found = lesions_of(detections(), WANTED, GRID, LesionLimits())
+    assert [one.operating_point for one in found] == [0.4, 0.4]
+    assert marked_at(detections(), WANTED, GRID, LesionLimits()) == (
+        "Marked at the point for 4 false positives a volume: "
+        "Node from a score of 0.40, Bone from a score of 0.40"
+    )
+    strict = LesionLimits(false_positives_per_volume=1)
+    assert [one.operating_point for one in lesions_of(detections(), WANTED, GRID, strict)] == [0.8]
+    assert "for 1 false positives a volume: Node from a score of 0.80" in marked_at(
+        detections(), WANTED, GRID, strict
+    )
+
+
+def test_what_the_cap_cuts_off_is_said() -> None:
+    said = marked_at(detections(), WANTED, GRID, LesionLimits(most=1))
+    assert said.endswith("; the 1 of the highest scores are marked, 1 more are not")
+    quiet = {**WORDS, "types": {"1": {"name": "Node", "code": NODE, "reported": False}}}
+    assert "No type" in marked_at(
+        detections(scores=np.ones(3), types=np.ones(3)),
+        Lesions.model_validate(quiet),
+        GRID,
+        LesionLimits(),
+    )
+
+
 def test_a_type_that_is_not_reported_stays_inside_and_one_may_have_its_own_points() -> None:
     types = {
         "1": {"name": "Node", "code": NODE, "reported": False},
@@ -119,6 +147,15 @@ def test_a_type_that_is_not_reported_stays_inside_and_one_may_have_its_own_point
     found = lesions_of(detections(), wanted, GRID, LesionLimits())
     assert [one.name for one in found] == ["Bone 1"]
     assert len(candidates_of(detections(), wanted, GRID)) == 3
+
+
+def test_a_type_may_ask_for_its_site_to_be_told_more_exactly() -> None:
+    types = {"1": {**WORDS["types"]["1"], "refined": "lymph node"}, "2": WORDS["types"]["2"]}
+    wanted = Lesions.model_validate({**WORDS, "types": types})
+    assert wanted.refined_of("Node 12") is Refined.LYMPH_NODE
+    assert wanted.refined_of("Bone 1") is None
+    with pytest.raises(ValidationError, match="refined"):
+        Lesions.model_validate({**WORDS, "types": {"1": {**types["1"], "refined": "anything"}}})
 
 
 def test_no_lesion_is_no_fault() -> None:
