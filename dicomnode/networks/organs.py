@@ -169,9 +169,9 @@ class RefuseWithoutd(MapTransform):
         image_key: str = "image",
         allow_missing_keys: bool = False,
     ) -> None:
-        """`organ` and every item of `region` are [channel, name, least ml]."""
+        """`organ` and every item of `region` are [channel or channels, name, least ml]."""
         super().__init__(keys, allow_missing_keys)
-        self.organ, self.region = _Least(*organ), tuple(_Least(*one) for one in region)
+        self.organ, self.region = Least(*organ), tuple(Least(*one) for one in region)
         self.image_key = image_key
 
     def __call__(self, data: Mapping[Hashable, Tensor]) -> dict[Hashable, Tensor]:
@@ -179,24 +179,37 @@ class RefuseWithoutd(MapTransform):
         affine = affine_of(data[self.image_key])
         voxel_ml = float(torch.linalg.det(affine[:3, :3]).abs()) / 1000.0
         for key in self.key_iterator(data):
-            counts = torch.bincount(data[key].as_subclass(Tensor).argmax(0).flatten())
-            found = {i: int(n) * voxel_ml for i, n in enumerate(counts.tolist())}
-            missing = [one.name for one in self.region if found.get(one.channel, 0) < one.ml]
-            if missing:
-                raise InputRefused(
-                    f"does not show the upper abdomen: too little of {' and '.join(missing)}"
-                )
-            if found.get(self.organ.channel, 0) < self.organ.ml:
-                raise InputRefused(
-                    f"no {self.organ.name} found: less than {self.organ.ml:g} ml of it"
-                )
+            refuse_without(data[key], voxel_ml, self.organ, self.region)
         return dict(data)
 
 
-class _Least:
-    """A channel, what it is called and how many ml of it there must be."""
+class Least:
+    """A channel (or several together), what it is called and how many ml there must be."""
 
     def __init__(self, channel: object, name: object, ml: object) -> None:
-        if not isinstance(channel, int) or not isinstance(ml, int | float):
-            raise TypeError("an organ is [channel, name, least ml]")
-        self.channel, self.name, self.ml = channel, str(name), float(ml)
+        channels = channel if isinstance(channel, list | tuple) else (channel,)
+        if not all(isinstance(c, int) for c in channels) or not isinstance(ml, int | float):
+            raise TypeError("an organ is [channel or channels, name, least ml]")
+        self.channels: tuple[int, ...] = tuple(channels)
+        self.name, self.ml = str(name), float(ml)
+
+    def ml_in(self, found: Mapping[int, float]) -> float:
+        """The volume of all its channels, of those found."""
+        return sum(found.get(channel, 0.0) for channel in self.channels)
+
+
+def refuse_without(said: Tensor, voxel_ml: float, organ: Least, region: Sequence[Least]) -> None:
+    """Return if the likeliest classes of `(C, x, y, z)` hold the region and the organ.
+
+    Raises:
+        InputRefused: naming what was not found.
+    """
+    counts = torch.bincount(said.as_subclass(Tensor).argmax(0).flatten())
+    found = {i: int(n) * voxel_ml for i, n in enumerate(counts.tolist())}
+    missing = [one.name for one in region if one.ml_in(found) < one.ml]
+    if missing:
+        raise InputRefused(
+            f"does not show the upper abdomen: too little of {' and '.join(missing)}"
+        )
+    if organ.ml_in(found) < organ.ml:
+        raise InputRefused(f"no {organ.name} found: less than {organ.ml:g} ml of it")

@@ -33,10 +33,16 @@ class Scan:
     streaks: bool
     motion: bool
     oral_contrast: bool
+    variety_hu: float = 0.0
+    """How far means of organs stray beyond what is usual; see `tissues.draw_means`."""
 
 
 def draw_scan(
-    rng: np.random.Generator, spacing: tuple[float, float, float], phase: Phase | None = None
+    rng: np.random.Generator,
+    spacing: tuple[float, float, float],
+    phase: Phase | None = None,
+    *,
+    variety_hu: float = 0.0,
 ) -> Scan:
     """Settings of a plausible scan of this voxel size."""
     chosen = phase if phase is not None else Phase(rng.choice(4, p=(0.35, 0.15, 0.38, 0.12)))
@@ -52,6 +58,7 @@ def draw_scan(
         streaks=bool(rng.random() < 0.08),
         motion=bool(rng.random() < 0.08),
         oral_contrast=bool(rng.random() < 0.3),
+        variety_hu=variety_hu,
     )
 
 
@@ -64,7 +71,7 @@ def tissue_hu(
     age: float,
 ) -> Floats:
     """HU of the tissues before the scanner; no noise, no blur, air outside."""
-    means = draw_means(rng, scan.phase, age)
+    means = draw_means(rng, scan.phase, age, variety_hu=scan.variety_hu)
     hu: Floats = means.reshape(-1)[labels.astype(np.uint16) * np.uint16(KINDS) + tissue]
     grain = smooth_noise(rng, labels.shape, spacing, float(rng.uniform(5, 9)))
     hu += _TEXTURE[labels] * grain * np.float32(rng.uniform(0.5, 1.6))

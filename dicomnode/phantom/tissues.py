@@ -94,11 +94,15 @@ KINDS: Final = len(Tissue)
 Table = npt.NDArray[np.float32]
 
 
-def draw_means(rng: np.random.Generator, phase: Phase, age: float) -> Table:
+def draw_means(
+    rng: np.random.Generator, phase: Phase, age: float, *, variety_hu: float = 0.0
+) -> Table:
     """Mean HU `(256, len(Tissue))` of this scan, by organ and tissue.
 
     Around what the phase gives, with the spread between people and between timings of contrast
-    medium: a strong, weak or early bolus moves all vessels together.
+    medium: a strong, weak or early bolus moves all vessels together. `variety_hu` adds to the
+    spread of each organ and of all together, and lets fat into muscle, pancreas and kidneys, so
+    that a network meets people whom no textbook describes.
     """
     table = np.full((256, KINDS), -1000.0, np.float32)
     bolus = float(rng.uniform(0.55, 1.35)) if phase else 1.0
@@ -111,6 +115,8 @@ def draw_means(rng: np.random.Generator, phase: Phase, age: float) -> Table:
     if rng.random() < 0.2:
         table[Organ.LIVER] -= rng.uniform(15, 75)  # steatosis
     table[Organ.LUNG_LEFT] = table[Organ.LUNG_RIGHT] + rng.normal(0, 12)
+    if variety_hu:
+        _stray(rng, table, variety_hu)
     _bones(rng, table, age)
     _blood(rng, table, bolus if phase else 1.0, phase)
     _insides(rng, table, phase)
@@ -118,6 +124,22 @@ def draw_means(rng: np.random.Generator, phase: Phase, age: float) -> Table:
     table[:, Tissue.FATTY] = fat + rng.uniform(5, 45)
     table[:, Tissue.CALCIUM] = rng.uniform(300, 900)
     return table
+
+
+def _stray(rng: np.random.Generator, table: Table, amount: float) -> None:
+    together = rng.normal(-0.3, 0.6)
+    for organ in _MEANS:
+        if organ in (*LUNGS, *_FAT_LIKE, Organ.METAL, Organ.TABLE):
+            continue
+        table[organ] += amount * (together + rng.normal(0, 1))
+    for organs, most, chance in (
+        ((Organ.MUSCLE, Organ.PARASPINAL_MUSCLE), 40.0, 0.5),
+        ((Organ.PSOAS,), 15.0, 0.3),
+        ((Organ.PANCREAS,), 45.0, 0.5),
+        ((*_KIDNEYS, Organ.ADRENAL_RIGHT, Organ.ADRENAL_LEFT), 15.0, 0.4),
+    ):
+        if rng.random() < chance:
+            table[[int(o) for o in organs]] -= rng.uniform(0, most)
 
 
 def _bones(rng: np.random.Generator, table: Table, age: float) -> None:

@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import Mapping
 from pathlib import PurePosixPath
-from types import MappingProxyType
 from typing import Annotated, Literal, Self
 
 from pydantic import (
@@ -204,7 +203,7 @@ class Lesions(_Part):
     kind: Literal["lesions"]
     types: Annotated[Mapping[int, LesionType], Field(min_length=1)]
     """Number of a type, from 1 -> meaning."""
-    sites: Mapping[int, LesionSite] = MappingProxyType({})
+    sites: Annotated[Mapping[int, LesionSite], Field(default_factory=dict)]
     """Number of a site, from 1 -> meaning; 0 is an unknown site."""
     operating_points: OperatingPoints
     false_positives_per_volume: Annotated[float, Field(gt=0)]

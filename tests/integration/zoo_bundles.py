@@ -7,9 +7,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from monai.apps.detection.networks.retinanet_network import RetinaNet
 from monai.networks.nets.dints import DiNTS, TopologyInstance
+from monai.networks.nets.resnet import resnet10
 from monai.networks.nets.unet import UNet
 from torch import nn
+
+from dicomnode.networks.boxes import ResNetPyramid
 
 SPLEEN_NETWORK: dict[str, Any] = {
     "spatial_dims": 3,
@@ -211,6 +215,116 @@ def pancreas(folder: Path) -> Path:
     network = DiNTS(space, 1, 3, use_downsample=True, node_a=torch.from_numpy(found["node_a"]))
     torch.save(network.state_dict(), root / "models" / "model.pt")
     return root
+
+
+def nodules(folder: Path) -> Path:
+    """`lung_nodule_ct_detection`: a RetinaNet whose inferer and evaluator are its own Python."""
+    torch.manual_seed(2)
+    root = _made(folder, "lung_nodule_ct_detection", "0.6.9", {"0": "image"})
+    metadata = {
+        "version": "0.6.9",
+        "network_data_format": {"outputs": {"pred": {"format": "dict"}}},
+    }
+    _json(root / "configs" / "metadata.json", metadata)
+    (root / "scripts").mkdir()
+    for name in ("__init__", "detection_inferer", "detection_saver", "evaluator"):
+        (root / "scripts" / f"{name}.py").write_text("raise RuntimeError('not to be run')\n")
+    inference = _nodules_inference()
+    _json(root / "configs" / "inference.json", inference)
+    # MONAI's own builder of the pyramid needs torchvision; the names of weights are the same
+    backbone = resnet10(
+        spatial_dims=3, n_input_channels=1, conv1_t_stride=[2, 2, 1], conv1_t_size=[7, 7, 7]
+    )
+    network = RetinaNet(
+        spatial_dims=3,
+        num_classes=1,
+        num_anchors=3,
+        feature_extractor=ResNetPyramid(backbone),
+        size_divisible=[16, 16, 8],
+    )
+    with torch.no_grad():
+        # a new RetinaNet is sure of nothing: every score is .01, and none is a detection
+        network.classification_head.cls_logits.bias.zero_()
+    torch.save(network.state_dict(), root / "models" / "model.pt")
+    return root
+
+
+def _nodules_inference() -> dict[str, Any]:
+    key = {"keys": "image", "meta_key_postfix": "meta_dict"}
+    resnet = (
+        "resnet10(spatial_dims=3,n_input_channels=1,conv1_t_stride=[2,2,1],conv1_t_size=[7,7,7])"
+    )
+    pyramid = "monai.apps.detection.networks.retinanet_network.resnet_fpn_feature_extractor"
+    boxes = (
+        "score_thresh=0.02,topk_candidates_per_level=1000,nms_thresh=0.22,detections_per_img=300"
+    )
+    windows = "roi_size=@infer_patch_size,overlap=0.25,sw_batch_size=1,mode='constant',device='cpu'"
+    return {
+        "whether_raw_luna16": False,
+        "whether_resampled_luna16": "$(not @whether_raw_luna16)",
+        "imports": ["$import glob", "$import os"],
+        "bundle_root": "./",
+        "output_dir": "$@bundle_root + '/eval'",
+        "device": "$torch.device('cuda:0' if torch.cuda.is_available() else 'cpu')",
+        "amp": True,
+        "infer_patch_size": [48, 48, 24],
+        "anchor_generator": {
+            "_target_": "monai.apps.detection.utils.anchor_utils.AnchorGeneratorWithAnchorShape",
+            "feature_map_scales": [1, 2, 4],
+            "base_anchor_shapes": [[6, 8, 4], [8, 6, 5], [10, 10, 6]],
+        },
+        "backbone": f"$monai.networks.nets.resnet.{resnet}",
+        "feature_extractor": f"${pyramid}(@backbone,3,False,[1,2],None)",
+        "network_def": {
+            "_target_": "RetinaNet",
+            "spatial_dims": 3,
+            "num_classes": 1,
+            "num_anchors": 3,
+            "feature_extractor": "@feature_extractor",
+            "size_divisible": [16, 16, 8],
+        },
+        "network": "$@network_def.to(@device)",
+        "detector": {
+            "_target_": "RetinaNetDetector",
+            "network": "@network",
+            "anchor_generator": "@anchor_generator",
+            "debug": False,
+        },
+        "detector_ops": [
+            "$@detector.set_target_keys(box_key='box', label_key='label')",
+            f"$@detector.set_box_selector_parameters({boxes})",
+            f"$@detector.set_sliding_window_inferer({windows})",
+        ],
+        "preprocessing": {
+            "_target_": "Compose",
+            "transforms": [
+                {"_target_": "LoadImaged", **key, "_disabled_": "@whether_raw_luna16"},
+                {"_target_": "EnsureChannelFirstd", **key},
+                {"_target_": "Orientationd", "keys": "image", "axcodes": "RAS"},
+            ],
+        },
+        "inferer": {
+            "_target_": "scripts.detection_inferer.RetinaNetInferer",
+            "detector": "@detector",
+        },
+        "postprocessing": {
+            "_target_": "Compose",
+            "transforms": [
+                {
+                    "_target_": "AffineBoxToWorldCoordinated",
+                    "box_keys": "box",
+                    "box_ref_image_keys": "image",
+                    "affine_lps_to_ras": True,
+                },
+            ],
+        },
+        "handlers": [{"_target_": "scripts.detection_saver.DetectionSaver"}],
+        "evaluator": {
+            "_target_": "scripts.evaluator.DetectionEvaluator",
+            "_requires_": "@detector_ops",
+            "network": "@network",
+        },
+    }
 
 
 def zipped(root: Path, target: Path) -> Path:

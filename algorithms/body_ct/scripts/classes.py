@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from dicomnode.networks.partial import UNKNOWN
 from dicomnode.phantom import Organ
 from dicomnode.phantom.structures import VERTEBRAE
 
@@ -40,8 +41,19 @@ CLASSES = (
 )
 """Index = channel of the network."""
 
-UNKNOWN = 255
-"""What no label says: left out of the loss."""
+UNNAMED = (
+    "background",
+    "portal vein",
+    "bone",
+    "muscle",
+    "subcutaneous fat",
+    "visceral fat",
+    "mediastinum",
+    "airway",
+    "pleural effusion",
+    "other vessels",
+)
+"""Classes that masks of real CT leave out; see `PartialLoss`."""
 
 _MEMBERS: dict[str, tuple[Organ, ...]] = {
     "right lung": (Organ.LUNG_RIGHT,),

@@ -20,9 +20,10 @@ from monai.data import MetaTensor
 from safetensors.torch import load_file
 from scipy import ndimage
 
+from dicomnode.networks.partial import UNKNOWN
 from dicomnode.phantom import draw_pathology, make_case
-from scripts.classes import CLASSES, UNKNOWN, class_table
-from scripts.real import body_mask, totalsegmentator_organs
+from dicomnode.phantom.masks import body_mask, totalsegmentator_example
+from scripts.classes import CLASSES, class_table
 
 Labels = npt.NDArray[np.uint8]
 Values = npt.NDArray[np.float32]
@@ -195,7 +196,7 @@ def synthetic(bundle: Bundle, people: int, keep: Path) -> list[Any]:
 
 def real(bundle: Bundle, root: str) -> Any:
     """The example CT of TotalSegmentator against its masks (silver)."""
-    hu, organs = totalsegmentator_organs(root)
+    hu, organs = totalsegmentator_example(Path(root))
     true = class_table()[organs]
     true[(organs == 0) & body_mask(hu)] = 0
     for name in ("muscle", "subcutaneous fat", "visceral fat"):

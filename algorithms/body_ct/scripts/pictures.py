@@ -12,9 +12,9 @@ from pathlib import Path
 import matplotlib as mpl
 import numpy as np
 
+from dicomnode.phantom.masks import totalsegmentator_example
 from dicomnode.pipeline.volume import read_series
 from scripts.evaluation import Bundle, Labels, Values
-from scripts.real import totalsegmentator_organs
 
 mpl.use("Agg")
 from matplotlib import pyplot as plt
@@ -58,7 +58,7 @@ def main() -> None:
     affine = np.zeros((4, 4))
     affine[[0, 1, 2], [2, 1, 0]] = 3.0
     affine[3, 3] = 1
-    hu, _ = totalsegmentator_organs(str(asked.data))
+    hu, _ = totalsegmentator_example(asked.data)
     found = bundle.segment(hu, affine)
     draw(hu, found, (3.0, 3.0, 3.0), asked.output / "totalsegmentator.jpg")
     for name in ("crlm_1004", "lidc_0314", "cip_ct64"):

@@ -14,24 +14,12 @@ from pathlib import Path
 import numpy as np
 
 from dicomnode.phantom import Anatomy, make_anatomy
+from dicomnode.phantom.slabs import keep_stock
 
 SPACING = (3.0, 3.0, 3.0)
 HEIGHT_MM = 126.0
 PLACES = ((-215.0, 60.0), (20.0, 190.0), (60.0, 200.0), (150.0, 300.0), (280.0, 400.0))
 """Lowest ends of slabs in mm of the body plan, drawn alike: the upper belly twice."""
-
-
-def keep(anatomy: Anatomy, path: Path) -> None:
-    """Write the anatomy; a reader never sees half a file."""
-    part = path.with_name("part_" + path.name)
-    np.savez_compressed(
-        part,
-        labels=anatomy.labels,
-        tissue=anatomy.tissue,
-        age=np.float32(anatomy.age),
-        affine=anatomy.grid.affine_lps_mm,
-    )
-    part.replace(path)
 
 
 def make_slab(seed: int) -> Anatomy:
@@ -47,7 +35,7 @@ def main() -> None:
     for seed in range(first, last + 1):
         path = folder / f"slab_{seed:06d}.npz"
         if not path.exists():
-            keep(make_slab(seed), path)
+            keep_stock(make_slab(seed), path)
 
 
 if __name__ == "__main__":

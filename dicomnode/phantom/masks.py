@@ -1,17 +1,19 @@
-"""Real CTs with masks of another model as anatomies, and how they are read."""
+"""Real CTs with masks, as TotalSegmentator names them, as anatomies to be varied.
+
+nibabel is needed to read them (extra `train`).
+"""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
-import nibabel as nib
 import numpy as np
-import numpy.typing as npt
 from scipy import ndimage
 
-from dicomnode.phantom import Organ, Tissue
-from scripts.synthesis import Stock
+from dicomnode.phantom.slabs import Bools, Bytes, Floats, Stock
+from dicomnode.phantom.structures import Organ, Tissue
 
 _BY_NAME = {
     "spleen": Organ.SPLEEN,
@@ -74,15 +76,52 @@ def organ_of(name: str) -> Organ | None:
     return next((o for start, o in _BY_START.items() if name.startswith(start)), None)
 
 
-def read_lps(path: Path) -> tuple[npt.NDArray[np.float32], tuple[float, float, float]]:
-    """Values as (slice, row, column) in LPS, and the spacing along those axes in mm."""
-    image = nib.as_closest_canonical(nib.load(path))
+def read_lps(path: Path) -> tuple[Floats, tuple[float, float, float]]:
+    """Values of a NIfTI file as (slice, row, column) in LPS, and the spacing along them in mm."""
+    import nibabel
+
+    canonical: Any = nibabel.as_closest_canonical
+    image = canonical(nibabel.load(path))
     values = np.asarray(image.get_fdata(dtype=np.float32))[::-1, ::-1].transpose(2, 1, 0)
     x, y, z = (float(v) for v in image.header.get_zooms()[:3])
     return np.ascontiguousarray(values), (z, y, x)
 
 
-def body_mask(hu: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
+def read_masks(image: Path, masks: Path, names: dict[int, str]) -> tuple[Floats, Bytes]:
+    """HU and `Organ` numbers (0: no label) of a CT and its label map; `names` of its codes."""
+    hu, _ = read_lps(image)
+    codes, _ = read_lps(masks)
+    if codes.shape != hu.shape:
+        raise ValueError(f"{masks} is not on the grid of {image}")
+    organs = np.zeros(codes.shape, np.uint8)
+    for code, name in names.items():
+        organ = organ_of(name)
+        if organ is not None:
+            organs[codes == code] = organ
+    return hu, organs
+
+
+def totalsegmentator_example(root: Path, *, upper: bool = False) -> tuple[Floats, Bytes]:
+    """HU and `Organ` numbers of the example CT of TotalSegmentator, 3 mm, by its fast masks.
+
+    `root`: a folder that holds `ct/totalsegmentator` with `label_names.json`. `upper`: the upper
+    90 mm alone, by the masks of the slower network.
+    """
+    folder = root / "ct/totalsegmentator"
+    image = "example_ct_sm.nii.gz" if upper else "example_ct.nii.gz"
+    masks = "example_ct_sm_seg.nii.gz" if upper else "example_ct_seg_fast.nii.gz"
+    labels = json.loads((folder / "label_names.json").read_text())[masks]["labels"]
+    names = {int(code): str(entry["name"]) for code, entry in labels.items()}
+    return read_masks(folder / image, folder / masks, names)
+
+
+def example_stocks(root: Path) -> list[Stock]:
+    """The example CT of TotalSegmentator by either of its masks."""
+    both = (totalsegmentator_example(root, upper=upper) for upper in (False, True))
+    return [as_stock(hu, organs) for hu, organs in both]
+
+
+def body_mask(hu: Floats) -> Bools:
     """The patient: largest part over -350 HU, opened, holes of every slice filled."""
     dense = ndimage.binary_opening(hu > -350, iterations=2)
     parts, count = ndimage.label(dense)
@@ -94,23 +133,10 @@ def body_mask(hu: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
     return np.stack([ndimage.binary_fill_holes(plane) for plane in body])
 
 
-def totalsegmentator_organs(root: str) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]:
-    """HU and `Organ` numbers (0: no label) of the example CT at 3 mm."""
-    folder = Path(root) / "ct/totalsegmentator"
-    names = json.loads((folder / "label_names.json").read_text())
-    hu, _ = read_lps(folder / "example_ct.nii.gz")
-    codes, _ = read_lps(folder / "example_ct_seg_fast.nii.gz")
-    organs = np.zeros(codes.shape, np.uint8)
-    for code, entry in names["example_ct_seg_fast.nii.gz"]["labels"].items():
-        organ = organ_of(entry["name"])
-        if organ is not None:
-            organs[codes == int(code)] = organ
-    return hu, organs
-
-
-def real_stocks(root: str) -> list[Stock]:
-    """The example CT of TotalSegmentator: its own HU, or its masks scanned anew."""
-    hu, organs = totalsegmentator_organs(root)
+def as_stock(
+    hu: Floats, organs: Bytes, spacing_mm: tuple[float, float, float] = (3.0, 3.0, 3.0)
+) -> Stock:
+    """A real CT and the organs that masks name in it; what they leave out is filled by HU."""
     body = body_mask(hu)
     unlabelled = (organs == 0) & body
     filled = organs.copy()
@@ -119,4 +145,16 @@ def real_stocks(root: str) -> list[Stock]:
     tissue = np.zeros(organs.shape, np.uint8)
     for organ in _WITH_INNER:
         tissue[ndimage.binary_erosion(organs == organ)] = Tissue.INNER
-    return [Stock(labels=filled, tissue=tissue, age=0.6, unlabelled=unlabelled, hu=hu)]
+    means = np.zeros(256, np.float32)
+    for code in np.unique(organs[organs > 0]):
+        core = ndimage.binary_erosion(organs == code)
+        means[code] = np.median(hu[core if core.sum() > 30 else organs == code])
+    return Stock(
+        labels=filled,
+        tissue=tissue,
+        age=0.6,
+        spacing_mm=spacing_mm,
+        unlabelled=unlabelled,
+        hu=hu,
+        means=means,
+    )
