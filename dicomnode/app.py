@@ -15,6 +15,8 @@ import structlog
 from dicomnode.domain.errors import ConfigError, StoreError
 from dicomnode.domain.events import Event, EventName
 from dicomnode.engine import Engine
+from dicomnode.fetching import apart, fetched_files
+from dicomnode.files.fetched import FetchedFiles
 from dicomnode.flow import DELIVERIES, INFERENCE, REVISIONS, Flow, Intake
 from dicomnode.index import open_database
 from dicomnode.loops import Loop, Loops
@@ -29,6 +31,7 @@ from dicomnode.steering import Steering
 from dicomnode.steps.auditing import AuditForwarder
 from dicomnode.steps.commitments import answer_commitments
 from dicomnode.steps.correcting import Correcting
+from dicomnode.steps.files import Files, SharedFiles
 from dicomnode.steps.installed import algorithms_of, rules_loader, rules_path, usable
 from dicomnode.steps.node import Node
 from dicomnode.steps.quotas import remove_images
@@ -48,8 +51,12 @@ LOOK_FOR_END_S = 1.0
 LONGEST_DRAIN_S = 86_400
 
 
-def open_node(settings: Settings, database: Database, *, worker: str = "") -> Node:
+def open_node(
+    settings: Settings, database: Database, *, worker: str = "", files: Files | None = None
+) -> Node:
     """The parts steps work with; `worker` is the name of a process that runs models.
+
+    `files`: how it comes by images; None: it sees the data folder.
 
     Raises:
         RuleError: the rule file cannot be used.
@@ -67,6 +74,7 @@ def open_node(settings: Settings, database: Database, *, worker: str = "") -> No
             name: one.fault for name, one in algorithms.items() if isinstance(one, BrokenAlgorithm)
         },
         worker=worker,
+        files=files or SharedFiles(),
     )
 
 
@@ -205,14 +213,21 @@ class Serving:
 
 
 class Working:
-    """A worker: takes inference jobs from the queue of a node it shares database and files with."""
+    """A worker: takes inference jobs from the queue of a node it shares the database with.
+
+    It sees the node's data folder too, or fetches files as the settings say.
+    """
 
     def __init__(self, settings: Settings, name: str) -> None:
-        self._settings = settings
         self._lock = only_one(settings.data_dir / f"worker-{name}.lock")
+        self._files: FetchedFiles | None = None
+        if settings.files.url:
+            settings = apart(settings, name)
+            self._files = fetched_files(settings, lambda: self._flow.lease)
+        self._settings = settings
         self._database = open_database(settings)
         executor = f"{socket.gethostname()}-{name}"
-        self._node = open_node(settings, self._database, worker=executor)
+        self._node = open_node(settings, self._database, worker=executor, files=self._files)
         self._devices = devices_of(settings)
         self._children = InferenceChildren(self._devices)
         self._engine = Engine(settings.flow_url, executor=executor)
@@ -252,6 +267,8 @@ class Working:
         else:
             self._engine.stop()
         self._loops.stop()
+        if self._files is not None:
+            self._files.close()
         self._children.close()
         self._steering.stop()
         self._database.dispose()

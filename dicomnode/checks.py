@@ -24,6 +24,8 @@ from dicomnode.app import devices_of
 from dicomnode.deliver.association import Peer
 from dicomnode.deliver.echo import echo
 from dicomnode.domain.errors import ConfigError, DicomNodeError, RuleError
+from dicomnode.domain.files import CALIBRATIONS
+from dicomnode.fetching import source_of
 from dicomnode.pipeline.bundle import load_bundle
 from dicomnode.pipeline.discovery import AlgorithmDescription, BrokenAlgorithm
 from dicomnode.receive.reports.mllp import asks_listener
@@ -71,6 +73,7 @@ def check_settings(settings: Settings) -> list[Finding]:
         _try("database", lambda: _database(settings)),
         _try("disk", lambda: _disk(settings.data_dir, settings.receive.reserve_mb)),
         _try("receiving port", lambda: _port(settings)),
+        *([_try("files of the node", lambda: _files(settings))] if settings.files.url else []),
         *([_try("HL7 port", lambda: _hl7_port(settings))] if settings.reports.hl7.enabled else []),
         _try("rules", lambda: _rules(settings)),
         _try("devices", lambda: ", ".join(device.name for device in devices_of(settings))),
@@ -136,6 +139,11 @@ def _port(settings: Settings) -> str:
                 return echo_words
             raise ConfigError([f"{own.host}:{own.port}: {exc}"]) from exc
     return f"{own.host}:{own.port} is free"
+
+
+def _files(settings: Settings) -> str:
+    source_of(settings, lambda: None).names(CALIBRATIONS)
+    return f"{settings.files.url} answers"
 
 
 def _hl7_port(settings: Settings) -> str:

@@ -49,7 +49,8 @@ def work(
 ) -> None:
     """Run models for a node started with `serve --no-worker`.
 
-    Needs the node's database and its data folder. Example: dicomnode work --name gpu1
+    Needs the node's database, and its data folder or `files.url` in the settings.
+    Example: dicomnode work --name gpu1
     """
     from dicomnode.app import Working
     from dicomnode.logs import configure_logging

@@ -31,7 +31,7 @@ class LoginRefused(AccountError):
 
 
 class Role(Enum):
-    """What an account may do; each includes those before it."""
+    """What an account may do; each of the first three includes those before it."""
 
     VIEWER = "viewer"
     """Sees studies, results and queues."""
@@ -40,8 +40,13 @@ class Role(Enum):
     ADMIN = "admin"
     """Steers jobs and deliveries, edits rules, manages accounts."""
 
+    WORKER = "worker"
+    """Apart from these: a worker elsewhere fetches images and hands back results, no more."""
+
     def includes(self, other: "Role") -> bool:
         """True if this role may do what `other` may."""
+        if Role.WORKER in {self, other}:
+            return self is other
         order = list(Role)
         return order.index(self) >= order.index(other)
 

@@ -36,6 +36,10 @@ DicomNodeError
 ├── StoreError
 │   ├── StoreUnavailable     (retry)
 │   └── ValueRefused
+├── FilesError                        images and results, between a node and a worker elsewhere
+│   ├── FilesUnavailable     (retry)  missing, damaged, or not for this worker
+│   │   └── FilesUnreachable (retry)  no answer, or one that broke off
+│   └── CacheTooSmall
 ├── ReportError
 ├── AccessError                       `domain.access`
 └── Interrupted                       the node stops; the work goes on at its next start
@@ -219,6 +223,24 @@ class StoreUnavailable(StoreError):
 
 class ValueRefused(StoreError):
     """The database has no way to keep a value, such as a null character."""
+
+
+class FilesError(DicomNodeError):
+    """Images could not be brought to a worker, or its results to the node."""
+
+
+class FilesUnavailable(FilesError):
+    """A file cannot be had, or is not what the index says."""
+
+    retryable = True
+
+
+class FilesUnreachable(FilesUnavailable):
+    """Nobody answered, or the answer broke off; tried again at once for a while."""
+
+
+class CacheTooSmall(FilesError):
+    """A job's images are more than a worker may keep."""
 
 
 class Interrupted(DicomNodeError):

@@ -5,15 +5,18 @@ from datetime import datetime
 from enum import Enum
 from pathlib import Path
 
+from dicomnode.domain.files import RESULTS
 from dicomnode.domain.identifiers import InstanceUid, JobId, SeriesUid, StudyUid
 
+OUTCOME_FILE = "findings.json"
+"""In a job's folder: what the run found; written last, so that all is there once it is."""
 PREVIEW_FILE = "overlay.png"
 """In a job's folder: the picture of its findings."""
 
 
 def result_folder(data_dir: Path, job_id: JobId) -> Path:
     """Where a job's results lie; job ids are ours, so they may name a folder."""
-    return data_dir / "results" / job_id[:2] / job_id
+    return data_dir / RESULTS / job_id[:2] / job_id
 
 
 class ResultKind(Enum):

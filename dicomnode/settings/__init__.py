@@ -6,6 +6,7 @@ URLs may be given by `DICOMNODE_DATABASE_URL` and `DICOMNODE_FLOW_DATABASE_URL` 
 
 from dicomnode.settings.audit import AuditSettings
 from dicomnode.settings.destinations import Confirm, Destination, Form, SegmentationType
+from dicomnode.settings.files import FilesSettings
 from dicomnode.settings.keeping import KeepSettings
 from dicomnode.settings.loading import load_settings
 from dicomnode.settings.receiving import (
@@ -39,6 +40,7 @@ __all__ = [
     "CountQuery",
     "DatabaseUrl",
     "Destination",
+    "FilesSettings",
     "FlowSettings",
     "Form",
     "Hl7Settings",

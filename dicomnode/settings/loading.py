@@ -67,6 +67,14 @@ def load_settings(path: Path | None, environ: Mapping[str, str]) -> Settings:
                     "reader_url": environ.get("DICOMNODE_READER_URL") or settings.sql.reader_url,
                 }
             ),
+            "files": settings.files.model_copy(
+                update={
+                    "token": environ.get("DICOMNODE_FILES_TOKEN") or settings.files.token,
+                    "authorities": base / settings.files.authorities
+                    if settings.files.authorities
+                    else None,
+                }
+            ),
             "web": _web(settings.web, base, environ),
             "audit": settings.audit.model_copy(update={"tls": _beside(settings.audit.tls, base)}),
             "receive": settings.receive.model_copy(

@@ -10,6 +10,7 @@ from pydantic import (
 
 from dicomnode.settings.audit import AuditSettings
 from dicomnode.settings.destinations import Destination
+from dicomnode.settings.files import FilesSettings
 from dicomnode.settings.keeping import KeepSettings
 from dicomnode.settings.receiving import AssemblySettings, ReceiveSettings
 from dicomnode.settings.reports import ReportSettings, SqlSettings
@@ -38,6 +39,7 @@ class Settings(Section):
     log_level: Annotated[str, Field(pattern="^(debug|info|warning|error)$")] = "info"
     receive: ReceiveSettings = ReceiveSettings()
     assembly: AssemblySettings = AssemblySettings()
+    files: FilesSettings = FilesSettings()
     flow: FlowSettings = FlowSettings()
     algorithms: AlgorithmSettings = AlgorithmSettings()
     audit: AuditSettings = AuditSettings()

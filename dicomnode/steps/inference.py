@@ -18,7 +18,7 @@ from dicomnode.algorithm import Algorithm, AlgorithmIdentity, LesionLimits, RunC
 from dicomnode.domain.findings import Finding, LesionFinding
 from dicomnode.domain.follow_up import Priors
 from dicomnode.domain.outcomes import RunOutcome, record_of
-from dicomnode.domain.results import PREVIEW_FILE, USUAL_KINDS, ResultKind
+from dicomnode.domain.results import OUTCOME_FILE, PREVIEW_FILE, USUAL_KINDS, ResultKind
 from dicomnode.domain.volumes import Volume
 from dicomnode.encode.derivation import Derivation, ResultUids
 from dicomnode.encode.preview import draw_overlay
@@ -28,8 +28,6 @@ from dicomnode.pipeline.discovery import AlgorithmSource, load_algorithm
 from dicomnode.pipeline.follow_up import follow_up
 from dicomnode.pipeline.volume import read_series
 from dicomnode.settings import LesionSettings, OutputSettings
-
-OUTCOME_FILE = "findings.json"
 
 _FORMS = {
     ResultKind.SECONDARY_CAPTURE: "the secondary capture",

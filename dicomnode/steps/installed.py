@@ -6,13 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dicomnode.domain.errors import StudyError
+from dicomnode.domain.files import CALIBRATIONS
 from dicomnode.pipeline.discovery import AlgorithmDescription, BrokenAlgorithm, discover
 from dicomnode.rules.loading import default_rules, load_rules
 from dicomnode.rules.model import RuleSet
 from dicomnode.settings import Settings
 from dicomnode.shipped import shipped
-
-_CALIBRATIONS = "calibration"
 
 
 def algorithms_of(settings: Settings) -> Mapping[str, AlgorithmDescription | BrokenAlgorithm]:
@@ -23,7 +22,7 @@ def algorithms_of(settings: Settings) -> Mapping[str, AlgorithmDescription | Bro
     return discover(
         [shipped("algorithms"), *settings.algorithms.roots],
         added=settings.models_dir / "active",
-        calibrations=settings.data_dir / _CALIBRATIONS,
+        calibrations=settings.data_dir / CALIBRATIONS,
     )
 
 
@@ -35,7 +34,7 @@ def calibrations_of(settings: Settings, algorithm: str) -> Path:
     """
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", algorithm):
         raise StudyError(f"{algorithm!r} is no name of an algorithm")
-    return settings.data_dir / _CALIBRATIONS / algorithm
+    return settings.data_dir / CALIBRATIONS / algorithm
 
 
 def usable(

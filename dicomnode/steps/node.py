@@ -1,13 +1,14 @@
 """What steps work with."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from dicomnode.domain.events import Event
 from dicomnode.pipeline.discovery import AlgorithmDescription
 from dicomnode.rules.watching import WatchedRules
 from dicomnode.settings import Settings
+from dicomnode.steps.files import Files, SharedFiles
 from dicomnode.store.database import Database
 from dicomnode.store.events import log_event
 
@@ -23,6 +24,8 @@ class Node:
     algorithms: Mapping[str, AlgorithmDescription]
     broken: Mapping[str, str]
     """Algorithms that are installed but cannot be used, and why."""
+    files: Files = field(default_factory=SharedFiles)
+    """How it comes by images."""
     worker: str = ""
     """What this process is called among those that run models."""
 

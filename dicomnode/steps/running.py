@@ -1,9 +1,11 @@
 """One job: from its images to recorded results."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import CancelledError, Future, wait
 from contextlib import suppress
 from datetime import timedelta
+from functools import partial
+from pathlib import Path
 from typing import Protocol, TypedDict, TypeVar
 
 from dicomnode import __version__
@@ -17,6 +19,7 @@ from dicomnode.domain.errors import (
     StudyError,
     VolumeError,
 )
+from dicomnode.domain.files import ImageFile
 from dicomnode.domain.identifiers import InstanceUid, JobId
 from dicomnode.domain.instances import InstanceHeader
 from dicomnode.domain.jobs import Job, JobState
@@ -78,18 +81,55 @@ def run_job(node: Node, children: Children, job_id: JobId) -> Ran:
     job = load_job(node.database, job_id)
     try:
         known = _algorithm(node, job)
-        limit_s = known.time_limit_s * node.settings.flow.time_limit_factor
-        now = node.clock()
-        deadline = now + timedelta(seconds=limit_s) + DEADLINE_SLACK
-        if not start_job(node.database, job_id, deadline=deadline, now=now, worker=node.worker):
-            return Ran(made=False, retry_s=None)
-        running = children.submit(run_in_child, (known.source, _task(node, job)), timeout_s=limit_s)
-        _wait(running, cancelled=lambda: _is_cancelled(node, job_id))
+        if known.source.calibrations is not None:
+            node.files.keep_current(known.source.calibrations)
+        images = _images(node, job)
+        with node.files.at_hand([image for held in images.values() for image in held]):
+            if not _run_once(node, children, job, known, images):
+                return Ran(made=False, retry_s=None)
+        node.files.hand_back(_results(node, job_id), partial(_still_mine, node))
     except Interrupted:
         raise
     except DicomNodeError as exc:
         return _end_try(node, job, exc)
     return Ran(made=True, retry_s=None)
+
+
+def _run_once(
+    node: Node,
+    children: Children,
+    job: Job,
+    known: AlgorithmDescription,
+    images: Mapping[str, Sequence[ImageFile]],
+) -> bool:
+    """Until the run has ended; False if the job is not to be run any more."""
+    limit_s = known.time_limit_s * node.settings.flow.time_limit_factor
+    now = node.clock()
+    deadline = now + timedelta(seconds=limit_s) + DEADLINE_SLACK
+    if not start_job(node.database, job.id, deadline=deadline, now=now, worker=node.worker):
+        return False
+    task = _task(node, job, images)
+    running = children.submit(run_in_child, (known.source, task), timeout_s=limit_s)
+    _wait(running, cancelled=lambda: _is_cancelled(node, job.id))
+    return True
+
+
+def _still_mine(node: Node) -> None:
+    """Raises `TakenOver` if this process has lost its work: every write begins by asking that."""
+    with node.database.writing():
+        pass
+
+
+def _results(node: Node, job: JobId) -> Path:
+    return result_folder(node.settings.data_dir, job)
+
+
+def _images(node: Node, job: Job) -> dict[str, Sequence[ImageFile]]:
+    """Input name -> the files of its series."""
+    return {
+        name: held_instances(node.database, job.revision_id, series)
+        for name, series in job.inputs.items()
+    }
 
 
 def _algorithm(node: Node, job: Job) -> AlgorithmDescription:
@@ -119,16 +159,10 @@ def _is_cancelled(node: Node, job_id: JobId) -> bool:
     return load_job(node.database, job_id).state is JobState.CANCELLED
 
 
-def _task(node: Node, job: Job) -> RunTask:
+def _task(node: Node, job: Job, images: Mapping[str, Sequence[ImageFile]]) -> RunTask:
     closed = snapshot(node.database, job.revision_id)
-    inputs = {
-        name: tuple(held.path for held in held_instances(node.database, job.revision_id, series))
-        for name, series in job.inputs.items()
-    }
-    if not all(path.exists() for paths in inputs.values() for path in paths):
-        raise StudyError("its images are no longer on this node; send the study again, then rerun")
     return RunTask(
-        inputs=inputs,
+        inputs={name: tuple(one.path for one in held) for name, held in images.items()},
         derivation=Derivation(
             job_key=job.id,
             revision=job.revision,
@@ -137,7 +171,7 @@ def _task(node: Node, job: Job) -> RunTask:
             predecessors=_superseded_reports(job),
             complete=closed.reason is not ClosingReason.HARD_LIMIT,
         ),
-        out=result_folder(node.settings.data_dir, job.id),
+        out=_results(node, job.id),
         memory_bytes=node.settings.flow.memory_bytes,
         output=node.settings.output,
         lesions=node.settings.lesions,
@@ -176,6 +210,7 @@ def _end_try(node: Node, job: Job, error: DicomNodeError) -> Ran:
             now=now,
         )
         return Ran(made=False, retry_s=delay_s)
+    node.files.let_go(_results(node, job.id))
     refused = isinstance(error, VolumeError | InputRefused)
     state = JobState.REFUSED if refused else JobState.FAILED
     end_job_by_error(node.database, job.id, state, error, now)
@@ -185,7 +220,9 @@ def _end_try(node: Node, job: Job, error: DicomNodeError) -> Ran:
 def record_job(node: Node, job_id: JobId) -> list[str]:
     """Put what the run left on disk into the index; return the destinations to send it to."""
     job = load_job(node.database, job_id)
-    outcome = read_outcome(result_folder(node.settings.data_dir, job_id))
+    folder = _results(node, job_id)
+    node.files.bring_back(folder)
+    outcome = read_outcome(folder)
     parcels = parcels_of(outcome.objects, node.settings, job.destinations)
     kept = record_outcome(
         node.database,
@@ -196,6 +233,7 @@ def record_job(node: Node, job_id: JobId) -> list[str]:
         headers=_headers_of(outcome),
         flag=_flag(node, job, outcome),
     )
+    node.files.let_go(folder)
     return list(job.destinations) if kept else []
 
 

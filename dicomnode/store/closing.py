@@ -3,12 +3,12 @@
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, func, insert, select, update
 
 from dicomnode.domain.events import Event, EventName
+from dicomnode.domain.files import ImageFile
 from dicomnode.domain.identifiers import SeriesUid, StudyUid
 from dicomnode.domain.studies import ClosingReason, Evidence, SeriesFacts, StudySnapshot
 from dicomnode.store.database import Database
@@ -276,24 +276,16 @@ def latest_snapshots(database: Database, studies: int) -> Iterator[StudySnapshot
     return (snapshot(database, revision) for revision in revisions)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HeldInstance:
-    """One instance of a closed revision."""
-
-    path: Path
-    sha256: str
-
-
 def held_instances(
     database: Database, revision_id: int, series_uid: SeriesUid
-) -> tuple[HeldInstance, ...]:
+) -> tuple[ImageFile, ...]:
     """The instances of one series that a revision holds, in a stable order."""
     with database.reading() as connection:
         revision = connection.execute(
             select(RevisionRow).where(RevisionRow.id == revision_id)
         ).one()
         query = (
-            select(InstanceRow.path, InstanceRow.sha256)
+            select(InstanceRow.path, InstanceRow.sha256, InstanceRow.size_bytes)
             .where(
                 _held_by(revision.study_uid, revision.series_uid, revision.number),
                 InstanceRow.series_uid == series_uid,
@@ -301,7 +293,11 @@ def held_instances(
             .order_by(InstanceRow.sop_instance_uid)
         )
         return tuple(
-            HeldInstance(path=database.absolute(row.path), sha256=row.sha256)
+            ImageFile(
+                path=database.absolute(row.path),
+                sha256=row.sha256,
+                size_bytes=row.size_bytes,
+            )
             for row in connection.execute(query)
         )
 

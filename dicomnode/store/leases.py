@@ -15,6 +15,7 @@ from sqlalchemy import Connection, select, text, update
 from dicomnode.domain.errors import TakenOver
 from dicomnode.domain.events import Event, EventName, FactValue
 from dicomnode.domain.identifiers import JobId, StudyUid
+from dicomnode.domain.jobs import JobState
 from dicomnode.store.database import Database
 from dicomnode.store.events import write_events
 from dicomnode.store.tables import JobRow, WorkerRow
@@ -126,6 +127,18 @@ def hold(connection: Connection, lease: Lease) -> None:
     )
     if connection.scalar(query.with_for_update(read=True)) != lease.epoch:
         raise TakenOver(f"{lease.worker} was silent for too long; others have its work")
+
+
+def hold_job(connection: Connection, lease: Lease, job: JobId) -> None:
+    """Make sure that a job runs under a lease, and does until this transaction ends.
+
+    Raises:
+        TakenOver: it does not, or not any more.
+    """
+    hold(connection, lease)
+    query = select(JobRow.worker).where(JobRow.id == job, JobRow.state == JobState.RUNNING.value)
+    if connection.scalar(query.with_for_update(read=True)) != lease.worker:
+        raise TakenOver(f"job {job} does not run on {lease.worker}")
 
 
 def heartbeats(database: Database) -> tuple[Heartbeat, ...]:

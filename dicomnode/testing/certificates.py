@@ -1,5 +1,6 @@
 """Certificates of a small authority, for trying TLS without one of the site's own."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
@@ -37,15 +38,20 @@ class Authority:
         )
         self.certificate.write_bytes(_pem(built.sign(self._key, hashes.SHA256())))
 
-    def issue(self, name: str, *, lasts: timedelta = _LASTS) -> Issued:
-        """A certificate for `name`, 127.0.0.1 and localhost; it may call and be called."""
+    def issue(
+        self, name: str, *, lasts: timedelta = _LASTS, addresses: Sequence[str] = ()
+    ) -> Issued:
+        """A certificate for `name`, 127.0.0.1 and localhost; it may call and be called.
+
+        `addresses` are further ones of IP.
+        """
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         names = x509.SubjectAlternativeName(
             [
                 x509.DNSName(name),
                 x509.DNSName("localhost"),
-                x509.IPAddress(ip_address("127.0.0.1")),
+                *(x509.IPAddress(ip_address(one)) for one in ("127.0.0.1", *addresses)),
             ]
         )
         both = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]

@@ -10,7 +10,7 @@ from starlette.staticfiles import StaticFiles
 from dicomnode.receiving import now
 from dicomnode.settings import Settings
 from dicomnode.store.database import Database
-from dicomnode.web import health, metrics, ohif
+from dicomnode.web import files, health, metrics, ohif
 from dicomnode.web.answers import add_answers
 from dicomnode.web.api import API
 from dicomnode.web.context import Web
@@ -23,7 +23,7 @@ from dicomnode.web.passwords import Passwords
 from dicomnode.web.provider import router as provider
 from dicomnode.web.rendering import FOLDER, Page
 
-ROUTERS: tuple[APIRouter, ...] = (API, metrics.router, fhir)
+ROUTERS: tuple[APIRouter, ...] = (API, metrics.router, fhir, files.router)
 """Interfaces for programs. Each of their routes asks by `visitors.require` who is there."""
 
 

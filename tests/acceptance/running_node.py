@@ -57,7 +57,7 @@ roots = ["bundles"]
 
 [web]
 enabled = {web}
-port = 0
+{web_lines}
 """
 
 DESTINATION = """
@@ -111,6 +111,7 @@ class NodeUnderTest:
     environment: dict[str, str] = field(default_factory=dict)
     serve_options: tuple[str, ...] = ()
     web: bool = False
+    web_lines: str = "port = 0"
     process: "subprocess.Popen[bytes] | None" = None
 
     def prepare(self, destinations: Sequence[str] = ()) -> Self:
@@ -124,6 +125,7 @@ class NodeUnderTest:
             quiet_s=self.quiet_s,
             released_s=self.released_s,
             web=str(self.web).lower(),
+            web_lines=self.web_lines,
         ) + "".join(destinations)
         self.settings_path.write_text(text, encoding="utf-8")
         return self
@@ -151,7 +153,8 @@ class NodeUnderTest:
     def start(self) -> Self:
         """Start the process and wait for its port."""
         self.process = self.run("serve", *self.serve_options)
-        eventually(self._listens, what=f"the node opens its port; {self.folder / 'node.log'}")
+        what = f"the node opens its port; {self.folder / 'node.log'}"
+        eventually(self._listens, what=what, timeout_s=300.0)
         return self
 
     def run(self, command: str, *options: str) -> "subprocess.Popen[bytes]":

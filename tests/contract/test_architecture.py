@@ -67,7 +67,7 @@ VERSIONED = "mining_version"
 
 def test_data_folders_named_are_those_used() -> None:
     receiving = (ROOT / "dicomnode" / "domain" / "receiving.py").read_text(encoding="utf-8")
-    results = (ROOT / "dicomnode" / "domain" / "results.py").read_text(encoding="utf-8")
+    results = (ROOT / "dicomnode" / "domain" / "files.py").read_text(encoding="utf-8")
     for folder in MADE_AT_RUN_TIME:
         assert f'"{folder}"' in receiving + results
         assert f"`{folder}`" in TEXT

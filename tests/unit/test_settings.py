@@ -266,6 +266,7 @@ SECTIONS = {
     "receive",
     "assembly",
     "keep",
+    "files",
     "flow",
     "algorithms",
     "lesions",

@@ -139,7 +139,13 @@ def test_asking_for_what_is_not_allowed_is_written_down(site: Site) -> None:
     assert deeds(site)[-1] == ("reader", "access.refused", "/audit")
 
 
-@pytest.mark.parametrize("role", Role)
+def test_a_worker_fetches_files_and_sees_no_page(site: Site) -> None:
+    assert site.logged_in(Role.WORKER).get("/studies").status_code == 403
+    assert site.program(Role.WORKER).get("/api/v1/queue").status_code == 403
+    assert site.program(Role.ADMIN).get("/api/v1/files/instances/1.dcm").status_code == 403
+
+
+@pytest.mark.parametrize("role", [Role.VIEWER, Role.READER, Role.ADMIN])
 def test_whoever_logs_in_sees_the_studies(site: Site, role: Role) -> None:
     browser = site.logged_in(role)
     answer = browser.get("/studies")

@@ -1,0 +1,1 @@
+"""Images to workers that do not see the node's data folder, and results back."""
