@@ -8,7 +8,8 @@ import numpy.typing as npt
 
 from dicomnode.domain.volumes import Grid
 from dicomnode.phantom.anatomy import Anatomy, Region, make_anatomy
-from dicomnode.phantom.lesions import Garden, Lesion, LesionKind, blend, plant
+from dicomnode.phantom.lesions import Garden, Lesion, LesionKind, blend
+from dicomnode.phantom.planters import plant
 from dicomnode.phantom.scanner import Scan, draw_scan, scanned, tissue_hu
 from dicomnode.phantom.structures import NOT_BODY
 from dicomnode.phantom.tissues import Phase
