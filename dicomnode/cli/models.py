@@ -115,12 +115,17 @@ def templates() -> None:
 
 @app.command()
 def add(
-    bundle: Annotated[Path, typer.Argument(help="A bundle's folder or zip file.", exists=True)],
+    bundle: Annotated[
+        Path, typer.Argument(help="A folder or zip file, or nnU-Net's.", exists=True)
+    ],
     dicom_json: Annotated[
         Path | None,
         typer.Option(help="What its channels mean, instead of its own dicom.json.", exists=True),
     ] = None,
     template: Annotated[str, typer.Option(help="One of `dicomnode models templates`.")] = "",
+    orientation: Annotated[
+        str, typer.Option(help="Of a model of nnU-Net: how its training files lay, e.g. RAS.")
+    ] = "",
     trust_code: Annotated[
         bool, typer.Option(help="Let its configuration import Python code of the bundle itself.")
     ] = False,
@@ -141,7 +146,13 @@ def add(
     chosen = settings_from(settings)
     configure_logging("error")
     shelf = _shelf(chosen)
-    asked = Asked(source=bundle, dicom_json=dicom_json, template=template, trust_code=trust_code)
+    asked = Asked(
+        source=bundle,
+        dicom_json=dicom_json,
+        template=template,
+        orientation=orientation,
+        trust_code=trust_code,
+    )
     limits = Limits(total_bytes=int(chosen.algorithms.largest_gb * 1e9))
     with progress_bar() as bar:
         bar.add_task("reading, converting and loading", total=None)

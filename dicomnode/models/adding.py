@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dicomnode.domain.errors import BundleInvalid
+from dicomnode.models.nnunet import bundle_from_nnunet, is_nnunet
 from dicomnode.models.shelf import Shelf, Version
 from dicomnode.models.templates import Template, check_channels, template_named, templates
 from dicomnode.models.unpacking import Limits, unpack
@@ -27,11 +28,13 @@ class Asked:
     """What somebody wants to add."""
 
     source: Path
-    """A folder or a zip file."""
+    """A bundle's folder or zip file, or the folder of a model that nnU-Net trained."""
     dicom_json: Path | None = None
     """Instead of the bundle's own; `files` in it is filled in here."""
     template: str = ""
     """Name of a template; empty: by the bundle's own name."""
+    orientation: str = ""
+    """Of a model of nnU-Net: how the files lay that it was trained on."""
     trust_code: bool = False
     """Whether Python code in the bundle's folder may be imported by its configuration."""
 
@@ -59,9 +62,14 @@ def add_bundle(
     with shelf.staging() as staging:
         staged = staging / "bundle"
         staged.mkdir()
-        name = unpack(asked.source, staged, limits)
+        source = asked.source
+        notes: list[str] = []
+        if is_nnunet(source):
+            source = staging / "nnunet" / asked.source.name
+            notes += bundle_from_nnunet(asked.source, asked.orientation, source)
+        name = unpack(source, staged, limits)
         template = _template(asked, staged, name)
-        notes = list(convert_weights(staged, network=template.weights if template else None))
+        notes += convert_weights(staged, network=template.weights if template else None)
         notes += _plain_inference(staged, template)
         described, how = _described(asked, staged, template)
         notes.append(how)

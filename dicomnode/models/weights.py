@@ -80,6 +80,15 @@ def _converted(root: Path, path: Path, *, is_network: bool) -> Iterator[str]:
     yield f"{inner} converted to {target.name} ({len(tensors)} tensors)"
 
 
+def read_pickled(path: Path, name: str) -> dict[str, Tensor]:
+    """Named tensors of a checkpoint: those of its network alone, if it holds more.
+
+    Raises:
+        BundleInvalid: as `convert_weights`.
+    """
+    return dict(_tensors(_unwrapped(_read(path, name)), name))
+
+
 def _is_script(path: Path) -> bool:
     import zipfile
 
@@ -93,12 +102,16 @@ def _read(path: Path, inner: str) -> object:
     # Arrays that old training programs left beside the weights; they hold numbers only. What
     # pickle calls to make one is found without naming numpy's inner modules.
     make_array: Any = np.zeros(0).__reduce__()[0]
+    make_number: Any = np.float64(0).__reduce__()[0]
     allowed: list[Any] = [
         (make_array, "numpy.core.multiarray._reconstruct"),
         (make_array, "numpy._core.multiarray._reconstruct"),
         np.ndarray,
         np.dtype,
         *(type(np.dtype(kind)) for kind in ("f4", "f8", "i4", "i8", "u1", "?")),
+        # Single numbers, in the logs that nnU-Net keeps beside the weights.
+        (make_number, "numpy.core.multiarray.scalar"),
+        (make_number, "numpy._core.multiarray.scalar"),
     ]
     try:
         with torch.serialization.safe_globals(allowed):

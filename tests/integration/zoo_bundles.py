@@ -14,6 +14,7 @@ from monai.networks.nets.unet import UNet
 from torch import nn
 
 from dicomnode.networks.boxes import ResNetPyramid
+from dicomnode.networks.plain_unet import PlainUNet
 
 SPLEEN_NETWORK: dict[str, Any] = {
     "spatial_dims": 3,
@@ -325,6 +326,74 @@ def _nodules_inference() -> dict[str, Any]:
             "network": "@network",
         },
     }
+
+
+def nnunet(folder: Path, *, labels: dict[str, int], architecture: bool = True) -> Path:
+    """What nnU-Net leaves of a training: plans, data set and a checkpoint with its logs.
+
+    Weights carry nnU-Net's names, those that it lists twice included.
+    """
+    torch.manual_seed(3)
+    root = folder / "nnUNetTrainer__nnUNetPlans__3d_fullres"
+    (root / "fold_0").mkdir(parents=True)
+    kernels, strides = [[1, 3, 3], [3, 3, 3], [3, 3, 3]], [[1, 1, 1], [1, 2, 2], [2, 2, 2]]
+    plan: dict[str, Any] = {
+        "spacing": [3.0, 1.5, 1.25],
+        "patch_size": [8, 32, 24],
+        "normalization_schemes": ["CTNormalization"],
+    }
+    if architecture:
+        plan["architecture"] = {
+            "network_class_name": "dynamic_network_architectures.architectures.unet.PlainConvUNet",
+            "arch_kwargs": {
+                "n_stages": 3,
+                "features_per_stage": [4, 8, 12],
+                "kernel_sizes": kernels,
+                "strides": strides,
+                "n_conv_per_stage": [2, 2, 2],
+                "n_conv_per_stage_decoder": [2, 2],
+            },
+        }
+    else:
+        plan |= {
+            "UNet_class_name": "PlainConvUNet",
+            "UNet_base_num_features": 4,
+            "unet_max_num_features": 8,
+            "conv_kernel_sizes": kernels,
+            "pool_op_kernel_sizes": strides,
+            "n_conv_per_stage_encoder": [2, 2, 2],
+            "n_conv_per_stage_decoder": [2, 2],
+        }
+    spread = {"mean": 40.0, "std": 90.0, "percentile_00_5": -160.0, "percentile_99_5": 240.0}
+    plans = {
+        "dataset_name": "Dataset291_Organs",
+        "transpose_forward": [0, 1, 2],
+        "foreground_intensity_properties_per_channel": {"0": spread},
+        "configurations": {"3d_fullres": plan},
+    }
+    _json(root / "plans.json", plans)
+    dataset = {"channel_names": {"0": "CT"}, "labels": {"background": 0, **labels}}
+    _json(root / "dataset.json", dataset)
+    network = PlainUNet(
+        1,
+        len(labels) + 1,
+        features=[4, 8, 12] if architecture else [4, 8, 8],
+        kernels=kernels,
+        strides=strides,
+        encoder_convs=[2, 2, 2],
+        decoder_convs=[2, 2],
+    )
+    weights = network.state_dict()
+    twice = {f"decoder.{k}": v for k, v in weights.items() if k.startswith("encoder.")}
+    again = {k.replace(".conv.", ".all_modules.0."): v for k, v in weights.items() if ".conv." in k}
+    checkpoint = {
+        "network_weights": {**weights, **twice, **again},
+        "logging": {"mean_fg_dice": [np.float64(0.9)]},
+        "inference_allowed_mirroring_axes": (0, 1, 2),
+        "trainer_name": "nnUNetTrainer",
+    }
+    torch.save(checkpoint, root / "fold_0" / "checkpoint_final.pth")
+    return root
 
 
 def zipped(root: Path, target: Path) -> Path:

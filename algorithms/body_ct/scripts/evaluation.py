@@ -1,11 +1,10 @@
 """Dice of every organ on synthetic people and on real CT, beside plain baselines.
 
-python -m scripts.evaluation --data ../../../shared/data --people 20 --output scores.json
+python -m monai.bundle run --config_file configs/evaluate.json --data_root DATA --output scores.json
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import time
 from collections import defaultdict
@@ -20,11 +19,14 @@ from monai.data import MetaTensor
 from safetensors.torch import load_file
 from scipy import ndimage
 
+from dicomnode.evaluation.masks import fit_of, mean_interval
 from dicomnode.networks.partial import UNKNOWN
 from dicomnode.phantom import draw_pathology, make_case
 from dicomnode.phantom.masks import body_mask, totalsegmentator_example
 from scripts.classes import CLASSES, class_table
 
+BONE, VERTEBRAE = CLASSES.index("bone"), CLASSES.index("vertebrae")
+ONE_PIECE = ("liver", "spleen", "right kidney", "left kidney", "pancreas", "aorta")
 Labels = npt.NDArray[np.uint8]
 Values = npt.NDArray[np.float32]
 _SKIPPED = {"LoadImaged", "EnsureChannelFirstd", "SaveImaged"}
@@ -35,16 +37,23 @@ FIRST_UNSEEN = 1
 
 
 class Bundle:
-    """The bundle as the node runs it; labels come back as channels of the network."""
+    """The bundle as the node runs it; labels come back as channels of the network.
 
-    def __init__(self, root: Path, weights: Path | None = None) -> None:
+    `every`: all classes instead of those that leave the bundle.
+    """
+
+    def __init__(self, root: Path, weights: Path | None = None, *, every: bool = False) -> None:
         parser = ConfigParser()
         parser.read_config(root / "configs/inference.json")
         for chain in ("preprocessing", "postprocessing"):
             kept = [t for t in parser[chain]["transforms"] if t["_target_"] not in _SKIPPED]
             parser[chain]["transforms"] = kept
         steps = parser["postprocessing"]["transforms"]
-        wanted = next(s["wanted"] for s in steps if "wanted" in s)
+        keep = next(s for s in steps if "wanted" in s)
+        if every:
+            keep["wanted"] = list(range(1, len(CLASSES)))
+            keep["single"] = [CLASSES.index(name) for name in ONE_PIECE]
+        wanted = keep["wanted"]
         self.wanted: list[int] = [w if isinstance(w, int) else w[0] for w in wanted]
         self.network: Any = parser.get_parsed_content("network_def")
         self.network.load_state_dict(load_file(weights or root / "models/model.safetensors"))
@@ -71,21 +80,6 @@ def dice(found: npt.NDArray[np.bool_], true: npt.NDArray[np.bool_]) -> float:
     """Dice; 1 where both are empty."""
     total = int(found.sum()) + int(true.sum())
     return 2 * int((found & true).sum()) / total if total else 1.0
-
-
-def surface_distances(
-    found: npt.NDArray[np.bool_], true: npt.NDArray[np.bool_], spacing: tuple[float, float, float]
-) -> tuple[float, float]:
-    """Average and 95th percentile of the distances between both surfaces, in mm."""
-    both = np.argwhere(found | true)
-    low, high = np.maximum(both.min(0) - 1, 0), both.max(0) + 2
-    box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
-    rims = []
-    for mask in (np.pad(found[box], 1), np.pad(true[box], 1)):
-        rims.append(mask & ~ndimage.binary_erosion(mask))
-    far = [ndimage.distance_transform_edt(~rim, sampling=spacing) for rim in rims]
-    every = np.concatenate([far[1][rims[0]], far[0][rims[1]]])
-    return float(every.mean()), float(np.percentile(every, 95))
 
 
 def ball_baseline(true: npt.NDArray[np.bool_], voxel_ml: float, typical_ml: float) -> float:
@@ -132,9 +126,8 @@ def score(found: Labels, true: Labels, hu: Values, spacing: Any, channels: list[
     for channel in channels:
         name = CLASSES[channel]
         a, b = (found == channel) & known, true == channel
-        if name == "bone":
-            vertebrae = CLASSES.index("vertebrae")
-            a, b = a | ((found == vertebrae) & known), b | (true == vertebrae)
+        if channel == BONE:
+            a, b = a | ((found == VERTEBRAE) & known), b | (true == VERTEBRAE)
         if b.sum() * voxel_ml < 3:
             rows[name] = {"false_ml": float(a.sum()) * voxel_ml}
             continue
@@ -146,57 +139,72 @@ def score(found: Labels, true: Labels, hu: Values, spacing: Any, channels: list[
         elif name in TYPICAL_ML and name != "vertebrae":
             row["baseline"] = ball_baseline(b, voxel_ml, TYPICAL_ML[name])
         if name in ("pancreas", "liver", "spleen") and a.any():
-            row["asd"], row["hd95"] = surface_distances(a, b, spacing)
+            fit = fit_of(a, b, spacing, float(np.prod(spacing)))
+            row["asd"], row["hd95"] = fit.asd_mm, fit.hd95_mm
         rows[name] = row
     return rows
 
 
 def summary(rows: list[Any]) -> Any:
-    """Mean, 95 % bootstrap interval across people, worst, and n, by class."""
-    rng = np.random.default_rng(0)
-    gathered: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-    for one in rows:
-        for name, values in one.items():
-            for key, value in values.items():
-                gathered[name][key].append(value)
-    told: Any = {}
-    for name, values in gathered.items():
-        told[name] = {}
-        for key, numbers in values.items():
-            x = np.asarray(numbers)
-            means = [rng.choice(x, x.size).mean() for _ in range(1000)]
+    """Mean, 95 % interval across people, least, and n, by class and score."""
+    told: Any = defaultdict(dict)
+    for name in sorted({name for row in rows for name in row}):
+        shown = [(str(n), row[name]) for n, row in enumerate(rows) if name in row]
+        for key in sorted({key for _, values in shown for key in values}):
+            people = [n for n, values in shown if key in values]
+            x = np.array([values[key] for _, values in shown if key in values])
+            mean = mean_interval(x, people)
             told[name][key] = {
-                "mean": round(float(x.mean()), 3),
-                "low": round(float(np.percentile(means, 2.5)), 3),
-                "high": round(float(np.percentile(means, 97.5)), 3),
+                "mean": round(mean.value, 3),
+                "low": round(mean.low, 3),
+                "high": round(mean.high, 3),
                 "least": round(float(x.min()), 3),
-                "n": int(x.size),
+                "n": len(people),
             }
     return told
 
 
-def synthetic(bundle: Bundle, people: int, keep: Path) -> list[Any]:
+def person(seed: int, cases: Path | None) -> tuple[Values, Labels, npt.NDArray[np.float64]]:
+    """HU, `Organ` numbers and affine; kept in `cases`, if given, for the next evaluation."""
+    path = None if cases is None else cases / f"body_{seed}.npz"
+    if path is not None and path.exists():
+        with np.load(path) as kept:
+            return kept["hu"].astype(np.float32), kept["labels"], kept["affine"]
+    case = make_case(seed, region=REGION, pathology=draw_pathology(seed) if seed % 2 else {})
+    if path is not None:
+        hu = case.hu.astype(np.int16)
+        np.savez(path, hu=hu, labels=case.labels, affine=case.grid.affine_lps_mm)
+    return case.hu, case.labels, case.grid.affine_lps_mm
+
+
+def synthetic(bundle: Bundle, people: int, keep: Path, cases: Path | None) -> list[Any]:
     """Lower chest and abdomen of people never trained on, half of them with disease.
 
     `keep`: where the rows so far are written after each.
     """
     table, rows = class_table(), []
     for seed in range(FIRST_UNSEEN, FIRST_UNSEEN + people):
-        case = make_case(
-            seed,
-            region=REGION,
-            pathology=draw_pathology(seed) if seed % 2 else {},
-        )
-        found = bundle.segment(case.hu, case.grid.affine_lps_mm)
-        rows.append(score(found, table[case.labels], case.hu, (3.0, 3.0, 3.0), bundle.wanted))
+        hu, labels, affine = person(seed, cases)
+        found = bundle.segment(hu, affine)
+        rows.append(score(found, table[labels], hu, (3.0, 3.0, 3.0), bundle.wanted))
         keep.write_text(json.dumps(rows))
         print(seed, {k: round(v.get("dice", -1), 3) for k, v in rows[-1].items()}, flush=True)
     return rows
 
 
-def real(bundle: Bundle, root: str) -> Any:
+def core_hu(hu: Values, found: Labels, true: Labels) -> dict[str, float]:
+    """Mean HU deeper than 4 mm in the vertebrae, as found and by the masks: marrow."""
+    told = {}
+    for name, labels in (("found", found), ("masks", true)):
+        vertebrae = labels == VERTEBRAE
+        core = ndimage.distance_transform_edt(vertebrae, sampling=3.0) > 4
+        told[name] = float(hu[core].mean()) if core.any() else float("nan")
+    return told
+
+
+def real(bundle: Bundle, root: Path) -> Any:
     """The example CT of TotalSegmentator against its masks (silver)."""
-    hu, organs = totalsegmentator_example(Path(root))
+    hu, organs = totalsegmentator_example(root)
     true = class_table()[organs]
     true[(organs == 0) & body_mask(hu)] = 0
     for name in ("muscle", "subcutaneous fat", "visceral fat"):
@@ -207,26 +215,32 @@ def real(bundle: Bundle, root: str) -> Any:
     found = bundle.segment(hu, affine)
     told = score(found, true, hu, (3.0, 3.0, 3.0), bundle.wanted)
     named = class_table()[organs] == CLASSES.index("muscle")
+    told["spine's core"] = core_hu(hu, found, true)
     told["muscle"] = {"recall": float((found[named] == CLASSES.index("muscle")).mean())}
     return told
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--data", required=True)
-    parser.add_argument("--people", type=int, default=20)
-    parser.add_argument("--weights", type=Path, default=None)
-    parser.add_argument("--output", type=Path, required=True)
-    asked = parser.parse_args()
-    bundle = Bundle(Path(__file__).resolve().parents[1], asked.weights)
+def evaluate(
+    data: Path,
+    output: Path,
+    *,
+    people: int = 20,
+    weights: str | None = None,
+    every: bool = False,
+    cases: str | None = None,
+) -> None:
+    """Score real and synthetic CT and write it to `output`; `configs/evaluate.json` calls it.
+
+    `weights`: others than those shipped. `every`: all classes the network knows. `cases`: a folder
+    where synthetic people are kept from one evaluation to the next.
+    """
+    root = Path(__file__).resolve().parents[1]
+    bundle = Bundle(root, Path(weights) if weights else None, every=every)
     started = time.process_time()
-    told = {"real, TotalSegmentator example": real(bundle, asked.data)}
+    told: Any = {"real, TotalSegmentator example": real(bundle, data)}
     print(json.dumps(told), flush=True)
-    rows = synthetic(bundle, asked.people, asked.output.with_suffix(".rows.json"))
+    kept = Path(cases) if cases else None
+    rows = synthetic(bundle, people, output.with_suffix(".rows.json"), kept)
     told["synthetic, unseen people"] = summary(rows)
     told["processor_seconds"] = round(time.process_time() - started)
-    asked.output.write_text(json.dumps(told, indent=1))
-
-
-if __name__ == "__main__":
-    main()
+    output.write_text(json.dumps(told, indent=1))
