@@ -5,7 +5,7 @@ PACS ?= embedded
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check lint format docs bench soak install install-locked lock sbom licences audit
+.PHONY: demo test check lint format docs bench soak fuzz install install-locked lock sbom licences audit
 
 install: $(READY)
 
@@ -49,6 +49,15 @@ bench: $(READY)
 # A long night: 20,000 instances in 200 studies while workers are killed; SOAK="--studies 40 ..." for less.
 soak: $(READY)
 	$(BIN)/python benchmarks/soak.py $(SOAK)
+
+# Coverage-guided fuzzing of all that peers send: FUZZ_S seconds for each target, FUZZ="hl7 rules" for some.
+FUZZ ?= $(notdir $(wildcard tests/fuzz/corpus/*))
+FUZZ_S ?= 60
+fuzz: $(READY)
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[fuzz]'
+	for one in $(FUZZ); do \
+		nice -n 5 $(BIN)/python -m tests.fuzz.fuzz $$one --seconds $(FUZZ_S) --out fuzz_out || exit 1; \
+	done
 
 # What is installed, to the byte: versions and SHA-256 of every file (`requirements.lock`).
 install-locked:

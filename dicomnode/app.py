@@ -34,7 +34,7 @@ from dicomnode.steps.correcting import Correcting
 from dicomnode.steps.files import Files, SharedFiles
 from dicomnode.steps.installed import algorithms_of, rules_loader, rules_path, usable
 from dicomnode.steps.node import Node
-from dicomnode.steps.quotas import remove_images
+from dicomnode.steps.quotas import apply_quotas
 from dicomnode.steps.reporting import Reporting
 from dicomnode.store.database import Database
 from dicomnode.web.serving import WebProcess, address_of, check_open
@@ -161,7 +161,7 @@ class Serving:
         correcting = Correcting(self.node)
         mining = Loop(name="mine", action=reporting.mine, every_s=COUNT_EVERY_S)
         web = self._web and Loop(name="web", action=self._web.keep_alive, every_s=WEB_EVERY_S)
-        quotas = partial(remove_images, self.node)
+        quotas = partial(apply_quotas, self.node)
         askers = partial(answer_commitments, self.node)
         forwarding = Loop(
             name="audit", action=AuditForwarder(self.node).send, every_s=COUNT_EVERY_S

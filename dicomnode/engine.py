@@ -31,6 +31,7 @@ from dbos._sys_db import SystemDatabase
 from sqlalchemy import make_url
 
 from dicomnode.domain.errors import TakenOver
+from dicomnode.logs import WithoutWords
 
 __all__ = ["DurableInstance", "Engine", "durable_class", "step", "workflow"]
 
@@ -57,6 +58,8 @@ RECOVERED = "recovered"
 _LIMITS: dict[str, int] = {}
 _READ_QUEUE = SystemDatabase.get_queue
 
+FAILED_BY_ERROR = "ERROR"
+"""State of a workflow that an error ended, as a full disk under the index may."""
 ACTIVE = frozenset({"PENDING", "ENQUEUED", "DELAYED"})
 
 
@@ -148,6 +151,9 @@ class Engine:
             "sys_db_idle_transaction_timeout_sec": LONGEST_PAUSE_S,
         }
         DBOS(config=config)
+        # It prints tracebacks of its own, with whatever an error says.
+        for handler in logging.getLogger("dbos").handlers:
+            handler.setFormatter(WithoutWords())
 
     def listen_to(self, queues: list[str]) -> None:
         """Take work only from these queues. Call before `launch`."""

@@ -16,17 +16,27 @@ compares the index with the engine, so that nothing can be stuck without being s
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 
 from dicomnode.domain.errors import TakenOver
 from dicomnode.domain.identifiers import JobId
-from dicomnode.engine import ACTIVE, DurableInstance, Engine, durable_class, step, workflow
+from dicomnode.engine import (
+    ACTIVE,
+    FAILED_BY_ERROR,
+    DurableInstance,
+    Engine,
+    durable_class,
+    step,
+    workflow,
+)
 from dicomnode.steps.delivery import Next, confirm_results, longest_wait, send_results
 from dicomnode.steps.intake import BATCH, ask_counts, close_ready, index_landed
 from dicomnode.steps.matching import match_revision
 from dicomnode.steps.node import Node
-from dicomnode.steps.running import Children, Ran, give_up_job, record_job, run_job
+from dicomnode.steps.patience import Patience
+from dicomnode.steps.running import Children, Ran, give_up_job, record_job, run_job, try_again
 from dicomnode.store.closing import unmatched_revisions
 from dicomnode.store.leases import Lease, hold
 from dicomnode.store.unfinished import (
@@ -215,6 +225,8 @@ class Flow(DurableInstance):
             state = self._engine.state(job.workflow_id)
             if state is None:
                 self.start_job(job)
+            elif state == FAILED_BY_ERROR and (delay_s := try_again(self._node, job)) is not None:
+                self.start_job(replace(job, attempt=job.attempt + 1), delay_s=delay_s)
             elif state not in ACTIVE:
                 give_up_job(self._node, job, state)
         self._resume_deliveries()
@@ -255,10 +267,11 @@ class Intake:
     def __init__(self, node: Node, flow: Flow) -> None:
         self._node = node
         self._flow = flow
+        self._patience = Patience()
 
     def index(self) -> bool:
         """Put landed instances into their studies; True if there may be more."""
-        return index_landed(self._node) == BATCH
+        return index_landed(self._node, self._patience) == BATCH
 
     def close(self) -> bool:
         """Close what is whole and start it on its way."""

@@ -47,8 +47,8 @@ class Loops:
         while not self._stop.wait(wait_s):
             try:
                 wait_s = 0.0 if loop.action() else loop.every_s
-            # A turn meets a full disk, a lost database, a bug: the loop must outlive all of them,
-            # since nothing else would take up the work; each turn starts from the index again.
-            except Exception as exc:
+            except (
+                Exception
+            ) as exc:  # full disk, lost database, bug: nothing else takes up the work
                 log.exception("loop.failed", loop=loop.name, error=type(exc).__name__)
                 wait_s = max(loop.every_s, 1.0)

@@ -18,7 +18,7 @@ from dicomnode.domain.errors import StoreError
 from dicomnode.domain.events import Event
 from dicomnode.domain.sop_classes import STORAGE_COMMITMENT_PUSH
 from dicomnode.keeping import KeptProcess
-from dicomnode.logs import configure_logging
+from dicomnode.logs import configure_process
 from dicomnode.receive.commitment import take_requests
 from dicomnode.receive.receiver import Receiver, start_receiver
 from dicomnode.receive.tuning.process import tune_process
@@ -107,7 +107,7 @@ def _commitment_context(*, is_offered: bool) -> PresentationContext:
 
 def receive_until_told(settings: Settings, ready: Connection, parent_pid: int) -> None:
     """Entry of the process: report the port or the fault, receive until SIGTERM or orphaned."""
-    configure_logging(settings.log_level)
+    configure_process(settings.log_level)
     tune_process()
     stop = threading.Event()
 
@@ -121,8 +121,7 @@ def receive_until_told(settings: Settings, ready: Connection, parent_pid: int) -
     events = EventWriter(database)
     try:
         receiver = open_receiver(settings, database, events)
-    # Whatever keeps the port from opening has to be told by the parent, which sees no traceback.
-    except Exception as exc:
+    except Exception as exc:  # whatever it is, the parent has to tell it
         log.exception("receiver.failed")
         ready.send(f"{type(exc).__name__}: {exc}")
         return

@@ -18,6 +18,7 @@ from dicomnode.assembly.elements import (
     Truncated,
 )
 from dicomnode.assembly.values import ValueReader
+from dicomnode.domain.disk import disk_fault, is_disk_fault
 from dicomnode.domain.errors import InstanceUnreadable, InvalidUid
 from dicomnode.domain.identifiers import InstanceUid, SeriesUid, StudyUid, checked_uid
 from dicomnode.domain.instances import InstanceHeader
@@ -66,11 +67,14 @@ def read_header(path: Path) -> InstanceHeader:
 
     Raises:
         InstanceUnreadable: with what is wrong and never a value of the header.
+        DiskFault: the disk does not give the file for now.
     """
     try:
         with path.open("rb") as file:
             values = _values(file, path.stat().st_size)
     except OSError as exc:
+        if is_disk_fault(exc):
+            raise disk_fault(exc, "a received file cannot be read") from exc
         raise InstanceUnreadable(f"the file cannot be opened: {exc.strerror}") from exc
     except Truncated as exc:
         raise InstanceUnreadable(

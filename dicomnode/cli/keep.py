@@ -10,7 +10,9 @@ from dicomnode.cli.common import SettingsPath, console, settings_from
 
 app = typer.Typer(help="Which images are kept, and which go by the quotas of \\[keep].")
 
-StudyArgument = Annotated[str, typer.Argument(help="StudyInstanceUID.")]
+WhatArgument = Annotated[
+    str, typer.Argument(help="StudyInstanceUID, or the number of an object in quarantine.")
+]
 
 
 @app.command()
@@ -21,11 +23,11 @@ def plan(settings: SettingsPath = None) -> None:
     """
     from dicomnode.app import open_node
     from dicomnode.index import open_database
-    from dicomnode.steps.quotas import plan_removals
+    from dicomnode.steps.quotas import plan_discards, plan_removals
 
     chosen = settings_from(settings)
-    database = open_database(chosen)
-    planned = plan_removals(open_node(chosen, database))
+    node = open_node(chosen, open_database(chosen))
+    planned, discards = plan_removals(node), plan_discards(node)
     table = Table("study", "last image", "images", "MB", "because")
     for one in planned:
         study = one.study
@@ -36,7 +38,22 @@ def plan(settings: SettingsPath = None) -> None:
             f"{study.size_bytes / 1e6:.0f}",
             one.because,
         )
-    console.print(table if planned else "nothing would go")
+    objects = Table("in quarantine", "since", "kind", "kB", "because")
+    for each in discards:
+        known = each.quarantined
+        objects.add_row(
+            str(known.number),
+            f"{known.at:%Y-%m-%d}",
+            known.kind.value,
+            f"{known.size_bytes / 1e3:.0f}",
+            each.because,
+        )
+    if planned:
+        console.print(table)
+    if discards:
+        console.print(objects)
+    if not planned and not discards:
+        console.print("nothing would go")
 
 
 @app.command()
@@ -47,46 +64,87 @@ def run(settings: SettingsPath = None) -> None:
     """
     from dicomnode.app import open_node
     from dicomnode.index import open_database
-    from dicomnode.steps.quotas import plan_removals, remove_images
+    from dicomnode.steps.quotas import apply_quotas, plan_discards, plan_removals
 
     chosen = settings_from(settings)
     node = open_node(chosen, open_database(chosen))
-    planned = plan_removals(node)
-    remove_images(node)
+    planned, discards = plan_removals(node), plan_discards(node)
+    apply_quotas(node)
     console.print(f"the images of {len(planned)} studies are gone")
+    if discards:
+        console.print(f"{len(discards)} objects of the quarantine are gone")
 
 
 @app.command()
-def pin(study: StudyArgument, settings: SettingsPath = None) -> None:
-    """Keep the images of a study whatever the quotas say.
+def pin(what: WhatArgument, settings: SettingsPath = None) -> None:
+    """Keep the images of a study, or an object in quarantine, whatever the quotas say.
 
     Example: dicomnode keep pin 1.2.840.113619.2.1
     """
-    _pin(study, settings, pinned=True)
-    console.print(f"the images of {study} stay")
+    _pin(what, settings, pinned=True)
+    console.print(f"{_name(what)} stay")
 
 
 @app.command()
-def unpin(study: StudyArgument, settings: SettingsPath = None) -> None:
-    """Let the quotas count for a study again.
+def unpin(what: WhatArgument, settings: SettingsPath = None) -> None:
+    """Let the quotas count for a study, or an object in quarantine, again.
 
     Example: dicomnode keep unpin 1.2.840.113619.2.1
     """
-    _pin(study, settings, pinned=False)
-    console.print(f"quotas count for {study} again")
+    _pin(what, settings, pinned=False)
+    console.print(f"quotas count for {_name(what)} again")
 
 
-def _pin(study: str, settings: SettingsPath, *, pinned: bool) -> None:
+@app.command()
+def dismiss(
+    number: Annotated[int, typer.Argument(help="Number of an object in quarantine.")],
+    settings: SettingsPath = None,
+) -> None:
+    """Take an object in quarantine off the list of what needs a person; quotas may then ask for it.
+
+    Example: dicomnode keep dismiss 17
+    """
     from getpass import getuser
 
     from dicomnode.domain.audit import Deed
     from dicomnode.index import open_database
     from dicomnode.store.audit import record_deed
+    from dicomnode.store.quarantine import dismiss_quarantine
+
+    database = open_database(settings_from(settings))
+    now = datetime.now(UTC)
+    with database.as_one():
+        dismiss_quarantine(database, number, now)
+        deed = Deed(who=getuser(), address="", what="quarantine.dismiss", on=str(number))
+        record_deed(database, deed, now)
+    console.print(f"object {number} is dismissed")
+
+
+def _is_number(what: str) -> bool:
+    """UIDs have dots."""
+    return what.isdecimal() and len(what) < 12
+
+
+def _name(what: str) -> str:
+    return f"the bytes of object {what}" if _is_number(what) else f"the images of {what}"
+
+
+def _pin(what: str, settings: SettingsPath, *, pinned: bool) -> None:
+    from getpass import getuser
+
+    from dicomnode.domain.audit import Deed
+    from dicomnode.index import open_database
+    from dicomnode.store.audit import record_deed
+    from dicomnode.store.quarantine import pin_quarantined
     from dicomnode.store.quotas import pin_study
 
     database = open_database(settings_from(settings))
     now = datetime.now(UTC)
     with database.as_one():
-        pin_study(database, study, now, pinned=pinned)
-        what = "study.pinned" if pinned else "study.unpinned"
-        record_deed(database, Deed(who=getuser(), address="", what=what, on=study), now)
+        if _is_number(what):
+            pin_quarantined(database, int(what), now, pinned=pinned)
+        else:
+            pin_study(database, what, now, pinned=pinned)
+        subject = "quarantine" if _is_number(what) else "study"
+        deed = f"{subject}.pinned" if pinned else f"{subject}.unpinned"
+        record_deed(database, Deed(who=getuser(), address="", what=deed, on=what), now)

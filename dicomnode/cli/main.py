@@ -1,5 +1,6 @@
 """All commands put together, and errors turned into exit codes."""
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -26,6 +27,7 @@ from dicomnode.cli import (
     viewer,
 )
 from dicomnode.domain.errors import ConfigError, DicomNodeError, RuleError, StudyError
+from dicomnode.logs import told_without_words
 
 EPILOG = """
 Exit codes: 0 done; 1 it failed, the reason is printed; 2 wrong usage, settings or rules;
@@ -83,4 +85,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except OSError as exc:
         # A folder that may not be written, a disk that is full: no traceback helps there.
         errors.print(f"{exc.filename or 'system'}: {exc.strerror or exc}", style="red")
+        sys.exit(1)
+    except Exception as exc:  # a bug, or a library's word on data that may name a patient
+        if os.environ.get("DICOMNODE_TRACEBACK"):
+            raise
+        errors.print(f"this is a bug of dicomnode: {told_without_words(exc)}", style="red")
+        errors.print("with DICOMNODE_TRACEBACK=1 it is told in full, data included")
         sys.exit(1)

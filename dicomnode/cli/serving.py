@@ -24,10 +24,10 @@ def serve(
     Example: dicomnode serve --settings /etc/dicomnode/dicomnode.toml
     """
     from dicomnode.app import Serving, wait_for_signal
-    from dicomnode.logs import configure_logging
+    from dicomnode.logs import configure_process
 
     chosen = settings_from(settings)
-    configure_logging(chosen.log_level)
+    configure_process(chosen.log_level)
     node = Serving(chosen, with_worker=worker)
     try:
         port = node.start()
@@ -53,10 +53,10 @@ def work(
     Example: dicomnode work --name gpu1
     """
     from dicomnode.app import Working
-    from dicomnode.logs import configure_logging
+    from dicomnode.logs import configure_process
 
     chosen = settings_from(settings)
-    configure_logging(chosen.log_level)
+    configure_process(chosen.log_level)
     worker = Working(chosen, Path(name).name)
     try:
         worker.start()
@@ -72,11 +72,11 @@ def web(settings: SettingsPath = None) -> None:
     """
     from dicomnode.app import wait_for_signal
     from dicomnode.index import open_database
-    from dicomnode.logs import configure_logging
+    from dicomnode.logs import configure_process
     from dicomnode.web.serving import WebServer, address_of
 
     chosen = settings_from(settings)
-    configure_logging(chosen.log_level)
+    configure_process(chosen.log_level)
     server = WebServer(chosen, open_database(chosen))
     server.start()
     try:

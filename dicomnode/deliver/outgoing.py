@@ -10,7 +10,8 @@ from pydicom.filereader import read_file_meta_info
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom.presentation import PresentationContext, build_context
 
-from dicomnode.domain.delivery import ObjectDamaged
+from dicomnode.domain.delivery import ObjectDamaged, ObjectUnread
+from dicomnode.domain.disk import disk_fault, is_disk_fault
 from dicomnode.domain.identifiers import InstanceUid
 from dicomnode.domain.results import EncodedObject
 
@@ -41,7 +42,8 @@ def open_outgoing(encoded: EncodedObject) -> OutgoingFile:
     """The file of `encoded`, if it is still what it was.
 
     Raises:
-        ObjectDamaged: missing, unreadable, changed, or another object's file.
+        ObjectDamaged: missing, changed, or another object's file.
+        ObjectUnread: the disk does not give it for now.
     """
     uid = encoded.sop_instance_uid
     try:
@@ -56,6 +58,8 @@ def open_outgoing(encoded: EncodedObject) -> OutgoingFile:
             size_bytes=encoded.path.stat().st_size,
         )
     except OSError as exc:
+        if is_disk_fault(exc):
+            raise ObjectUnread(str(disk_fault(exc, f"{uid} cannot be read"))) from exc
         raise ObjectDamaged(f"{uid}: the file cannot be read ({exc.strerror}); rerun") from exc
     except (InvalidDicomError, AttributeError, ValueError) as exc:
         raise ObjectDamaged(f"{uid}: the file is not DICOM any more; rerun the job") from exc

@@ -13,7 +13,8 @@ from pynetdicom.association import Association
 from dicomnode.deliver.association import Peer, associate
 from dicomnode.deliver.outgoing import OutgoingFile, contexts_for, open_outgoing
 from dicomnode.deliver.statuses import Verdict, answered, store_status
-from dicomnode.domain.delivery import ObjectDamaged, SendOutcome, ServiceRefused
+from dicomnode.domain.delivery import ObjectDamaged, ObjectUnread, SendOutcome, ServiceRefused
+from dicomnode.domain.disk import disk_fault, is_disk_fault
 from dicomnode.domain.errors import DeliveryError, InstanceRefused, PeerBusy, PeerUnavailable
 from dicomnode.domain.identifiers import InstanceUid
 from dicomnode.domain.results import EncodedObject, Receipt
@@ -53,10 +54,10 @@ def send_objects(
     )
 
 
-def _checked(encoded: EncodedObject) -> OutgoingFile | ObjectDamaged:
+def _checked(encoded: EncodedObject) -> OutgoingFile | ObjectDamaged | ObjectUnread:
     try:
         return open_outgoing(encoded)
-    except ObjectDamaged as exc:
+    except (ObjectDamaged, ObjectUnread) as exc:
         return exc
 
 
@@ -125,13 +126,21 @@ def _store(
         InstanceRefused: no context was accepted for this SOP class.
         PeerUnavailable: no answer, or not to this message; the association is over.
         ObjectDamaged: the file cannot be encoded in the only syntax the peer takes.
+        ObjectUnread: the disk failed within the file; the association is over.
     """
-    to_send = _form_for(assoc, file, peer)
     assoc.dimse_timeout = peer.timeout_s + file.size_bytes / _SLOWEST_LINE_BYTES_S
     try:
+        to_send = _form_for(assoc, file, peer)
         status: Dataset = assoc.send_c_store(to_send, msg_id=message_id)
     except RuntimeError as exc:  # pynetdicom's word for an association that is over
         raise PeerUnavailable(f"{peer}: the peer ended the association") from exc
+    except OSError as exc:
+        if not is_disk_fault(exc):
+            raise ObjectDamaged(f"{file.sop_instance_uid}: the file went missing") from exc
+        # Half of it may be on the line: nothing can follow in this association.
+        assoc.abort()
+        what = f"{file.sop_instance_uid} cannot be read to its end"
+        raise ObjectUnread(str(disk_fault(exc, what))) from exc
     except (ValueError, AttributeError) as exc:
         raise ObjectDamaged(f"{file.sop_instance_uid}: cannot be encoded; rerun the job") from exc
     if "Status" not in status:
@@ -189,7 +198,11 @@ def _without_identifiers(comment: str, file: OutgoingFile) -> str:
     """The peer's ErrorComment, less whatever it repeats of the patient; 64 printable characters."""
     if not comment:
         return ""
-    ds = dcmread(file.path, specific_tags=list(_IDENTIFYING))
+    try:
+        ds = dcmread(file.path, specific_tags=list(_IDENTIFYING))
+    except OSError:
+        # What would have to be left out is not known, so all of it is.
+        return ""
     values = " ".join(str(ds.get(tag, "")) for tag in _IDENTIFYING).casefold()
     known = {word for word in _WORD.findall(values) if len(word) > 1}
     told = _WORD.sub(

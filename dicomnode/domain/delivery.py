@@ -1,7 +1,8 @@
 """What came of handing results to a destination, instance by instance.
 
-Two errors join the tree of `domain.errors` below DeliveryError; neither is retryable:
+Three errors join the tree of `domain.errors` below DeliveryError:
 
+ObjectUnread     (retry) our disk does not give our own file for now
 ObjectDamaged    our own file is not the one that was checked
 ServiceRefused   the destination does not offer what was asked of it
 """
@@ -12,6 +13,12 @@ from dataclasses import dataclass
 from dicomnode.domain.errors import DeliveryError
 from dicomnode.domain.identifiers import InstanceUid
 from dicomnode.domain.results import Receipt
+
+
+class ObjectUnread(DeliveryError):
+    """The disk does not give the file to send for now."""
+
+    retryable = True
 
 
 class ObjectDamaged(DeliveryError):

@@ -9,6 +9,7 @@ DicomNodeError
 │   └── InstanceUnreadable
 ├── StudyError
 ├── RuleError                         a rule file that cannot be used: file, line, suggestion
+├── DiskFault            (retry)      `domain.disk`: the disk could not read or write
 ├── PipelineError
 │   ├── VolumeError
 │   │   ├── MissingSlices
@@ -31,6 +32,7 @@ DicomNodeError
 │   ├── AssociationRejected  (retry)
 │   ├── InstanceRefused
 │   ├── PeerBusy             (retry)
+│   ├── ObjectUnread     (retry)      `domain.delivery`
 │   ├── ObjectDamaged                 `domain.delivery`
 │   └── ServiceRefused                `domain.delivery`
 ├── StoreError
@@ -92,6 +94,12 @@ class StorageFull(ReceiveError):
 
 class InstanceUnreadable(ReceiveError):
     """The bytes are kept, but their header cannot be read."""
+
+
+class DiskFault(DicomNodeError):
+    """The disk could not read or write; what lies on it may be as good as ever."""
+
+    retryable = True
 
 
 class StudyError(DicomNodeError):

@@ -58,8 +58,7 @@ def compare_segmentations(ours: Path, theirs: Path) -> tuple[SegmentComparison, 
         voxel_ml = _voxel_ml(first)
     except EncodeError:
         raise
-    # Peers write anything into a data set, and pydicom meets it as any kind of error.
-    except Exception as exc:
+    except Exception as exc:  # peers write anything, and pydicom meets it as any error
         raise EncodeError(f"its segments cannot be read ({type(exc).__name__})") from exc
     ours_named, theirs_named = _labels(first), _labels(second)
     return tuple(

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pydicom.dataset import Dataset
 
+from dicomnode.domain.disk import disk_fault, is_disk_fault
 from dicomnode.domain.errors import EncodeError
 
 
@@ -31,6 +32,10 @@ def staged(content: bytes, final: Path) -> Iterator[Path]:
     """Write and flush `content` beside `final` under another name; it becomes `final` at the end.
 
     If the block raises, nothing is left behind.
+
+    Raises:
+        DiskFault: the disk is full or failed.
+        EncodeError: it cannot be written there at all.
     """
     temporary = final.with_name(f".{final.name}.part")
     try:
@@ -43,6 +48,8 @@ def staged(content: bytes, final: Path) -> Iterator[Path]:
         temporary.replace(final)
         _flush_folder(final.parent)
     except OSError as exc:
+        if is_disk_fault(exc):
+            raise disk_fault(exc, f"{final.name} cannot be written or read back") from exc
         raise EncodeError(f"{final.name} cannot be written: {exc.strerror}") from exc
     finally:
         temporary.unlink(missing_ok=True)

@@ -7,6 +7,7 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 
+from dicomnode.domain.disk import disk_fault, is_disk_fault
 from dicomnode.domain.errors import EncodeError
 from dicomnode.domain.volumes import SourceFrame, Volume
 from dicomnode.encode.texts import items_of, numbers_of, text_of
@@ -60,6 +61,8 @@ def _read(frame: SourceFrame) -> Dataset:
     try:
         return dcmread(frame.path, stop_before_pixels=True, specific_tags=list(_KEYWORDS))
     except (OSError, InvalidDicomError) as exc:
+        if isinstance(exc, OSError) and is_disk_fault(exc):
+            raise disk_fault(exc, "a source image cannot be read") from exc
         raise EncodeError(f"source image {frame.sop_instance_uid} cannot be read again") from exc
 
 

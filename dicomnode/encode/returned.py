@@ -7,6 +7,7 @@ from pathlib import Path
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 
+from dicomnode.domain.disk import disk_fault, is_disk_fault
 from dicomnode.domain.errors import InstanceUnreadable
 from dicomnode.domain.judgements import Sign
 
@@ -46,15 +47,16 @@ def read_marks(path: Path) -> Marks:
 
     Raises:
         InstanceUnreadable: it cannot be read; names no value.
+        DiskFault: the disk does not give it for now.
     """
     try:
         ds = dcmread(path, stop_before_pixels=True)
         return _marks(ds, size=path.stat().st_size)
     except InstanceUnreadable:
         raise
-    # Peers write anything into a data set, and pydicom meets it as any kind of error; the object
-    # stays where it is and is listed with this reason.
-    except Exception as exc:
+    except Exception as exc:  # peers write anything, and pydicom meets it as any error
+        if isinstance(exc, OSError) and is_disk_fault(exc):
+            raise disk_fault(exc, "an SEG or SR cannot be read") from exc
         raise InstanceUnreadable(f"not readable ({type(exc).__name__})") from exc
 
 

@@ -13,6 +13,7 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 
+from dicomnode.domain.disk import disk_fault, is_disk_fault
 from dicomnode.domain.errors import EncodeError
 from dicomnode.domain.volumes import SourceFrame, Volume
 from dicomnode.encode.patient import PATIENT_KEYWORDS, patient_and_study
@@ -128,6 +129,8 @@ def _read(frame: SourceFrame, keywords: Iterable[str]) -> Dataset:
     try:
         ds = dcmread(frame.path, stop_before_pixels=True, specific_tags=list(keywords), force=True)
     except (OSError, InvalidDicomError) as exc:
+        if isinstance(exc, OSError) and is_disk_fault(exc):
+            raise disk_fault(exc, "a source image cannot be read") from exc
         raise EncodeError(f"source image {frame.sop_instance_uid} cannot be read again") from exc
     if text_of(ds, "SOPInstanceUID", ["ascii"]) != frame.sop_instance_uid:
         raise EncodeError(f"the file of source image {frame.sop_instance_uid} holds another one")

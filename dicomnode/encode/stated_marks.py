@@ -50,8 +50,7 @@ def read_regions(path: Path) -> tuple[StatedRegion, ...]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return tuple(_regions(dcmread(path), 0))
-    # A peer's SR may be damaged in any way, and pydicom then raises almost anything.
-    except Exception as exc:
+    except Exception as exc:  # a damaged SR makes pydicom raise almost anything
         raise EncodeError(f"an SR cannot be read ({type(exc).__name__})") from exc
 
 

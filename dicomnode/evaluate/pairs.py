@@ -153,8 +153,7 @@ def _nifti(path: Path) -> tuple[npt.NDArray[np.float32], Affine]:
     try:
         file: Any = nibabel.load(path)
         values = np.asarray(file.dataobj, dtype=np.float32)
-    # nibabel's own errors share no base with one another.
-    except Exception as exc:
+    except Exception as exc:  # nibabel's own errors share no base
         raise UnsupportedImage(f"{path.name} cannot be read: {type(exc).__name__}") from exc
     if values.ndim != 3:
         raise UnsupportedImage(f"{path.name} has {values.ndim} axes, not three")

@@ -142,7 +142,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 
     try:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as exc:
+    except (OSError, ValueError, yaml.YAMLError, RecursionError) as exc:
         raise BundleInvalid(f"configs/{path.name} cannot be read: {type(exc).__name__}") from exc
     if not isinstance(raw, dict):
         raise BundleInvalid(f"configs/{path.name} is no mapping")

@@ -19,7 +19,8 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from dicomnode.algorithm import AlgorithmIdentity
-from dicomnode.domain.errors import BundleInvalid
+from dicomnode.domain.disk import disk_fault, is_disk_fault
+from dicomnode.domain.errors import BundleInvalid, DiskFault
 from dicomnode.pipeline.manifest import Manifest
 
 _CHUNK = 1 << 20
@@ -87,6 +88,8 @@ def read_json(path: Path) -> dict[str, object]:
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as exc:
+        if isinstance(exc, OSError) and is_disk_fault(exc):
+            raise disk_fault(exc, f"{name} cannot be read") from exc
         raise BundleInvalid(f"{name} cannot be read: {type(exc).__name__}") from exc
     if not isinstance(raw, dict):
         raise BundleInvalid(f"{name} is no JSON object")
@@ -142,7 +145,7 @@ def check_digests(root: Path, manifest: Manifest) -> None:
                 while chunk := file.read(_CHUNK):
                     digest.update(chunk)
         except OSError as exc:
-            raise BundleInvalid(f"{root.name}: {listed} cannot be read") from exc
+            raise _unread(exc, root, listed) from exc
         _compare(root, listed, digest.hexdigest(), wanted)
 
 
@@ -169,4 +172,10 @@ def _read_bytes(root: Path, listed: str) -> bytes:
     try:
         return (root / listed).read_bytes()
     except OSError as exc:
-        raise BundleInvalid(f"{root.name}: {listed} cannot be read") from exc
+        raise _unread(exc, root, listed) from exc
+
+
+def _unread(exc: OSError, root: Path, listed: str) -> BundleInvalid | DiskFault:
+    if is_disk_fault(exc):
+        return disk_fault(exc, f"{root.name}: {listed} cannot be read")
+    return BundleInvalid(f"{root.name}: {listed} cannot be read")

@@ -20,6 +20,7 @@ from typing import Any, Self, TypeVar
 
 from pebble import ProcessExpired, ProcessPool
 
+from dicomnode.domain.disk import disk_fault, is_disk_fault
 from dicomnode.domain.errors import (
     AlgorithmError,
     ChildDied,
@@ -219,8 +220,7 @@ def _hand_over(done: "Future[R]", answer: _Answer[R], timeout_s: float) -> None:
             answer.set_exception(_because(ChildDied(_death(exc.exitcode)), exc))
         except BrokenProcessPool as exc:
             answer.set_exception(_because(ChildDied("the process could not be kept running"), exc))
-        # Everything else has been translated in the child, but for values that cannot be pickled.
-        except Exception as exc:  # noqa: BLE001
+        except Exception as exc:  # noqa: BLE001 (values that cannot be pickled; the child translated the rest)
             answer.set_exception(exc)
     except InvalidStateError:
         # Cancelled in between: nobody wants the answer.
@@ -266,8 +266,9 @@ def _run_in_child(function: Callable[..., R], device: str, *args: object) -> R:
         raise exc.with_traceback(None) from None
     except MemoryError:
         raise OutOfMemory("the host ran out of memory") from None
-    # Anything may come out of an algorithm; where it came from is all that is told.
-    except Exception as exc:  # noqa: BLE001
+    except Exception as exc:  # noqa: BLE001 (an algorithm raises anything; its place is told)
+        if isinstance(exc, OSError) and is_disk_fault(exc):
+            raise disk_fault(exc, "a file of the run") from None
         raise AlgorithmError(f"{type(exc).__name__} at {_origin(exc)}") from None
 
 

@@ -142,8 +142,7 @@ def _described_entry_point(entry_point: EntryPoint) -> AlgorithmDescription | Br
             time_limit_s=algorithm.time_limit_s,
             source=source,
         )
-    # Another package's code runs here: whatever it raises is its fault to be shown.
-    except Exception as exc:  # noqa: BLE001
+    except Exception as exc:  # noqa: BLE001 (another package's code: its fault is shown)
         fault = str(exc) if isinstance(exc, DicomNodeError) else f"{type(exc).__name__}: {exc}"
         return BrokenAlgorithm(name=entry_point.name, fault=fault, source=source)
 

@@ -22,8 +22,7 @@ def translated(what: str, kind: type[AlgorithmError] = AlgorithmError) -> Iterat
     """
     try:
         yield
-    # A bundle is other people's code: anything may come out of it.
-    except Exception as exc:
+    except Exception as exc:  # a bundle is other people's code
         chain = list(_causes(exc))
         ours = next((error for error in chain if isinstance(error, DicomNodeError)), None)
         if ours is not None:

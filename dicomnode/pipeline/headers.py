@@ -12,6 +12,7 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian
 
+from dicomnode.domain.disk import disk_fault, is_disk_fault
 from dicomnode.domain.errors import InvalidUid, UnsupportedImage
 from dicomnode.domain.identifiers import InstanceUid, SeriesUid, StudyUid, checked_uid
 from dicomnode.pipeline.elements import integer, items, numbers, text, value_of
@@ -94,6 +95,7 @@ def read_header(path: Path, keywords: Sequence[str]) -> tuple[Dataset, ImageFile
 
     Raises:
         UnsupportedImage: not a DICOM file, no pixels, colour, or attributes that cannot be read.
+        DiskFault: the disk does not give the file for now.
     """
     try:
         with path.open("rb") as file, warnings.catch_warnings():
@@ -102,8 +104,9 @@ def read_header(path: Path, keywords: Sequence[str]) -> tuple[Dataset, ImageFile
             return _read(path, file, keywords)
     except UnsupportedImage:
         raise
-    # A damaged header makes pydicom raise almost anything: struct.error, EOFError, KeyError ...
-    except Exception as exc:
+    except Exception as exc:  # damage makes pydicom raise almost anything
+        if isinstance(exc, OSError) and is_disk_fault(exc):
+            raise disk_fault(exc, "an image cannot be read") from exc
         raise UnsupportedImage(
             f"the header of one image cannot be read ({type(exc).__name__})"
         ) from exc

@@ -11,6 +11,7 @@ from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.utils import iter_pixels
 from pydicom.uid import UID, ExplicitVRBigEndian
 
+from dicomnode.domain.disk import disk_fault, is_disk_fault
 from dicomnode.domain.errors import UnsupportedImage
 from dicomnode.pipeline.frames import ImageFile, PixelLayout, Rescale
 
@@ -24,6 +25,7 @@ def read_stored(image: ImageFile, indices: Sequence[int]) -> Iterator[Stored]:
 
     Raises:
         UnsupportedImage: pixels are cut short or cannot be decoded.
+        DiskFault: the disk does not give them for now.
     """
     if image.layout.offset is not None and not image.layout.encapsulated:
         yield from _native(image, image.layout.offset, indices)
@@ -44,6 +46,8 @@ def _native(image: ImageFile, offset: int, indices: Sequence[int]) -> Iterator[S
                     raise UnsupportedImage(f"{image.label}: the pixel data is cut short")
                 yield _without_unused_bits(buffer, layout)
     except OSError as exc:
+        if is_disk_fault(exc):
+            raise disk_fault(exc, f"{image.label} cannot be read") from exc
         raise UnsupportedImage(f"{image.label}: the file cannot be read") from exc
 
 
@@ -78,8 +82,9 @@ def _decoded(image: ImageFile, indices: Sequence[int]) -> Iterator[Stored]:
                     warnings.simplefilter("ignore")
                     decoder = decoder or _decoder(image, indices, stack)
                     stored = next(decoder)
-            # Codecs raise whatever their C code was wrapped in; all of it means the same here.
-            except Exception as exc:
+            except Exception as exc:  # codecs raise whatever their C code was wrapped in
+                if isinstance(exc, OSError) and is_disk_fault(exc):
+                    raise disk_fault(exc, f"{image.label} cannot be read") from exc
                 name = UID(image.layout.transfer_syntax_uid).name
                 raise UnsupportedImage(
                     f"{image.label}: the pixels cannot be decoded ({name}; {type(exc).__name__})"

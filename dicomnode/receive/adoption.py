@@ -45,12 +45,12 @@ def adopt_folders(
             continue
         association = _association(site, folder, files[0])
         site.index.open_association(association)
-        rebuilt, odd, _ = sweep_association(site, association)
+        swept = sweep_association(site, association)
         site.index.close_association(association.id, AssociationOutcome.LOST, at=clock())
         associations, instances, unreadable = (
             associations + 1,
-            instances + rebuilt,
-            unreadable + odd,
+            instances + swept.rows_rebuilt,
+            unreadable + swept.files_unreadable + swept.files_unread,
         )
     return Adopted(associations=associations, instances=instances, unreadable=unreadable)
 

@@ -61,8 +61,7 @@ def take_requests(
             return _NO_SUCH_ACTION, None
         try:
             request = commitment_request(calling_ae, event.action_information)
-        # pydicom raises whatever a malformed data set leads it to.
-        except Exception as exc:  # noqa: BLE001
+        except Exception as exc:  # noqa: BLE001 (pydicom raises whatever a malformed data set leads it to)
             known_fault = isinstance(exc, InvalidUid | ValueError)
             log.warning("commitment.malformed", error=type(exc).__name__, known=known_fault)
             return _INVALID_ARGUMENT, None

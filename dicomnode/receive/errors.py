@@ -7,12 +7,6 @@ class SopClassMismatch(ReceiveError):
     """The command names another SOP class than the presentation context it came in."""
 
 
-class DiskFault(ReceiveError):
-    """The disk could not write for a reason other than being full."""
-
-    retryable = True
-
-
 class ProtocolBroken(ReceiveError):
     """The peer's bytes break PS3.7 or PS3.8; the association cannot go on."""
 

@@ -232,6 +232,7 @@ def _facts(swept: Swept) -> dict[str, int]:
         "spool_files_removed": swept.spool_files_removed,
         "rows_rebuilt": swept.rows_rebuilt,
         "files_unreadable": swept.files_unreadable,
+        "files_unread": swept.files_unread,
         "files_missing": swept.files_missing,
         "associations_closed": swept.associations_closed,
     }

@@ -7,8 +7,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from dicomnode.domain.errors import DicomNodeError, StorageFull
-from dicomnode.receive.errors import DiskFault
+from dicomnode.domain.errors import DicomNodeError, DiskFault, StorageFull
 
 _CHECK_SPACE_EVERY = 16 * 1024 * 1024
 

@@ -6,13 +6,14 @@ from types import MappingProxyType
 
 from dicomnode.domain.errors import (
     DicomNodeError,
+    DiskFault,
     InstanceUnreadable,
     InvalidUid,
     StorageFull,
     StoreError,
     StoreUnavailable,
 )
-from dicomnode.receive.errors import DiskFault, SopClassMismatch
+from dicomnode.receive.errors import SopClassMismatch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from dicomnode.domain.errors import DicomNodeError, InstanceUnreadable, StoreError
+from dicomnode.domain.errors import DicomNodeError, DiskFault, InstanceUnreadable, StoreError
 from dicomnode.domain.events import Event, EventName
 from dicomnode.domain.identifiers import InstanceUid, checked_uid
 from dicomnode.domain.instances import Association, Landing, ReceivedInstance
 from dicomnode.domain.receiving import AssociationOutcome, association_folder
 from dicomnode.receive.command import StoreRequest
-from dicomnode.receive.errors import DiskFault, SopClassMismatch
+from dicomnode.receive.errors import SopClassMismatch
 from dicomnode.receive.file_meta import FileMeta, write_file_head
 from dicomnode.receive.landing import LandingSite
 from dicomnode.receive.spool import DiskReserve, Folder, SpoolFile, Write

@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Self
 
-from dicomnode.domain.errors import InstanceUnreadable, ReceiveError
+from dicomnode.domain.errors import DiskFault, InstanceUnreadable, ReceiveError
 from dicomnode.domain.events import Event, EventName
 from dicomnode.domain.instances import Association, Service
 from dicomnode.domain.receiving import STOW_SPOOL
@@ -170,6 +170,8 @@ class IncomingFile:
         except InstanceUnreadable as exc:
             self._transfer.refuse(exc)
             return Stowed(meta=self._meta, status=UNREADABLE)
+        except DiskFault as exc:
+            return Stowed(meta=self._meta, status=self._transfer.refuse(exc))
         return Stowed(
             meta=self._meta,
             status=self._transfer.finish(),

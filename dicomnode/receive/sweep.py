@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from hashlib import file_digest
 from pathlib import Path
 
+from dicomnode.domain.disk import is_disk_fault
 from dicomnode.domain.errors import InstanceUnreadable, InvalidUid
 from dicomnode.domain.identifiers import InstanceUid
 from dicomnode.domain.instances import Association, ReceivedInstance
@@ -24,6 +25,8 @@ class Swept:
     """Files that were whole but without a row: kept, for their sender may never try again."""
     files_unreadable: int = 0
     """Files below `instances/` that are not ours to understand; left where they are."""
+    files_unread: int = 0
+    """The disk did not give them; their associations stay open and are looked at anew next time."""
     files_missing: int = 0
     """Rows whose file is gone. Nothing in the receiver can cause this: look at the disk."""
     associations_closed: int = 0
@@ -39,18 +42,19 @@ def sweep(site: LandingSite, clock: Callable[[], datetime]) -> Swept:
         OSError: the disk is not.
     """
     removed = _empty_spool(site.spool)
-    totals = [0, 0, 0]
-    associations = site.index.left_open()
-    for association in associations:
-        for at, count in enumerate(sweep_association(site, association)):
-            totals[at] += count
-        site.index.close_association(association.id, AssociationOutcome.LOST, at=clock())
+    found = []
+    for association in site.index.left_open():
+        one = sweep_association(site, association)
+        found.append(one)
+        if not one.files_unread:
+            site.index.close_association(association.id, AssociationOutcome.LOST, at=clock())
     return Swept(
         spool_files_removed=removed,
-        rows_rebuilt=totals[0],
-        files_unreadable=totals[1],
-        files_missing=totals[2],
-        associations_closed=len(associations),
+        rows_rebuilt=sum(one.rows_rebuilt for one in found),
+        files_unreadable=sum(one.files_unreadable for one in found),
+        files_unread=sum(one.files_unread for one in found),
+        files_missing=sum(one.files_missing for one in found),
+        associations_closed=sum(not one.files_unread for one in found),
     )
 
 
@@ -61,20 +65,31 @@ def _empty_spool(spool: Path) -> int:
     return len(leftovers)
 
 
-def sweep_association(site: LandingSite, association: Association) -> tuple[int, int, int]:
-    """Give files of one association their rows: (rebuilt, files unreadable, files missing)."""
+def sweep_association(site: LandingSite, association: Association) -> Swept:
+    """Give files of one association their rows."""
     on_disk = set(association_folder(site.data_dir, association).glob("*.dcm"))
     kept = site.index.kept_paths(association.id)
-    rebuilt = unreadable = 0
+    rebuilt = unreadable = unread = 0
     for path in sorted(on_disk - kept):
         try:
             instance = _rebuild(path, association)
         except (InstanceUnreadable, InvalidUid):
             unreadable += 1
             continue
+        except OSError as exc:
+            if not is_disk_fault(exc):
+                raise
+            # One bad sector must not keep the port closed.
+            unread += 1
+            continue
         site.settle(instance)
         rebuilt += 1
-    return rebuilt, unreadable, len(kept - on_disk)
+    return Swept(
+        rows_rebuilt=rebuilt,
+        files_unreadable=unreadable,
+        files_unread=unread,
+        files_missing=len(kept - on_disk),
+    )
 
 
 def _rebuild(path: Path, association: Association) -> ReceivedInstance:

@@ -138,7 +138,7 @@ def _report(row: Mapping[str, str], layout: Layout, columns: Sequence[str]) -> I
     issued, status = cell("issued_at"), cell("status").lower()
     known = {each.value for each in ReportStatus}
     if status and status not in known:
-        raise ValueError(f"status {status[:20]!r} is none of {', '.join(sorted(known))}")
+        raise ValueError(f"status is none of {', '.join(sorted(known))}")
     about = {name: cell(name) for name in ABOUT}
     for name in ("study_date", "patient_birth_date"):
         about[name] = _day(about[name])

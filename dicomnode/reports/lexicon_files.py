@@ -42,7 +42,7 @@ def load_lexicon(more: Iterable[Path] = ()) -> Lexicon:
             digest.update(source)
             text = source.decode()
             tables.append(LexiconTable.model_validate(tomllib.loads(text)))
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as exc:
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as exc:
             faults.append(f"{path}: {exc}")
         except ValidationError as exc:
             faults.extend(_faults(path, text, exc))

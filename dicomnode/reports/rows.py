@@ -48,8 +48,9 @@ def column_of(header: Sequence[str], name: str, source: Path) -> int:
     if name in header:
         return header.index(name)
     near = difflib.get_close_matches(name, header, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else f"; it has {', '.join(header) or 'none'}"
-    raise ReportError(f"{source} has no column {name!r}{hint}")
+    # Without a line of names the first report stands in its place: it is not repeated.
+    hint = f"did you mean {near[0]!r}?" if near else f"it has {len(header)}; are they named?"
+    raise ReportError(f"{source} has no column {name!r}; {hint}")
 
 
 def read_rows(source: Path, *, id_column: str, text_columns: Sequence[str]) -> Iterator[Row]:

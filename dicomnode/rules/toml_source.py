@@ -40,6 +40,8 @@ class TomlSource:
             at = _AT_LINE.search(str(exc))
             line = int(at[1]) if at else text.count("\n") + 1
             raise RuleError([f"{file}:{line}: not valid TOML: {exc}"]) from exc
+        except RecursionError:
+            raise RuleError([f"{file}:1: nested too deeply to be read"]) from None
         self._lines = line_index(text)
 
     def line_of(self, path: Path) -> int:

@@ -34,6 +34,8 @@ def load_settings(path: Path | None, environ: Mapping[str, str]) -> Settings:
         # ValueError: no TOML, or no UTF-8.
         except (OSError, ValueError) as exc:
             raise ConfigError([f"{path}: {exc}"]) from exc
+        except RecursionError:
+            raise ConfigError([f"{path}: nested too deeply to be read"]) from None
         base = path.resolve().parent
     for key, variable in (
         ("database_url", "DICOMNODE_DATABASE_URL"),

@@ -4,11 +4,13 @@ from collections.abc import Mapping, Sequence
 
 import structlog
 
-from dicomnode.domain.errors import EncodeError, InstanceUnreadable
+from dicomnode.domain.errors import DiskFault, EncodeError, InstanceUnreadable
+from dicomnode.domain.events import Event, EventName
 from dicomnode.domain.judgements import Correction, CorrectionState, SegmentComparison, Sign
 from dicomnode.encode.comparison import compare_segmentations
 from dicomnode.encode.returned import Marks, read_marks, sign_of_correction, strongest
 from dicomnode.steps.node import Node
+from dicomnode.steps.patience import Patience
 from dicomnode.store.corrections import (
     MayCorrect,
     OwnResult,
@@ -30,13 +32,24 @@ class Correcting:
 
     def __init__(self, node: Node) -> None:
         self._node = node
+        self._patience = Patience()
 
     def take(self) -> bool:
         """Settle a batch; True if there may be more."""
-        waiting = waiting_for_correction(self._node.database, BATCH)
+        not_due = self._patience.waiting(self._node.clock())
+        waiting = waiting_for_correction(self._node.database, BATCH, but=not_due)
         for received in waiting:
-            self._settle(received)
+            try:
+                self._settle(received)
+            except DiskFault as exc:
+                self._wait(received, exc)
         return len(waiting) == BATCH
+
+    def _wait(self, received: MayCorrect, fault: DiskFault) -> None:
+        uid = received.sop_instance_uid
+        if self._patience.is_new(uid, self._node.clock()):
+            facts = {"instance": uid, "reason": str(fault)}
+            self._node.log(Event(name=EventName.DISK_FAULT, facts=facts))
 
     def _settle(self, received: MayCorrect) -> None:
         database, now = self._node.database, self._node.clock()

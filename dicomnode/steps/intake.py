@@ -5,11 +5,13 @@ from datetime import timedelta
 from dicomnode.assembly.closing import Closed, decide
 from dicomnode.assembly.headers import read_header
 from dicomnode.deliver.read_back import count_instances
-from dicomnode.domain.errors import DeliveryError, InstanceUnreadable, InvalidUid
+from dicomnode.domain.errors import DeliveryError, DiskFault, InstanceUnreadable, InvalidUid
+from dicomnode.domain.events import Event, EventName
 from dicomnode.domain.matching import Scope
 from dicomnode.rules.matching import requirements_met
 from dicomnode.settings import CountQuery
 from dicomnode.steps.node import Node
+from dicomnode.steps.patience import Patience
 from dicomnode.store.closing import (
     OpenStudy,
     close_study,
@@ -31,12 +33,17 @@ BATCH = 200
 ASK_AGAIN = timedelta(seconds=60)
 
 
-def index_landed(node: Node) -> int:
-    """Read the headers of what has landed; return how many instances left that state."""
-    landed = landed_instances(node.database, BATCH)
+def index_landed(node: Node, patience: Patience | None = None) -> int:
+    """Read the headers of what has landed; return how many instances were looked at.
+
+    What the disk does not give stays landed, and holds up nothing that came after it: `patience`
+    says when to look at it again. However long that takes, it is in no study and not lost.
+    """
+    patience = patience or Patience()
+    landed = landed_instances(node.database, BATCH, but=patience.waiting(node.clock()))
     if not landed:
         return 0
-    read = [_read(one) for one in landed]
+    read = [one for one in (_read(one, node, patience) for one in landed) if one is not None]
     index_instances(
         node.database,
         [one for one in read if isinstance(one, Indexed)],
@@ -46,9 +53,14 @@ def index_landed(node: Node) -> int:
     return len(landed)
 
 
-def _read(landed: LandedInstance) -> Indexed | Unreadable:
+def _read(landed: LandedInstance, node: Node, patience: Patience) -> Indexed | Unreadable | None:
     try:
         header = read_header(landed.path)
+    except DiskFault as exc:
+        facts = {"instance": landed.sop_instance_uid, "reason": str(exc)}
+        if patience.is_new(landed.sop_instance_uid, node.clock()):
+            node.log(Event(name=EventName.DISK_FAULT, facts=facts))
+        return None
     except (InstanceUnreadable, InvalidUid) as exc:
         return Unreadable(landed=landed, reason=str(exc))
     if header.sop_instance_uid != landed.sop_instance_uid:

@@ -1,12 +1,21 @@
-"""Images of studies that are through go by the quotas of the settings, the oldest first."""
+"""Images of studies that are through, and objects in quarantine, go by quotas, the oldest first."""
 
 import shutil
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 
+from dicomnode.domain.receiving import QUARANTINE
 from dicomnode.settings import KeepSettings
 from dicomnode.steps.node import Node
+from dicomnode.store.quarantine import (
+    Quarantined,
+    given_up,
+    looked_at,
+    mark_quarantined,
+    note_given_up,
+    quarantine_bytes,
+)
 from dicomnode.store.quotas import (
     Through,
     images_bytes,
@@ -28,6 +37,63 @@ class Removal:
 
     study: Through
     because: str
+
+
+def apply_quotas(node: Node) -> bool:
+    """All of them; True if there may be more to remove."""
+    more = remove_images(node)
+    return discard_quarantined(node) or more
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Discard:
+    """An object in quarantine whose file goes, and why."""
+
+    quarantined: Quarantined
+    because: str
+
+
+def plan_discards(node: Node) -> tuple[Discard, ...]:
+    """What of the quarantine would go now, at most `FILES`; changes nothing.
+
+    Only what a person has looked at: the rest is on the list of trouble and stays there.
+    """
+    keep, now = node.settings.keep, node.clock()
+    planned: list[Discard] = []
+    if keep.quarantine_days is not None:
+        old = now - timedelta(days=keep.quarantine_days)
+        because = f"older than {keep.quarantine_days:g} days"
+        found = looked_at(node.database, old, FILES)
+        planned = [Discard(quarantined=one, because=because) for one in found]
+    if keep.quarantine_gb is None or len(planned) == FILES:
+        return tuple(planned)
+    missing = quarantine_bytes(node.database) - keep.quarantine_gb * GB
+    missing -= sum(one.quarantined.size_bytes for one in planned)
+    already = {one.quarantined.number for one in planned}
+    for one in looked_at(node.database, now, FILES):
+        if missing <= 0:
+            break
+        if one.number not in already:
+            planned.append(Discard(quarantined=one, because="space is needed"))
+            missing -= one.size_bytes
+    return tuple(planned)
+
+
+def discard_quarantined(node: Node) -> bool:
+    """Do what `plan_discards` says; True if there may be more. May be interrupted and repeated."""
+    marked = sum(
+        mark_quarantined(node.database, one.quarantined.number, one.because, node.clock())
+        for one in plan_discards(node)
+    )
+    while files := list(given_up(node.database, FILES)):
+        for _, path in files:
+            path.unlink(missing_ok=True)
+            # The folder of conflicts stays, for the receiver moves files into it.
+            if path.parent.name != QUARANTINE:
+                with suppress(OSError):
+                    path.parent.rmdir()
+        note_given_up(node.database, files)
+    return marked == FILES
 
 
 def plan_removals(node: Node, free_bytes: int | None = None) -> tuple[Removal, ...]:

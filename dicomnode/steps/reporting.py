@@ -6,7 +6,8 @@ from functools import cached_property
 
 import structlog
 
-from dicomnode.domain.errors import InstanceUnreadable, StoreError
+from dicomnode.domain.errors import DiskFault, InstanceUnreadable, StoreError
+from dicomnode.domain.events import Event, EventName
 from dicomnode.domain.incoming_reports import IncomingReport
 from dicomnode.domain.reports import Reason, Report, ReportLabels
 from dicomnode.receive.reports.sr import read_sr
@@ -14,6 +15,7 @@ from dicomnode.reports import Miner, MinerSetup, open_miner
 from dicomnode.reports.sections import split_sections
 from dicomnode.settings import ReportSettings
 from dicomnode.steps.node import Node
+from dicomnode.steps.patience import Patience
 from dicomnode.steps.refused_reports import list_unreadable, put_aside
 from dicomnode.store.database import Database
 from dicomnode.store.readings import (
@@ -56,8 +58,7 @@ def read_reports(miner: Miner, reports: Sequence[StoredReport]) -> list[Reading]
     texts = [each.report for each in reports]
     try:
         mined = miner.mine(texts)
-    # A bug met by one text among thousands, of whatever kind, must not hold up the others.
-    except Exception as exc:  # noqa: BLE001
+    except Exception as exc:  # noqa: BLE001 (a bug met by one text must not hold up the others)
         log.warning("reports.batch-failed", reports=len(reports), error=type(exc).__name__)
         mined = [_mine_alone(miner, text) for text in texts]
     return [
@@ -73,8 +74,7 @@ def read_reports(miner: Miner, reports: Sequence[StoredReport]) -> list[Reading]
 def _mine_alone(miner: Miner, report: Report) -> ReportLabels:
     try:
         return miner.mine([report])[0]
-    # The same: this one is flagged, so that it is seen, and the rest is read.
-    except Exception as exc:  # noqa: BLE001
+    except Exception as exc:  # noqa: BLE001 (flagged, so that it is seen, and the rest is read)
         # Without the traceback: its last line may quote the text.
         log.warning("report.failed", report=report.report_id, error=type(exc).__name__)
         return ReportLabels(
@@ -92,13 +92,23 @@ class Reporting:
 
     def __init__(self, node: Node) -> None:
         self._node = node
+        self._patience = Patience()
 
     def take(self) -> bool:
         """Keep the reports of SRs that came by C-STORE; True if there may be more."""
-        srs = waiting_srs(self._node.database, SR_BATCH)
+        not_due = self._patience.waiting(self._node.clock())
+        srs = waiting_srs(self._node.database, SR_BATCH, but=not_due)
         for sr in srs:
-            mark_sr(self._node.database, sr, self._taken(sr))
+            try:
+                mark_sr(self._node.database, sr, self._taken(sr))
+            except DiskFault as exc:
+                self._wait(sr, exc)
         return len(srs) == SR_BATCH
+
+    def _wait(self, sr: WaitingSr, fault: DiskFault) -> None:
+        if self._patience.is_new(sr.sop_instance_uid, self._node.clock()):
+            facts = {"instance": sr.sop_instance_uid, "reason": str(fault)}
+            self._node.log(Event(name=EventName.DISK_FAULT, facts=facts))
 
     def _taken(self, sr: WaitingSr) -> str:
         try:

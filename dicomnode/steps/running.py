@@ -13,6 +13,7 @@ from dicomnode.assembly.headers import read_header
 from dicomnode.domain.errors import (
     BundleInvalid,
     DicomNodeError,
+    DiskFault,
     InputRefused,
     InstanceUnreadable,
     Interrupted,
@@ -48,6 +49,9 @@ from dicomnode.store.unfinished import UnfinishedJob
 
 DEADLINE_SLACK = timedelta(minutes=5)
 LOOK_FOR_CANCEL_S = 0.5
+# A disk that is full or fails is no fault of the job: about four hours, rather than three tries.
+TRIES_FOR_DISK = 32
+LONGEST_DELAY_S = 600.0
 
 R = TypeVar("R")
 
@@ -198,9 +202,9 @@ def _superseded_reports(job: Job) -> tuple[Predecessor, ...]:
 
 def _end_try(node: Node, job: Job, error: DicomNodeError) -> Ran:
     now = node.clock()
-    flow = node.settings.flow
-    if error.retryable and job.attempt < flow.max_attempts:
-        delay_s = flow.retry_s * 2.0 ** (job.attempt - 1)
+    most = TRIES_FOR_DISK if isinstance(error, DiskFault) else node.settings.flow.max_attempts
+    if error.retryable and job.attempt < most:
+        delay_s = _delay_s(node, job.attempt)
         retry_job(
             node.database,
             job.id,
@@ -215,6 +219,10 @@ def _end_try(node: Node, job: Job, error: DicomNodeError) -> Ran:
     state = JobState.REFUSED if refused else JobState.FAILED
     end_job_by_error(node.database, job.id, state, error, now)
     return Ran(made=False, retry_s=None)
+
+
+def _delay_s(node: Node, failed_attempt: int) -> float:
+    return min(node.settings.flow.retry_s * 2.0 ** min(failed_attempt - 1, 30), LONGEST_DELAY_S)
 
 
 def record_job(node: Node, job_id: JobId) -> list[str]:
@@ -248,9 +256,30 @@ def _headers_of(outcome: RunOutcome) -> dict[InstanceUid, InstanceHeader]:
     headers = {}
     for made in outcome.objects:
         # Searches can do without; what is wrong with the file, its delivery will tell.
-        with suppress(InstanceUnreadable):
+        with suppress(InstanceUnreadable, DiskFault):
             headers[made.sop_instance_uid] = read_header(made.path)
     return headers
+
+
+def try_again(node: Node, job: UnfinishedJob) -> float | None:
+    """Queue a job whose workflow met an error of none of our kinds; the delay of its next try.
+
+    The index may have been on a full disk just then, or the outcome not readable for a moment.
+    None: it has had all its tries.
+    """
+    if job.attempt >= node.settings.flow.max_attempts:
+        return None
+    delay_s = _delay_s(node, job.attempt)
+    error = StudyError("its workflow met an error; see the node's log")
+    retry_job(
+        node.database,
+        JobId(job.id),
+        failed_attempt=job.attempt,
+        error=error,
+        delay_s=delay_s,
+        now=node.clock(),
+    )
+    return delay_s
 
 
 def give_up_job(node: Node, job: UnfinishedJob, engine_state: str) -> None:

@@ -57,8 +57,10 @@ class OwnResult:
     """Series the job read."""
 
 
-def waiting_for_correction(database: Database, limit: int) -> list[MayCorrect]:
-    """The next ones, oldest first."""
+def waiting_for_correction(
+    database: Database, limit: int, *, but: Sequence[str] = ()
+) -> list[MayCorrect]:
+    """The next ones, oldest first, without those in `but`."""
     query = (
         select(
             InstanceRow.sop_instance_uid,
@@ -67,7 +69,10 @@ def waiting_for_correction(database: Database, limit: int) -> list[MayCorrect]:
             AssociationRow.calling_ae,
         )
         .join(AssociationRow, AssociationRow.id == InstanceRow.association_id)
-        .where(InstanceRow.correction_state == CorrectionState.WAITING.value)
+        .where(
+            InstanceRow.correction_state == CorrectionState.WAITING.value,
+            InstanceRow.sop_instance_uid.not_in(but),
+        )
         .order_by(InstanceRow.received_at)
         .limit(limit)
     )

@@ -60,8 +60,10 @@ class Unreadable:
     kind: QuarantineKind = QuarantineKind.UNREADABLE
 
 
-def landed_instances(database: Database, limit: int) -> tuple[LandedInstance, ...]:
-    """The oldest instances that wait for indexing."""
+def landed_instances(
+    database: Database, limit: int, *, but: Sequence[str] = ()
+) -> tuple[LandedInstance, ...]:
+    """The oldest instances that wait for indexing, without those in `but`."""
     columns = (
         InstanceRow.sop_instance_uid,
         InstanceRow.path,
@@ -70,7 +72,7 @@ def landed_instances(database: Database, limit: int) -> tuple[LandedInstance, ..
     )
     query = (
         select(*columns)
-        .where(InstanceRow.state == "landed")
+        .where(InstanceRow.state == "landed", InstanceRow.sop_instance_uid.not_in(but))
         .order_by(InstanceRow.received_at)
         .limit(limit)
     )
@@ -365,20 +367,30 @@ def _quarantine(connection: Connection, items: Sequence[Unreadable], now: dateti
             .where(InstanceRow.sop_instance_uid == uid)
             .values(state="quarantined")
         )
-        connection.execute(
-            insert(QuarantineRow).values(
-                kind=item.kind.value,
-                reason=item.reason,
-                sop_instance_uid=uid,
-                sop_class_uid=row.sop_class_uid,
-                transfer_syntax_uid=row.transfer_syntax_uid,
-                path=row.path,
-                size_bytes=row.size_bytes,
-                sha256=row.sha256,
-                association_id=row.association_id,
-                at=now,
+        values: dict[str, object] = {
+            "reason": item.reason,
+            "sop_class_uid": row.sop_class_uid,
+            "transfer_syntax_uid": row.transfer_syntax_uid,
+            "path": row.path,
+            "size_bytes": row.size_bytes,
+            "association_id": row.association_id,
+            "at": now,
+            "state": "kept",
+            "dismissed_at": None,
+        }
+        # Known from before: its file went by a quota, or was lost, and it came again.
+        known = connection.execute(
+            update(QuarantineRow)
+            .where(
+                QuarantineRow.sop_instance_uid == uid,
+                QuarantineRow.sha256 == row.sha256,
+                QuarantineRow.kind == item.kind.value,
             )
-        )
+            .values(values)
+        ).rowcount
+        if not known:
+            key = {"sop_instance_uid": uid, "sha256": row.sha256, "kind": item.kind.value}
+            connection.execute(insert(QuarantineRow).values(values | key))
     write_events(
         connection,
         [

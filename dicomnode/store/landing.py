@@ -116,9 +116,9 @@ class SqlInstanceIndex:
     def _judge(self, connection: Connection, instance: ReceivedInstance) -> Landing:
         """What became of one instance of a batch in which some UIDs were already taken."""
         first = connection.execute(
-            select(_INSTANCE.c.path, _INSTANCE.c.sha256, _INSTANCE.c.state).where(
-                _INSTANCE.c.sop_instance_uid == instance.sop_instance_uid
-            )
+            select(
+                _INSTANCE.c.path, _INSTANCE.c.sha256, _INSTANCE.c.state, _INSTANCE.c.study_uid
+            ).where(_INSTANCE.c.sop_instance_uid == instance.sop_instance_uid)
         ).one()
         if first.path == self._database.relative(instance.path):
             return Landing.KEPT
@@ -127,14 +127,15 @@ class SqlInstanceIndex:
         went_by_quota = first.state in ("removing", "removed")
         if not went_by_quota and self._database.absolute(first.path).exists():
             return Landing.DUPLICATE
-        # Its bytes came again just in time.
+        # Its bytes came again just in time. What was never in a study is looked at anew.
+        back = "landed" if first.study_uid is None else "indexed"
         connection.execute(
             update(_INSTANCE)
             .where(_INSTANCE.c.sop_instance_uid == instance.sop_instance_uid)
             .values(
                 path=self._database.relative(instance.path),
                 association_id=instance.association_id,
-                state="indexed" if went_by_quota else first.state,
+                state=back if went_by_quota else first.state,
             )
         )
         if went_by_quota:
@@ -155,7 +156,7 @@ class SqlInstanceIndex:
     def _quarantine(self, connection: Connection, instance: ReceivedInstance) -> Landing:
         mine = quarantine_path(self._database.path_root, instance.path)
         known = connection.execute(
-            select(_QUARANTINE.c.id, _QUARANTINE.c.path).where(
+            select(_QUARANTINE.c.id, _QUARANTINE.c.path, _QUARANTINE.c.state).where(
                 _QUARANTINE.c.sop_instance_uid == instance.sop_instance_uid,
                 _QUARANTINE.c.sha256 == instance.sha256,
                 _QUARANTINE.c.kind == QuarantineKind.CONFLICT.value,
@@ -166,13 +167,16 @@ class SqlInstanceIndex:
             return Landing.CONFLICT
         if known.path == self._database.relative(mine):
             return Landing.CONFLICT
-        if self._database.absolute(known.path).exists():
+        values: dict[str, Any] = {
+            "path": self._database.relative(mine),
+            "association_id": instance.association_id,
+        }
+        if known.state != "kept":
+            # It went by a quota: that it came again is news.
+            values |= {"state": "kept", "at": instance.received_at, "dismissed_at": None}
+        elif self._database.absolute(known.path).exists():
             return Landing.DUPLICATE
-        connection.execute(
-            update(_QUARANTINE)
-            .where(_QUARANTINE.c.id == known.id)
-            .values(path=self._database.relative(mine), association_id=instance.association_id)
-        )
+        connection.execute(update(_QUARANTINE).where(_QUARANTINE.c.id == known.id).values(values))
         return Landing.CONFLICT
 
     def _row(self, instance: ReceivedInstance) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """SR instances that may hold a report, and what became of them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,11 +20,11 @@ class WaitingSr:
     path: Path
 
 
-def waiting_srs(database: Database, limit: int) -> list[WaitingSr]:
-    """The next ones, oldest first."""
+def waiting_srs(database: Database, limit: int, *, but: Sequence[str] = ()) -> list[WaitingSr]:
+    """The next ones, oldest first, without those in `but`."""
     query = (
         select(InstanceRow.sop_instance_uid, InstanceRow.study_uid, InstanceRow.path)
-        .where(InstanceRow.report_state == "waiting")
+        .where(InstanceRow.report_state == "waiting", InstanceRow.sop_instance_uid.not_in(but))
         .order_by(InstanceRow.received_at)
         .limit(limit)
     )

@@ -14,7 +14,7 @@ import uvicorn
 from dicomnode.domain.errors import ConfigError, StoreError
 from dicomnode.index import open_database
 from dicomnode.keeping import KeptProcess
-from dicomnode.logs import configure_logging
+from dicomnode.logs import configure_process
 from dicomnode.settings import Settings, is_loopback
 from dicomnode.store.accounts import has_admin
 from dicomnode.store.database import Database
@@ -116,7 +116,7 @@ def address_of(settings: Settings, port: int) -> str:
 
 def serve_until_told(settings: Settings, ready: Connection, parent_pid: int) -> None:
     """Entry of the process: report the port or the fault, serve until SIGTERM or orphaned."""
-    configure_logging(settings.log_level)
+    configure_process(settings.log_level)
     os.nice(MODEST)
     stop = threading.Event()
 
@@ -128,8 +128,7 @@ def serve_until_told(settings: Settings, ready: Connection, parent_pid: int) -> 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         server = WebServer(settings, open_database(settings))
-    # Whatever keeps the port from opening has to be told by the parent, which sees no traceback.
-    except Exception as exc:
+    except Exception as exc:  # whatever it is, the parent has to tell it
         log.exception("web.failed")
         ready.send(f"{type(exc).__name__}: {exc}")
         return

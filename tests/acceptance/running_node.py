@@ -154,7 +154,12 @@ class NodeUnderTest:
         """Start the process and wait for its port."""
         self.process = self.run("serve", *self.serve_options)
         what = f"the node opens its port; {self.folder / 'node.log'}"
-        eventually(self._listens, what=what, timeout_s=300.0)
+        # Its start loads torch, which takes a minute on a machine that has other work.
+        try:
+            eventually(self._listens, what=what, timeout_s=300.0)
+        except AssertionError:
+            self.kill()
+            raise
         return self
 
     def run(self, command: str, *options: str) -> "subprocess.Popen[bytes]":

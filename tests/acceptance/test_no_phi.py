@@ -125,9 +125,8 @@ def night(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Night]:
         node.prepare([destination(pacs), destination(busy, name="busy")])
         allow = 'allow = [{calling_ae = "MODALITY"}, {calling_ae = "RAW"}]'
         text = node.settings_path.read_text(encoding="utf-8")
-        node.settings_path.write_text(
-            text.replace("[receive]", f"[receive]\n{allow}"), encoding="utf-8"
-        )
+        text = text.replace("[receive]", f'log_level = "debug"\n[receive]\n{allow}')
+        node.settings_path.write_text(text, encoding="utf-8")
         raising = BundleRecipe(name="raises", behaviour=Behaviour.RAISES)
         write_bundle(node.folder / "bundles", raising)
         rules = RULES.format(algorithm="test_air", priority="routine")

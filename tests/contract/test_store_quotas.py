@@ -13,6 +13,15 @@ from dicomnode.store.database import Database
 from dicomnode.store.deliveries import dismiss_deliveries, outbox, record_confirmation
 from dicomnode.store.holdings import held
 from dicomnode.store.jobs import dismiss_job, end_job_by_error, rerun_job
+from dicomnode.store.quarantine import (
+    dismiss_quarantine,
+    given_up,
+    looked_at,
+    mark_quarantined,
+    note_given_up,
+    pin_quarantined,
+    quarantine_bytes,
+)
 from dicomnode.store.quotas import (
     images_bytes,
     mark_images,
@@ -189,3 +198,59 @@ def test_pinning_is_repeatable_and_told_once(database: Database) -> None:
     assert through(database) == [STUDY]
     with pytest.raises(StudyError, match="no study"):
         pin_study(database, "1.2.9", at(70), pinned=True)
+
+
+def conflict(database: Database, seconds: float = 20.0) -> Landing:
+    """Another object with the UID of the first image, as the receiver leaves it."""
+    (uid,) = uids(SERIES, range(1, 2))
+    name = f"at{seconds:.0f}"
+    (landing,) = land(database, [uid], association=name, moment=at(seconds), digest="cd")
+    return landing
+
+
+def numbers(database: Database) -> list[int]:
+    return [one.number for one in looked_at(database, at(LATER), 10)]
+
+
+def test_of_the_quarantine_goes_what_a_person_has_looked_at_and_nobody_pinned(
+    database: Database,
+) -> None:
+    receive(database, uids(SERIES, range(1, 4)))
+    assert conflict(database) is Landing.CONFLICT
+    assert numbers(database) == [], "nobody has looked at it"
+    assert quarantine_bytes(database) == 1000
+    assert not mark_quarantined(database, 1, "for space", at(30))
+    dismiss_quarantine(database, 1, at(30))
+    assert numbers(database) == [1]
+    assert not looked_at(database, at(20), 10), "it came at that moment, not before"
+    pin_quarantined(database, 1, at(31), pinned=True)
+    pin_quarantined(database, 1, at(31), pinned=True)
+    assert numbers(database) == []
+    pin_quarantined(database, 1, at(32), pinned=False)
+    assert mark_quarantined(database, 1, "for space", at(40))
+    assert not mark_quarantined(database, 1, "for space", at(40)), "once"
+    assert quarantine_bytes(database) == 0
+    files = list(given_up(database, 10))
+    assert [number for number, _ in files] == [1]
+    note_given_up(database, files)
+    assert list(given_up(database, 10)) == []
+    with pytest.raises(StudyError, match="is gone"):
+        pin_quarantined(database, 1, at(50), pinned=True)
+    with pytest.raises(StudyError, match="no object 9"):
+        pin_quarantined(database, 9, at(50), pinned=True)
+    (entry,) = audit_entries(database, AuditSearch(what="quarantine.removed"), 10)
+    assert entry.deed.on == "1"
+    assert check_chain(database).fault == ""
+
+
+def test_an_object_that_went_and_comes_again_is_news(database: Database) -> None:
+    receive(database, uids(SERIES, range(1, 4)))
+    conflict(database)
+    dismiss_quarantine(database, 1, at(30))
+    mark_quarantined(database, 1, "for space", at(40))
+    gone = list(given_up(database, 10))
+    assert conflict(database, 60.0) is Landing.CONFLICT
+    note_given_up(database, gone)
+    assert list(given_up(database, 10)) == [], "its new file stays"
+    assert quarantine_bytes(database) == 1000
+    assert numbers(database) == [], "a person has to look again"

@@ -10,21 +10,25 @@ from io import BytesIO
 from pathlib import Path
 
 import pytest
+import structlog
+from fastapi.routing import APIRoute
+from fastapi.testclient import TestClient
 from httpx2 import Response
 from sqlalchemy import text
 
 from dicomnode.domain.access import Role
+from dicomnode.logs import configure_logging
 from dicomnode.receive.reports.mllp import END, START, MllpListener
 from dicomnode.settings import Hl7Settings, Settings
 from dicomnode.steps.reporting import Reporting
 from dicomnode.testing.studies import StudyIdentity, ct_series
 from tests.acceptance.studies_on_disk import GEOMETRY
-from tests.integration.dicomweb_scenes import body_of
+from tests.integration.dicomweb_scenes import Archive, body_of
 from tests.unit.steps_node import column, open_test_node
 from tests.unit.test_receive_fhir import PATIENT, Json, diagnostic
 from tests.unit.test_receive_hl7 import message, obx
 from tests.unit.test_receive_mllp import sent
-from tests.unit.web_site import Site, log_in
+from tests.unit.web_site import HOME, Site, log_in
 
 NAME, GIVEN, PATIENT_ID, WORDS = "QUEBECNAME", "QUEBECGIVEN", "QUEBECID77", "QUEBECWORDS"
 MARKERS = (NAME, GIVEN, PATIENT_ID, WORDS)
@@ -129,6 +133,56 @@ def test_stow_of_images_whole_and_broken_is_not_repeated(
     bad = {"Content-Type": f"multipart/related; boundary={NAME}"}
     assert_refused(program.post("/dicomweb/studies", content=WORDS.encode(), headers=bad))
     assert_nothing_was_said(site, capfd, caplog)
+
+
+def test_stored_images_whole_and_damaged_are_shown_to_who_asks_and_told_to_nobody_else(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    site = Site(tmp_path)
+    archive = Archive(database=site.database)
+    identity = StudyIdentity(seed="web", patient_name=f"{NAME}^{GIVEN}", patient_id=PATIENT_ID)
+    datasets = ct_series(identity, GEOMETRY)[:3]
+    archive.receive(datasets)
+    _, cut, other = sorted((tmp_path / "instances").rglob("*.dcm"))
+    whole = cut.read_bytes()
+    cut.write_bytes(whole[: whole.index(NAME.encode()) + 5])
+    other.write_bytes(f"{NAME} {WORDS}".encode() * 40)
+    program = site.program(Role.READER)
+    study = f"/dicom-web/studies/{identity.study_uid}"
+    series = f"{study}/series/{datasets[0].SeriesInstanceUID}"
+    answers = []
+    for ds in datasets:
+        one = f"{series}/instances/{ds.SOPInstanceUID}"
+        answers += [program.get(f"{one}{what}") for what in ("/frames/1", "/frames/9", "/rendered")]
+    for path in (f"{study}/rendered", f"{series}/rendered?window={NAME}", f"{series}/{WORDS}"):
+        answers.append(program.get(path, headers={"Accept": f"image/{WORDS}"}))
+    refused = [one for one in answers if one.status_code >= 400]
+    assert len(refused) >= 6
+    for answer in refused:
+        assert_refused(answer)
+    program.get(f"{study}/metadata")
+    assert_nothing_was_said(site, capfd, caplog)
+    site.database.dispose()
+
+
+def test_a_bug_behind_a_page_is_told_by_its_place_alone(
+    site: Site, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    def fails() -> None:
+        raise ValueError(f"{NAME} is no number")
+
+    configure_logging("debug")
+    for path in ("/api/fails", "/fails"):
+        site.app.router.routes.insert(0, APIRoute(path, fails))
+        browser = TestClient(site.app, base_url=HOME, raise_server_exceptions=False)
+        answer = browser.get(path)
+        assert answer.status_code == 500
+        assert_refused(answer)
+    out, err = capfd.readouterr()
+    structlog.reset_defaults()
+    assert "web.failed" in out + err
+    assert found_in(out + err) == []
+    assert found_in(str([one.getMessage() for one in caplog.records])) == []
 
 
 def test_what_is_typed_into_addresses_and_forms_is_not_logged(

@@ -9,8 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dicomnode.domain.errors import StorageFull
-from dicomnode.receive.errors import DiskFault
+from dicomnode.domain.errors import DiskFault, StorageFull
 from dicomnode.receive.spool import DiskReserve, SpoolFile
 
 HEAD = b"HEAD"

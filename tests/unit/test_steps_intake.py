@@ -15,6 +15,7 @@ from dicomnode.domain.studies import ClosingReason
 from dicomnode.steps.intake import BATCH, ask_counts, close_ready, index_landed
 from dicomnode.steps.matching import match_revision
 from dicomnode.steps.node import Node
+from dicomnode.steps.patience import Patience
 from dicomnode.store.closing import open_studies, snapshot
 from dicomnode.store.landing import SqlInstanceIndex
 from dicomnode.testing.misbehaviour import Misbehaviour
@@ -112,6 +113,28 @@ class TestIndexing:
         paths[1].unlink()
         assert index_landed(node) == 3
         assert column(node.database, "quarantine", "kind") == ["unreadable"]
+
+    def test_what_the_disk_does_not_give_waits_and_holds_up_nobody(self, node: Node) -> None:
+        first, *others = land(node, images())
+        patience = Patience()
+        first.rename(first.with_suffix(".kept"))
+        # A loop of links, which no root can read: the system's errno is neither of the two above.
+        loop = first.with_suffix(".loop")
+        loop.mkdir()
+        first.symlink_to("/proc/self/mem")
+        assert index_landed(node, patience) == 3
+        assert column(node.database, "instance", "state") == ["landed", "indexed", "indexed"]
+        assert event_names(node.database) == ["disk.fault"]
+        assert index_landed(node, patience) == 0
+        tick(node, 10)
+        assert index_landed(node, patience) == 1
+        assert event_names(node.database) == ["disk.fault"], "told once"
+        first.unlink()
+        first.with_suffix(".kept").rename(first)
+        tick(node, 30)
+        assert index_landed(node, patience) == 1
+        assert column(node.database, "instance", "state") == ["indexed"] * 3
+        assert len(others) == 2
 
     def test_an_instance_announced_under_another_uid_is_quarantined(self, node: Node) -> None:
         paths = land(node, images())

@@ -6,13 +6,16 @@ from typing import Any
 import pytest
 
 from dicomnode.domain.identifiers import JobId
+from dicomnode.domain.instances import Landing
+from dicomnode.steps.intake import index_landed
 from dicomnode.steps.node import Node
-from dicomnode.steps.quotas import plan_removals, remove_images
+from dicomnode.steps.quotas import apply_quotas, plan_discards, plan_removals, remove_images
 from dicomnode.steps.running import run_job
 from dicomnode.store.database import Database
 from dicomnode.store.jobs import load_job, rerun_job
+from dicomnode.store.quarantine import dismiss_quarantine, mark_quarantined
 from dicomnode.store.quotas import mark_images
-from tests.contract.store_scenes import STUDY
+from tests.contract.store_scenes import STUDY, land
 from tests.contract.test_store_quotas import delivered
 from tests.unit.steps_node import column, event_names, open_test_node, tick
 from tests.unit.test_steps_running import DoneAtOnce
@@ -84,6 +87,65 @@ def test_files_that_a_crash_left_go_with_the_next_turn(tmp_path: Path) -> None:
     assert len(images(node.database)) == 3
     remove_images(node)
     assert images(node.database) == []
+
+
+def quarantined(folder: Path, **keep: Any) -> Node:
+    """A node with two unreadable objects of 1000 bytes; a person has looked at the first."""
+    node = open_test_node(folder, {"keep": keep})
+    land(node.database, ["1.9.1", "1.9.2"], association="odd")
+    index_landed(node)
+    assert column(node.database, "instance", "state") == ["quarantined"] * 2
+    dismiss_quarantine(node.database, 1, node.clock())
+    tick(node, 40 * DAY_S)
+    return node
+
+
+@pytest.mark.parametrize(
+    ("keep", "because"),
+    [
+        ({}, None),
+        ({"quarantine_days": 41}, None),
+        ({"quarantine_gb": 0.000002}, None),
+        ({"quarantine_days": 39}, "older than 39 days"),
+        ({"quarantine_gb": 0.0000005}, "space is needed"),
+        ({"quarantine_days": 39, "quarantine_gb": 0.0000005}, "older than 39 days"),
+    ],
+)
+def test_of_the_quarantine_goes_what_was_looked_at_and_a_quota_asks_for(
+    keep: dict[str, float], because: str | None, tmp_path: Path
+) -> None:
+    node = quarantined(tmp_path, **keep)
+    planned = plan_discards(node)
+    assert [one.because for one in planned] == ([because] if because else [])
+    assert len(images(node.database)) == 2, "a plan changes nothing"
+    assert not apply_quotas(node), "there is no more"
+    left = 1 if because else 2
+    assert len(images(node.database)) == left
+    assert column(node.database, "quarantine", "state").count("kept") == left
+    assert event_names(node.database).count("quarantine.removed") == 2 - left
+
+
+def test_an_image_whose_file_went_from_the_quarantine_is_read_anew_when_it_comes_again(
+    tmp_path: Path,
+) -> None:
+    node = quarantined(tmp_path, quarantine_days=1)
+    apply_quotas(node)
+    assert not apply_quotas(node)
+    assert land(node.database, ["1.9.1"], association="again") == [Landing.KEPT]
+    assert column(node.database, "instance", "state") == ["landed", "quarantined"]
+    index_landed(node)
+    assert column(node.database, "instance", "state") == ["quarantined"] * 2
+    assert column(node.database, "quarantine", "state") == ["kept"] * 2
+    assert column(node.database, "quarantine", "dismissed_at") == [None] * 2
+    assert len(images(node.database)) == 2
+
+
+def test_files_of_the_quarantine_that_a_crash_left_go_with_the_next_turn(tmp_path: Path) -> None:
+    node = quarantined(tmp_path)
+    assert mark_quarantined(node.database, 1, "for space", node.clock())
+    assert len(images(node.database)) == 2
+    apply_quotas(node)
+    assert len(images(node.database)) == 1
 
 
 def test_a_rerun_without_images_says_what_to_do(tmp_path: Path) -> None:

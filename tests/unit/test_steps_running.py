@@ -13,6 +13,7 @@ from dicomnode.domain.errors import (
     BundleInvalid,
     ChildDied,
     DicomNodeError,
+    DiskFault,
     GeometryMismatch,
     InputRefused,
     Interrupted,
@@ -25,7 +26,14 @@ from dicomnode.domain.jobs import Job, JobState
 from dicomnode.domain.results import result_folder
 from dicomnode.steps.inference import RunTask, write_outcome
 from dicomnode.steps.node import Node
-from dicomnode.steps.running import Ran, give_up_job, record_job, run_job
+from dicomnode.steps.running import (
+    TRIES_FOR_DISK,
+    Ran,
+    give_up_job,
+    record_job,
+    run_job,
+    try_again,
+)
 from dicomnode.store.jobs import cancel_job, load_job
 from dicomnode.store.unfinished import unfinished_jobs
 from tests.contract.store_scenes import at, outcome_of, queued_job
@@ -149,6 +157,30 @@ class TestPassingFaults:
         assert state_of(node, job) == (JobState.FAILED, type(error).__name__, str(error))
         assert event_names(node.database).count("job.retrying") == 2
         assert unfinished_jobs(node.database) == ()
+
+    def test_a_disk_that_fails_costs_no_tries_but_is_waited_for(
+        self, node: Node, job: JobId
+    ) -> None:
+        full = DiskFault("SEG cannot be written: the disk failed (ENOSPC)")
+        tries = [run_job(node, DoneAtOnce(full), job) for _ in range(TRIES_FOR_DISK)]
+        waits = [ran["retry_s"] for ran in tries]
+        assert waits[:4] == [5.0, 10.0, 20.0, 40.0]
+        assert set(waits[8:-1]) == {600.0}
+        assert waits[-1] is None
+        assert sum(wait for wait in waits if wait is not None) > 3 * 3600
+        assert state_of(node, job) == (JobState.FAILED, "DiskFault", str(full))
+
+    def test_a_workflow_that_met_an_error_is_tried_again_and_then_given_up(
+        self, node: Node, job: JobId
+    ) -> None:
+        delays = []
+        for _ in range(3):
+            (unfinished,) = unfinished_jobs(node.database)
+            delays.append(try_again(node, unfinished))
+        assert delays == [5.0, 10.0, None]
+        state, _, reason = state_of(node, job)
+        assert state is JobState.QUEUED
+        assert "see the node's log" in reason
 
     def test_one_that_passes_leaves_no_trace_in_the_end(self, node: Node, job: JobId) -> None:
         run_job(node, DoneAtOnce(RETRYABLE[0]), job)

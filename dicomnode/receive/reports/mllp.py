@@ -54,8 +54,7 @@ def answer(
             words = _aside(data, "the index refuses it", refuse)
     except ReportError as exc:
         code, words = "AE", _aside(data, str(exc), refuse)
-    # A bug met by one message must neither silence the answer nor put its words into a log.
-    except Exception as exc:  # noqa: BLE001
+    except Exception as exc:  # noqa: BLE001 (a bug may neither silence the answer nor be quoted)
         log.warning("hl7.failed", error=type(exc).__name__)
         code, words = "AE", _aside(data, f"the node failed on it ({type(exc).__name__})", refuse)
     else:

@@ -10,6 +10,7 @@ from pydicom.dataset import Dataset
 from pydicom.filereader import read_file_meta_info
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
+from dicomnode.domain.disk import disk_fault, is_disk_fault
 from dicomnode.domain.errors import InstanceUnreadable
 from dicomnode.domain.incoming_reports import IncomingReport, ReportSource, ReportStatus
 from dicomnode.domain.reports import ReportPart
@@ -66,9 +67,9 @@ def read_sr(path: Path) -> IncomingReport | None:
         )
     except InstanceUnreadable:
         raise
-    # Peers write anything into a data set, and pydicom meets it as any kind of error; the
-    # instance stays where it is and is listed with this reason, which names no value.
-    except Exception as exc:
+    except Exception as exc:  # peers write anything, and pydicom meets it as any kind of error
+        if isinstance(exc, OSError) and is_disk_fault(exc):
+            raise disk_fault(exc, "an SR cannot be read") from exc
         raise InstanceUnreadable(f"not readable as an SR ({type(exc).__name__})") from exc
 
 

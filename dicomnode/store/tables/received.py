@@ -273,6 +273,10 @@ class QuarantineRow(Base):
     """When it was put here."""
     dismissed_at: Mapped[datetime | None]
     """When a person took it off the list."""
+    state: Mapped[str] = mapped_column(String(12), default="kept", server_default="kept")
+    """kept, removing or removed (its file, by a quota)."""
+    pinned_at: Mapped[datetime | None]
+    """When a person said that its file stays, whatever the quotas say."""
 
     __table_args__ = (UniqueConstraint("sop_instance_uid", "sha256", "kind"),)
 

@@ -158,8 +158,7 @@ def decode(stored: StoredFile, index: int, *, as_rgb: bool) -> npt.NDArray[np.ge
             return _arrays(stored, index, as_rgb)
     except (NotHeld, NotAcceptable):
         raise
-    # Codecs raise whatever their C code was wrapped in; all of it means the same here.
-    except Exception as exc:
+    except Exception as exc:  # codecs raise whatever their C code was wrapped in
         name = stored.transfer_syntax.name
         raise NotAcceptable(f"the pixels cannot be decoded ({name}; {type(exc).__name__})") from exc
 

@@ -73,8 +73,7 @@ def _elements(ds: Dataset, url: str, depth: int) -> Iterator[tuple[str, JsonElem
             continue
         try:
             yield f"{tag:08X}", _element(ds, tag, f"{url}/{tag:08X}", depth)
-        # One value that breaks its VR makes pydicom raise almost anything.
-        except Exception:  # noqa: BLE001, S112
+        except Exception:  # noqa: BLE001, S112 (a value that breaks its VR raises almost anything)
             continue
 
 
@@ -184,8 +183,7 @@ def bulk_value(stored: StoredFile, steps: Sequence[str]) -> bytes:
             known = ds[int(steps[-1], 16)]
             is_bulk = str(known.VR) in _BINARY
             content = bytes(known.value or b"") if is_bulk else b""
-        # No such tag or item, or one that cannot be read.
-        except Exception as exc:
+        except Exception as exc:  # no such tag or item, or one that cannot be read
             raise NotHeld("the instance has no such attribute") from exc
     if not is_bulk:
         raise NotHeld("this attribute is no bulk data; see the metadata")

@@ -95,8 +95,7 @@ def _open_stored(path: Path, _changed: int, size: int) -> StoredFile:
             return _read(path, file, size)
     except OSError:
         raise
-    # A damaged header makes pydicom raise almost anything: struct.error, EOFError, KeyError ...
-    except Exception as exc:
+    except Exception as exc:  # a damaged header makes pydicom raise almost anything
         raise FileGone(f"the file cannot be read ({type(exc).__name__})") from exc
 
 
