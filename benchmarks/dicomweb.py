@@ -1,6 +1,7 @@
 """DICOMweb of the node and of Orthanc, one after the other in the same run.
 
-`python benchmarks/dicomweb.py --repeats 3` prints images and answers a second, and their ratio.
+`python benchmarks/dicomweb.py --repeats 3` prints images and answers a second, and their ratio;
+`--frames 9` the processor time of single frames, in nine rounds.
 The node is its whole web process, asked with a token, with its durable landing; Orthanc (Debian,
 with its DICOMweb plug-in) is as installed.
 """
@@ -206,8 +207,30 @@ def measure(server: Server, images: int, size: int) -> dict[str, float]:
     return rates
 
 
+def frame_costs(server: Server, images: int, size: int, rounds: int) -> list[float]:
+    """Processor milliseconds of the server's process for one frame as stored, one a round."""
+    datasets = slices(images, size, "frames")
+    connection = server.connection()
+    server.post(connection, body(datasets))
+    server.settle()
+    base = f"/studies/{datasets[0].StudyInstanceUID}/series/{datasets[0].SeriesInstanceUID}"
+    process = psutil.Process(server.pid)
+    costs = []
+    # The first round opens files and connections, and is left out.
+    for _ in range(rounds + 1):
+        before = process.cpu_times()
+        for ds in datasets:
+            server.get(connection, f"{base}/instances/{ds.SOPInstanceUID}/frames/1", AS_STORED)
+        after = process.cpu_times()
+        spent = after.user + after.system - before.user - before.system
+        costs.append(1000 * spent / images)
+    connection.close()
+    return costs[1:]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
+    parser.add_argument("--frames", type=int, help="only the processor time of single frames")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--images", type=int, default=200)
     parser.add_argument("--size", type=int, default=512)
@@ -215,6 +238,13 @@ def main() -> None:
     chosen = parser.parse_args()
     if chosen.serve is not None:
         serve(chosen.serve)
+        return
+    if chosen.frames is not None:
+        for kind in (node, orthanc):
+            with tempfile.TemporaryDirectory() as scratch, kind(Path(scratch) / "store") as server:
+                costs = sorted(frame_costs(server, chosen.images, chosen.size, chosen.frames))
+                middle = statistics.median(costs)
+                print(f"{server.name}: {middle:.1f} ms ({costs[0]:.1f} to {costs[-1]:.1f})")
         return
     found: dict[str, list[dict[str, float]]] = {"node": [], "Orthanc": []}
     for number in range(chosen.repeats):

@@ -1,6 +1,5 @@
-"""What reports say, counted; and where models say otherwise."""
+"""What reports say, counted."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,25 +24,6 @@ class LabelCount:
     def percent(self) -> float:
         """Positive ones among them."""
         return 100.0 * self.positive / self.reports if self.reports else 0.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Disagreement:
-    """A model and a report that differ on one label of one study."""
-
-    study_uid: str
-    report_id: int
-    label: str
-    verdict: str
-    """ai-only, report-only or report-unsure."""
-    report_value: int | None
-    """1, 0, -1; None: not mentioned."""
-    ai_value: int
-    score: float | None
-    algorithm: str
-    job_id: str
-    sentence: str
-    """Where the report speaks of it; empty: nowhere."""
 
 
 def mined_reports(database: Database) -> int:
@@ -112,43 +92,3 @@ def _count(row: Row[Any], reports: int) -> LabelCount:
         negative=int(row.negative),
         uncertain=int(row.uncertain),
     )
-
-
-def disagreements(
-    database: Database, *, verdict: str = "", label: str = "", limit: int, skip: int = 0
-) -> Sequence[Disagreement]:
-    """Where model and report differ, newest reports first; empty values ask for nothing."""
-    query = """
-        SELECT a.study_uid, a.report_id, a.label, a.verdict, a.report_value, a.ai_value, a.score,
-          a.algorithm, a.job_id,
-          (SELECT substr(p.text, m.sentence_start + 1, m.sentence_end - m.sentence_start)
-           FROM report r
-           JOIN report_label l
-             ON l.version_id = r.version_id AND l.report_id = r.id AND l.name = a.label
-           JOIN mention m ON m.version_id = l.version_id AND m.report_id = l.report_id
-             AND m.number = l.mention
-           JOIN report_part p ON p.report_id = m.report_id AND p.number = m.part
-           WHERE r.id = a.report_id) AS sentence
-        FROM ai_versus_report a
-        WHERE a.verdict <> 'agree' AND (:verdict = '' OR a.verdict = :verdict)
-          AND (:label = '' OR a.label = :label)
-        ORDER BY a.report_id DESC, a.label
-        LIMIT :limit OFFSET :skip
-    """
-    values = {"verdict": verdict, "label": label, "limit": limit, "skip": skip}
-    with database.reading() as connection:
-        return [
-            Disagreement(
-                study_uid=row.study_uid,
-                report_id=row.report_id,
-                label=row.label,
-                verdict=row.verdict,
-                report_value=row.report_value,
-                ai_value=row.ai_value,
-                score=row.score,
-                algorithm=row.algorithm,
-                job_id=row.job_id,
-                sentence=row.sentence or "",
-            )
-            for row in connection.execute(text(query), values)
-        ]

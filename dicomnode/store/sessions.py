@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import bindparam, delete, insert, select, update
 
 from dicomnode.domain.access import Account, AccountError, AccountSource, Role
 from dicomnode.store.database import Database
@@ -12,6 +12,29 @@ from dicomnode.store.tables import AccountRow, ApiTokenRow, WebSessionRow
 
 # Writing down each use would cost a flush of the disk for each page.
 NOTED_EVERY = timedelta(minutes=1)
+
+# Each request asks one of these anew, so that what was withdrawn counts at once. They are made
+# once: putting a query together takes longer than asking it.
+_OF_SESSION = (
+    select(AccountRow, WebSessionRow.seen_at)
+    .join(WebSessionRow, WebSessionRow.account_id == AccountRow.id)
+    .where(
+        WebSessionRow.token_hash == bindparam("hash"),
+        WebSessionRow.expires_at > bindparam("now"),
+        WebSessionRow.seen_at > bindparam("idle_since"),
+        AccountRow.disabled_at.is_(None),
+    )
+)
+_OF_TOKEN = (
+    select(AccountRow, ApiTokenRow.id.label("token"), ApiTokenRow.used_at)
+    .join(ApiTokenRow, ApiTokenRow.account_id == AccountRow.id)
+    .where(
+        ApiTokenRow.token_hash == bindparam("hash"),
+        ApiTokenRow.revoked_at.is_(None),
+        ApiTokenRow.expires_at.is_(None) | (ApiTokenRow.expires_at > bindparam("now")),
+        AccountRow.disabled_at.is_(None),
+    )
+)
 
 
 def open_session(
@@ -44,18 +67,9 @@ def account_of_session(
     database: Database, token_hash: str, now: datetime, *, idle: timedelta
 ) -> Account | None:
     """Whose session it is; None: it has ended or never was."""
-    query = (
-        select(AccountRow, WebSessionRow.seen_at)
-        .join(WebSessionRow, WebSessionRow.account_id == AccountRow.id)
-        .where(
-            WebSessionRow.token_hash == token_hash,
-            WebSessionRow.expires_at > now,
-            WebSessionRow.seen_at > now - idle,
-            AccountRow.disabled_at.is_(None),
-        )
-    )
+    asked = {"hash": token_hash, "now": now, "idle_since": now - idle}
     with database.reading() as connection:
-        row = connection.execute(query).one_or_none()
+        row = connection.execute(_OF_SESSION, asked).one_or_none()
     if row is None:
         return None
     if row.seen_at < now - NOTED_EVERY:
@@ -159,18 +173,8 @@ def revoke_token(database: Database, number: int, now: datetime) -> None:
 
 def account_of_token(database: Database, token_hash: str, now: datetime) -> Account | None:
     """Whose token it is; None: it is not known, has ended or was revoked."""
-    query = (
-        select(AccountRow, ApiTokenRow.id.label("token"), ApiTokenRow.used_at)
-        .join(ApiTokenRow, ApiTokenRow.account_id == AccountRow.id)
-        .where(
-            ApiTokenRow.token_hash == token_hash,
-            ApiTokenRow.revoked_at.is_(None),
-            ApiTokenRow.expires_at.is_(None) | (ApiTokenRow.expires_at > now),
-            AccountRow.disabled_at.is_(None),
-        )
-    )
     with database.reading() as connection:
-        row = connection.execute(query).one_or_none()
+        row = connection.execute(_OF_TOKEN, {"hash": token_hash, "now": now}).one_or_none()
     if row is None:
         return None
     if row.used_at is None or row.used_at < now - NOTED_EVERY:

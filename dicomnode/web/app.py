@@ -44,6 +44,10 @@ def create_app(
     )
     app.state.pages = tuple(pages)
     add_answers(app)
+    app.state.desk = KeptDesk(app.state.web)
+    # First of the routes, which are tried one after the other: a viewer asks for every frame of a
+    # series by itself.
+    app.include_router(dicomweb_for(app.state.web, app.state.desk), include_in_schema=False)
     for page in pages:
         app.include_router(page.router, include_in_schema=False)
     app.include_router(login, include_in_schema=False)
@@ -51,8 +55,6 @@ def create_app(
     app.include_router(health.router, include_in_schema=False)
     for router in routers:
         app.include_router(router)
-    app.state.desk = KeptDesk(app.state.web)
-    app.include_router(dicomweb_for(app.state.web, app.state.desk), include_in_schema=False)
     # Last of the routes: it answers for every address at the root that is no page.
     app.include_router(ohif.router, include_in_schema=False)
     app.mount("/static", KeptStaticFiles(directory=FOLDER / "static"), name="static")

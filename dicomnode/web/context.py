@@ -68,8 +68,8 @@ class Web:
             self.note(visitor, what, on, facts)
 
 
-def web_of(request: Request) -> Web:
-    """The context of the application that answers."""
+async def web_of(request: Request) -> Web:
+    """The context of the application that answers; async, since it waits for nothing."""
     web = request.app.state.web
     assert isinstance(web, Web)
     return web

@@ -2,6 +2,7 @@
 
 from datetime import datetime
 
+from dicomnode.store.disagreements import DisagreementKey
 from dicomnode.store.results_told import ResultKey
 from dicomnode.store.study_list import StudyKey
 
@@ -26,6 +27,19 @@ def read_result_key(text: str) -> ResultKey | None:
     """What `write_result_key` made; None for anything else, which is the first page."""
     found = _read(text)
     return ResultKey(finished_at=found[0], job_id=found[1]) if found else None
+
+
+def write_disagreement_key(key: DisagreementKey) -> str:
+    """A place in the list of disagreements."""
+    return f"{key.report_id}|{key.job_id}|{key.label}"
+
+
+def read_disagreement_key(text: str) -> DisagreementKey | None:
+    """What `write_disagreement_key` made; None for anything else, which is the first page."""
+    number, job_id, label = (*text.split("|", 2), "", "")[:3]
+    if not (number.isascii() and number.isdecimal() and len(number) < 19 and job_id and label):
+        return None
+    return DisagreementKey(report_id=int(number), label=label, job_id=job_id)
 
 
 def _written(moment: datetime, name: str) -> str:

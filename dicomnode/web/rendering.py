@@ -13,6 +13,7 @@ from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from dicomnode.domain.access import Role
+from dicomnode.domain.matching import Priority
 from dicomnode.web.context import Visitor
 
 FOLDER = Path(str(files("dicomnode.web")))
@@ -67,6 +68,9 @@ def environment() -> Environment:
         "age": age,
         "day": day,
         "fact": fact,
+        "figure": figure,
+        "number_of": number_of,
+        "priority": priority,
     }
     made.filters.update(filters)
     made.globals.update(static=static_url)
@@ -117,3 +121,19 @@ def fact(value: object) -> str:
         except ValueError:
             return value
     return "unknown" if value is None else str(value)
+
+
+def figure(value: float) -> str:
+    """A number of an answer in SQL: whole ones as they are, others to six digits."""
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def number_of(count: int, what: str) -> str:
+    """1 image, 2 images."""
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
+def priority(value: int) -> str:
+    """As rules name it: stat, routine ..."""
+    known = {one.value: one.name.lower() for one in Priority}
+    return known.get(value, str(value))

@@ -7,13 +7,13 @@ import pytest
 from dicomnode.domain.results import Receipt
 from dicomnode.store.database import Database
 from dicomnode.store.deliveries import outbox, record_receipt
+from dicomnode.store.disagreements import disagreements
 from dicomnode.store.figures import HOURS, figures
 from dicomnode.store.label_figures import (
     LabelCount,
     by_label,
     by_month,
     by_scanner,
-    disagreements,
     mined_reports,
 )
 from dicomnode.store.report_matching import match_new_reports

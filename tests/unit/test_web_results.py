@@ -15,8 +15,10 @@ from dicomnode.domain.jobs import Job
 from dicomnode.domain.judgements import Verdict
 from dicomnode.store.audit import AuditSearch, audit_entries
 from dicomnode.store.results_told import ResultSearch, result_told, results_told
+from dicomnode.web.pages import reports as reports_module
 from dicomnode.web.pages import results as page_module
 from tests.contract.store_scenes import STUDY
+from tests.contract.test_store_disagreements import differing
 from tests.contract.test_store_lesions import studied
 from tests.unit.web_scenes import ESCAPED, HOSTILE, judged_scene
 from tests.unit.web_site import Site, form
@@ -179,8 +181,38 @@ def test_a_disagreement_shows_sentence_and_picture_side_by_side(
     page = reader.get("/reports/disagreements?kind=ai-only").text
     assert "cardiomegaly: the model alone" in page
     assert "<blockquote>No cardiomegaly.</blockquote>" in page
-    assert f'src="/results/{job.id}/thumbnail.webp"' in page
+    assert f'src="/results/{job.id}/thumbnail.webp?run=1"' in page
     assert "differ nowhere" in reader.get("/reports/disagreements?kind=report-only").text
+
+
+def test_pages_of_disagreements_follow_by_key_and_keep_what_was_asked(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    differing(site.database, 3)
+    monkeypatch.setattr(reports_module, "SHOWN", 2)
+    reader = site.logged_in(Role.READER)
+    for asked, count in (("", 6), ("?label=nodule", 3), ("?kind=ai-only", 6)):
+        address, seen = f"/reports/disagreements{asked}", []
+        while address:
+            page = reader.get(address).text
+            seen += re.findall(r"<h2>(\w+): the model alone</h2>\s.*?Report (\d+)</a>", page, re.S)
+            assert (">Newest</a>" in page) == (len(seen) > 2)
+            following = re.search(r'href="([^"]+)" rel="next"', page)
+            address = unescape(following.group(1)) if following else ""
+        assert len(seen) == len(set(seen)) == count, asked
+    for place in ("nonsense", "1|x", "1||nodule", "\u0661|x|nodule", f"{'9' * 19}|x|nodule"):
+        page = reader.get("/reports/disagreements", params={"before": place}).text
+        assert "the model alone</h2>" in page, place
+    assert reader.get("/reports/disagreements?before=0|x|nodule").text.count("<article") == 0
+
+
+def test_dates_are_written_with_dashes(site: Site) -> None:
+    (job, _) = (studied(site.database, number, "20240131", []) for number in (1, 2))
+    viewer = site.logged_in(Role.VIEWER)
+    for path in ("/results", f"/results/{job.id}"):
+        page = viewer.get(path).text
+        assert "study of 2024-01-31" in page, path
+        assert "20240131" not in page, path
 
 
 def test_a_report_is_shown_word_for_word_with_its_mentions_marked(

@@ -60,10 +60,10 @@ class KeptDesk:
 def dicomweb_for(web: Web, desk: KeptDesk) -> APIRouter:
     """The routes. Who sees studies may search and retrieve them; who judges results may store."""
 
-    def reading(request: Request, visitor: Viewer) -> None:
+    async def reading(request: Request, visitor: Viewer) -> None:
         request.state.visitor = visitor
 
-    def writing(request: Request, visitor: Reader) -> None:
+    async def writing(request: Request, visitor: Reader) -> None:
         request.state.visitor = visitor
 
     def seen(request: Request, study: str) -> None:

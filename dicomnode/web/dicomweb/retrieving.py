@@ -26,7 +26,7 @@ from dicomnode.web.dicomweb.frames import (
 )
 from dicomnode.web.dicomweb.metadata import bulk_value, identity_of, metadata_of
 from dicomnode.web.dicomweb.objects import DICOM, choose_object_form, object_pieces
-from dicomnode.web.dicomweb.parts import Body, Part, file_pieces, multipart
+from dicomnode.web.dicomweb.parts import PIECE, Body, Part, file_pieces, multipart
 from dicomnode.web.dicomweb.pictures import THUMBNAIL, choose_picture, draw
 from dicomnode.web.dicomweb.problems import BadRequest, FileGone, NotAcceptable, NotHeld
 from dicomnode.web.dicomweb.searching import json_type
@@ -155,7 +155,8 @@ class Retrieval:
                 type=form.media_type,
                 parts=self._frame_parts(one, stored, form, indices, first),
                 headers=headers,
-            )
+            ),
+            is_small=len(indices) == 1 and len(first) < PIECE,
         )
 
     def bulk(self, place: Place, path: str) -> Response:

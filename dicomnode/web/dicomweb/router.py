@@ -58,10 +58,10 @@ def dicomweb_router(
     def root(request: Request) -> str:
         return f"{public_url.rstrip('/') or address_of(request)}{PREFIX}"
 
-    _add_searches(router, database, root)
-    _add_objects(router, database, root, seen)
     _add_parts(router, database, root)
     _add_pictures(router, database, root)
+    _add_objects(router, database, root, seen)
+    _add_searches(router, database, root)
     whole.include_router(router)
     if stow is not None:
         writing = APIRouter(route_class=DicomWebRoute, tags=["DICOMweb"], dependencies=stow.writes)
@@ -165,15 +165,15 @@ def _add_parts(router: APIRouter, database: Database, root: Root) -> None:
     def retrieval(request: Request) -> Retrieval:
         return Retrieval(database=database, request=request, root=root(request))
 
-    @router.get(f"{INSTANCE}/frames")
-    def all_frames(request: Request, study: str, series: str, instance: str) -> Response:
-        """Every frame of an instance."""
-        return retrieval(request).frames(Place.at(study, series, instance), None)
-
     @router.get(FRAMES)
     def frames(request: Request, study: str, series: str, instance: str, frames: str) -> Response:
         """The frames `1,2,...` of an instance."""
         return retrieval(request).frames(Place.at(study, series, instance), frames)
+
+    @router.get(f"{INSTANCE}/frames")
+    def all_frames(request: Request, study: str, series: str, instance: str) -> Response:
+        """Every frame of an instance."""
+        return retrieval(request).frames(Place.at(study, series, instance), None)
 
     @router.get(f"{INSTANCE}/bulkdata/{{path:path}}")
     def bulk_data(request: Request, study: str, series: str, instance: str, path: str) -> Response:

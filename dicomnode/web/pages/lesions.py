@@ -18,7 +18,7 @@ from dicomnode.store.lesions_told import (
 )
 from dicomnode.web.context import WebContext
 from dicomnode.web.plots import Drawn, Plot, Series, drawn, lines
-from dicomnode.web.rendering import render
+from dicomnode.web.rendering import day, render
 from dicomnode.web.visitors import Viewer
 
 router = APIRouter()
@@ -107,23 +107,19 @@ def _plot(number: int, course: CourseTold) -> Drawn:
     for seen in largest:
         last = seen[max(seen)]
         values = [seen[date].long_axis_mm if date in seen else None for date in dates]
-        series.append(Series(name=f"{last.name} of {_day(last.study_date)}", values=values))
+        series.append(Series(name=f"{last.name} of {day(last.study_date)}", values=values))
     return drawn(
         Plot(
             id=f"course-{number}",
             title="Long axis over time",
             words=f"The {len(series)} largest of {len(by_uid)} lesions, over {len(dates)} studies.",
             axis="study",
-            places=[_day(date) for date in dates],
+            places=[day(date) for date in dates],
             series=series or [Series(name="none", values=[])],
             unit="mm",
         ),
         lines,
     )
-
-
-def _day(stated: str) -> str:
-    return f"{stated[:4]}-{stated[4:6]}-{stated[6:]}" if len(stated) == 8 else stated
 
 
 def _number(written: str) -> float | None:

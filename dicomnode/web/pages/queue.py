@@ -6,7 +6,6 @@ from fastapi import APIRouter, Form, Request
 from fastapi.responses import HTMLResponse, RedirectResponse
 
 from dicomnode.domain.access import Role
-from dicomnode.domain.matching import Priority
 from dicomnode.store.workers import queue_told
 from dicomnode.web import steering
 from dicomnode.web.context import WebContext
@@ -36,7 +35,6 @@ def _queue(request: Request, web: WebContext, visitor: Viewer, template: str) ->
         visitor,
         told=queue_told(web.database, now),
         now=now,
-        priorities={one.value: one.name.lower() for one in Priority},
         may_steer=visitor.may(Role.ADMIN),
     )
 

@@ -3,20 +3,22 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
+from urllib.parse import urlencode
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse
 
+from dicomnode.store.disagreements import disagreements
 from dicomnode.store.label_figures import (
     LabelCount,
     by_label,
     by_month,
     by_scanner,
-    disagreements,
     mined_reports,
 )
 from dicomnode.store.report_telling import MentionTold, PartTold, latest_reports, report
 from dicomnode.web.context import WebContext
+from dicomnode.web.keys import read_disagreement_key, write_disagreement_key
 from dicomnode.web.plots import Drawn, Plot, Series, drawn, lines, rows
 from dicomnode.web.rendering import render
 from dicomnode.web.visitors import Reader
@@ -66,19 +68,24 @@ def differing(
     visitor: Reader,
     kind: str = "",
     label: str = "",
-    page: Annotated[int, Query(ge=1, le=100_000)] = 1,
+    before: Annotated[str, Query(max_length=400)] = "",
 ) -> HTMLResponse:
-    """Model and report side by side wherever they differ."""
-    found = disagreements(
-        web.database, verdict=kind, label=label, limit=SHOWN + 1, skip=SHOWN * (page - 1)
-    )
+    """Model and report side by side wherever they differ; `before`: the next page's place."""
+    behind = read_disagreement_key(before)
+    found = disagreements(web.database, verdict=kind, label=label, limit=SHOWN + 1, behind=behind)
+    asked = {name: value for name, value in (("kind", kind), ("label", label)) if value}
+    newest = f"/reports/disagreements?{urlencode(asked)}"
+    following = ""
+    if len(found) > SHOWN:
+        place = write_disagreement_key(found[SHOWN - 1].key)
+        following = f"/reports/disagreements?{urlencode({**asked, 'before': place})}"
     return render(
         request,
         "disagreements.html",
         visitor,
         found=found[:SHOWN],
-        has_more=len(found) > SHOWN,
-        page=page,
+        newest=newest if behind else "",
+        following=following,
         kinds=KINDS,
         labels=[one.group for one in by_label(web.database)],
         kind=kind,
