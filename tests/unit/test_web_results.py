@@ -53,7 +53,7 @@ PAGES = {
 }
 
 
-@pytest.mark.parametrize("role", Role)
+@pytest.mark.parametrize("role", [Role.VIEWER, Role.READER, Role.ADMIN])
 def test_each_role_sees_its_pages_and_no_others(site: Site, job: Job, role: Role) -> None:
     browser = site.logged_in(role)
     for path, needed in PAGES.items():
