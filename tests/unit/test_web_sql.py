@@ -43,7 +43,7 @@ def ask(browser: TestClient, query: str) -> str:
     return answer.text
 
 
-@pytest.mark.parametrize("role", Role)
+@pytest.mark.parametrize("role", [Role.VIEWER, Role.READER, Role.ADMIN])
 def test_readers_ask_and_viewers_do_not(site: Site, role: Role) -> None:
     browser = site.logged_in(role)
     may = role.includes(Role.READER)
