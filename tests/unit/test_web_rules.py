@@ -54,7 +54,7 @@ def tried(browser: TestClient, text: str, last: str = "100") -> tuple[str, dict[
     return html.unescape(answer.text), {**values, **kept, "text": text}
 
 
-@pytest.mark.parametrize("role", Role)
+@pytest.mark.parametrize("role", [Role.VIEWER, Role.READER, Role.ADMIN])
 def test_all_see_the_rules_and_administrators_change_them(site: Site, role: Role) -> None:
     browser = site.logged_in(role)
     page = browser.get("/rules")
