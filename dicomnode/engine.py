@@ -228,6 +228,21 @@ class Engine:
             )
         )
 
+    def take_up_dropped(self, seen: Collection[str]) -> frozenset[str]:
+        """Queue again what this process is said to have in hand and has not; what it now saw.
+
+        Where the end of a workflow could not be written, as on a full disk, its thread has ended
+        and it would wait for the next start. `seen` is what the last look saw: a workflow that
+        begins or ends at the moment of one look is another thing at the next.
+        """
+        instance = _get_dbos_instance()
+        mine = [one for one in self._in_hand() if one.executor_id == self._executor]
+        running = set(instance._active_workflows_set.activeList())
+        dropped = {one.workflow_id for one in mine if one.workflow_id not in running}
+        for workflow_id in dropped.intersection(seen):
+            instance._sys_db.reenqueue_for_recovery(workflow_id, [self._executor], RECOVERED)
+        return frozenset(dropped.difference(seen))
+
     def _in_hand(self) -> list[Any]:
         return DBOS.list_workflows(status="PENDING", load_input=False, load_output=False)
 

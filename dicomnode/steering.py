@@ -61,6 +61,7 @@ class Steering:
         self.often_s = take_over_s / LOOKS_UNTIL_TAKEN_OVER
         """How often it beats, and looks after the others."""
         self._silence = Silence(take_over_s)
+        self._dropped: frozenset[str] = frozenset()
         self._beating = Loops((Loop(name="beat", action=self.beat, every_s=self.often_s),))
         self.drained = threading.Event()
         """Set once a person asked this worker to end."""
@@ -117,6 +118,7 @@ class Steering:
 
     def watch(self) -> bool:
         """Take the lease of whoever is silent, and give the work of whoever is gone to others."""
+        self._dropped = self._engine.take_up_dropped(self._dropped)
         for silent, silent_s in self._silence.of(heartbeats(self._node.database)):
             if silent.lease.worker != self._executor:
                 lose(self._node.database, silent, self._node.clock(), silent_s=silent_s)

@@ -15,6 +15,7 @@ from typing import Any, get_type_hints
 import pytest
 from dbos import EnqueueOptions
 from dbos._context import DBOSContext
+from dbos._core import ActiveWorkflowById
 from dbos._serialization import DBOSDefaultSerializer
 from dbos._sys_db import SystemDatabase
 
@@ -76,6 +77,7 @@ def test_the_names_of_the_engine_that_are_not_its_public_interface_exist() -> No
     for name in ("reenqueue_for_recovery", "get_workflow_owner", "get_queue"):
         assert callable(getattr(SystemDatabase, name))
     assert {"workflow_id", "owner_xid"} <= vars(DBOSContext()).keys()
+    assert callable(ActiveWorkflowById().activeList)
 
 
 def test_one_workflow_id_starts_nothing_twice(seen: dict[str, Any]) -> None:
