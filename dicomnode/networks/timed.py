@@ -48,7 +48,10 @@ class TimedTraining:
         averaging: float = 0.995,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network = network
+        if not any(weight.dim() == 5 for weight in network.parameters()):
+            # Pays for 2D convolutions; 3D ones have no such layout.
+            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.loss, self.output, self.seconds = loss, output, seconds
         self.learning_rate, self.averaging, self.clock = learning_rate, averaging, clock
         output.mkdir(parents=True, exist_ok=True)

@@ -49,6 +49,20 @@ def test_liver_and_bone_lie_where_they_were_painted(
     assert dice(findings["bone"].mask, bone) > 0.8
 
 
+@pytest.mark.parametrize(
+    ("name", "organ"),
+    [
+        ("spleen", Organ.SPLEEN),
+        ("right kidney", Organ.KIDNEY_RIGHT),
+        ("left kidney", Organ.KIDNEY_LEFT),
+    ],
+)
+def test_spleen_and_kidneys_lie_where_they_were_painted_on_their_side(
+    case: Case, findings: dict[str, SegmentFinding], name: str, organ: Organ
+) -> None:
+    assert dice(findings[name].mask, case.labels == organ) > 0.5
+
+
 def test_tissues_are_measured(case: Case, findings: dict[str, SegmentFinding]) -> None:
     liver = {m.derivation: m.value for m in findings["liver"].measurements}
     assert liver[MEAN] == pytest.approx(float(case.hu[case.labels == Organ.LIVER].mean()), abs=8)
@@ -61,7 +75,8 @@ def test_tissues_are_measured(case: Case, findings: dict[str, SegmentFinding]) -
 def test_what_lost_to_its_baseline_on_a_real_patient_stays_off(
     findings: dict[str, SegmentFinding],
 ) -> None:
-    assert set(findings) <= {"liver", "bone", "muscle", "subcutaneous fat", "visceral fat"}
+    organs = {"liver", "spleen", "right kidney", "left kidney"}
+    assert set(findings) <= organs | {"bone", "muscle", "subcutaneous fat", "visceral fat"}
 
 
 def test_the_weights_are_the_ones_that_were_described() -> None:
