@@ -17,7 +17,7 @@ from dicomnode.networks.detections import keep_apart, peaks
 from dicomnode.networks.phnn import PHNN
 from dicomnode.networks.views import ViewNet, aggregate, two_windows
 
-__all__ = ["FoundInferer", "LesionFinder", "OutlineNet", "cube_at"]
+__all__ = ["FoundInferer", "LesionFinder", "OutlineNet", "cube_at", "joint_score"]
 
 CUBE = 40
 """Voxels along each side of the cube that a lesion is outlined in."""
@@ -84,6 +84,11 @@ def field_of(radius_mm: float) -> float:
     return float(np.clip(FIELD_OF_RADIUS * radius_mm, LEAST_FIELD_MM, MOST_FIELD_MM))
 
 
+def joint_score(heats: Tensor, seen: Tensor, heat_share: float) -> Tensor:
+    """Geometric mean of what the candidate network and the mean of the views say, both 0 to 1."""
+    return heats.clamp(1e-6, 1) ** heat_share * seen.clamp(1e-6, 1) ** (1 - heat_share)
+
+
 class LesionFinder(nn.Module):
     """The three networks of a detection bundle; `forward` gives the candidates' logits.
 
@@ -121,6 +126,7 @@ class FoundInferer(Inferer):
         spacing: of the volume, millimetres.
         kinds: types to look for, from 0; None: all.
         views: random views of each candidate.
+        heat_share: weight of the candidate network's word in the score, a geometric mean of both.
         candidates: of each type at most.
         at_least: heat below which there is no candidate.
         most: lesions of each type to outline at most.
@@ -133,6 +139,7 @@ class FoundInferer(Inferer):
         spacing: Sequence[float] = (2.0, 2.0, 2.0),
         kinds: Sequence[int] | None = None,
         views: int = 50,
+        heat_share: float = 0.5,
         candidates: int = 40,
         at_least: float = 0.03,
         most: int = 10,
@@ -140,7 +147,7 @@ class FoundInferer(Inferer):
     ) -> None:
         super().__init__()
         self.spacing = tuple(spacing)
-        self.kinds, self.views = kinds, views
+        self.kinds, self.views, self.heat_share = kinds, views, heat_share
         self.candidates, self.at_least, self.most = candidates, at_least, most
         self.least_score = least_score
 
@@ -152,8 +159,11 @@ class FoundInferer(Inferer):
             raise TypeError("this inferer runs a LesionFinder")
         volume = inputs.as_subclass(Tensor)[0, 0].float()
         points, kinds, heats, radii = self.find(volume, network)
-        probabilities = aggregate(network.views, volume, self.spacing, points, views=self.views)
-        scores = probabilities.mean(1)[torch.arange(len(points)), torch.from_numpy(kinds) + 1]
+        probabilities = aggregate(
+            network.views, volume, self.spacing, points, views=self.views, radii=radii
+        )
+        seen = probabilities.mean(1)[torch.arange(len(points)), torch.from_numpy(kinds) + 1]
+        scores = joint_score(torch.from_numpy(heats).to(seen), seen, self.heat_share)
         order = self._chosen(scores.cpu().numpy(), kinds)
         fields = np.array([field_of(float(radii[row])) for row in order], np.float64)
         return {

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ["ViewNet", "aggregate", "draw_poses", "two_windows", "views_at"]
+__all__ = ["ViewNet", "aggregate", "draw_poses", "scales_for", "two_windows", "views_at"]
 
 SCALES_MM = (30.0, 35.0, 40.0, 45.0)
 """Side of a view, as in the paper for lymph nodes."""
@@ -34,6 +34,15 @@ def two_windows(hu: Tensor, dim: int) -> Tensor:
         (hu.clamp(low, high) - low) * (2.0 / (high - low)) - 1.0 for low, high in (_SOFT, _WIDE)
     ]
     return torch.cat(scaled, dim)
+
+
+def scales_for(radius_mm: float) -> tuple[float, ...]:
+    """Sides of the views of a candidate: `SCALES_MM`, wider for lesions that would not fit.
+
+    The paper's lesions were nodes; a mass of 40 mm fills a view of 45 mm and shows no border.
+    """
+    wider = float(np.clip(radius_mm / 7.0, 1.0, 3.0))
+    return tuple(side * wider for side in SCALES_MM)
 
 
 def draw_poses(
@@ -159,6 +168,7 @@ def aggregate(
     points: npt.NDArray[np.float64],
     *,
     views: int,
+    radii: npt.NDArray[np.float64] | None = None,
     batch: int = 512,
     seed: int = 0,
 ) -> Tensor:
@@ -170,12 +180,16 @@ def aggregate(
         spacing: of the volume, millimetres.
         points: `(candidates, 3)` millimetres in the volume's frame.
         views: random views of each candidate.
+        radii: `(candidates,)` millimetres, which the views' sides follow; None: `SCALES_MM`.
         batch: views a forward pass.
         seed: of the whole run.
     """
-    poses = np.concatenate(
-        [np.empty((0, 3, 4), np.float32), *(draw_poses(p, views, seed=seed) for p in points)]
-    )
+    sizes = np.zeros(len(points)) if radii is None else radii
+    drawn = [
+        draw_poses(point, views, scales=scales_for(float(radius)), seed=seed)
+        for point, radius in zip(points, sizes, strict=True)
+    ]
+    poses = np.concatenate([np.empty((0, 3, 4), np.float32), *drawn])
     parts = [
         network(views_at(volume, spacing, torch.from_numpy(poses[first : first + batch])))
         .float()

@@ -9,11 +9,26 @@ import pytest
 import torch
 from monai.data.meta_tensor import MetaTensor
 
-from dicomnode.networks.candidates import CandidateNet, ScaleSpace, _eigenvalues, heat_of
-from dicomnode.networks.lesion_finder import CUBE, FoundInferer, LesionFinder, OutlineNet, cube_at
+from dicomnode.networks.candidates import CandidateNet, heat_of
+from dicomnode.networks.lesion_finder import (
+    CUBE,
+    FoundInferer,
+    LesionFinder,
+    OutlineNet,
+    cube_at,
+    joint_score,
+)
 from dicomnode.networks.lesion_placing import PlaceLesionsd
 from dicomnode.networks.transforms import ToWorkingGridd
-from dicomnode.networks.views import ViewNet, aggregate, draw_poses, two_windows, views_at
+from dicomnode.networks.views import (
+    SCALES_MM,
+    ViewNet,
+    aggregate,
+    draw_poses,
+    scales_for,
+    two_windows,
+    views_at,
+)
 
 Floats = npt.NDArray[np.float64]
 
@@ -71,40 +86,70 @@ def test_windows_are_clipped() -> None:
     assert told.tolist() == [[-1, 0, 1], [-1, pytest.approx(0.04, abs=1e-6), 1]]
 
 
-def test_heat_is_the_same_in_slabs_and_whole() -> None:
-    network = CandidateNet(2).eval()
-    volume = torch.randn(20, 18, 50) * 200
+def small() -> CandidateNet:
+    """In evaluation mode, with statistics of noise, so that its head says something."""
+    network = CandidateNet(2, features=(4, 6, 8, 8, 8))
+    torch.nn.init.normal_(network.decide.weight, std=2.0)
+    for part in network.modules():
+        if isinstance(part, torch.nn.BatchNorm3d):
+            part.momentum = 1.0
     with torch.inference_mode():
-        whole = heat_of(network, volume, slab=64)
-        parts = heat_of(network, volume, slab=16, margin=36)
-    assert whole.shape == (3, 10, 9, 25)
-    assert torch.allclose(whole, parts, atol=1e-4)
+        network(torch.randn(1, 1, 48, 48, 48) * 200 + 100)
+    return network.eval()
 
 
-def test_eigenvalues_tell_a_ball_from_a_tube() -> None:
-    line = torch.arange(48, dtype=torch.float32) - 23.5
-    x, y, z = torch.meshgrid(line, line, line, indexing="ij")
-    ball = 240 * torch.exp(-(x**2 + y**2 + z**2) / 50)
-    tube = 240 * torch.exp(-(x**2 + y**2) / 50)
-    features = ScaleSpace()
-    told = features(torch.stack([ball, tube])[:, None])
-    assert told.shape == (2, ScaleSpace.count, 24, 24, 24)
-    # Soft tissue window, the third scale: value, slope, three eigenvalues come in pairs of windows.
-    first = 4 + 2 * 5 * 2
-    slope, greatest, middle, least = (told[:, first + 2 * (n + 1), 12, 12, 12] for n in range(4))
-    assert (slope.abs() < 0.1).all()
-    assert greatest[0] < -0.1
-    assert greatest[1] == pytest.approx(0, abs=0.02)
-    assert (middle < -0.1).all()
-    assert (least < -0.1).all()
+def test_candidates_are_heat_of_each_type_and_a_radius_at_every_second_voxel() -> None:
+    network = small().train()
+    logits = network(torch.randn(1, 1, 32, 16, 48) * 300)
+    assert logits.shape == (1, 3, 16, 8, 24)
+    logits.sum().backward()
+    assert all(weight.grad is not None for weight in network.parameters())
 
 
-def test_eigenvalues_are_those_of_the_matrix() -> None:
-    given = torch.randn(50, 3, 3)
-    given = given + given.transpose(1, 2)
-    parts = {(i, j): given[:, i, j] for i in range(3) for j in range(i, 3)}
-    told = torch.stack(_eigenvalues(parts), 1).flip(1)
-    assert torch.allclose(told, torch.linalg.eigvalsh(given), atol=1e-4)
+def test_an_untrained_network_finds_next_to_nothing() -> None:
+    network = CandidateNet(2, features=(4, 6, 8, 8, 8)).eval()
+    with torch.inference_mode():
+        assert float(heat_of(network, torch.randn(32, 32, 32) * 300)[:2].mean()) < 0.05
+
+
+def test_heat_is_the_same_in_slabs_and_whole() -> None:
+    network = small()
+    volume = torch.randn(20, 18, 290) * 200 + 100
+    with torch.inference_mode():
+        whole = heat_of(network, volume, slab=304)
+        parts = heat_of(network, volume, slab=96)
+    assert whole.shape == (3, 10, 9, 145)
+    assert whole[:2].std() > 0.05
+    assert torch.allclose(whole, parts, atol=1e-3)
+
+
+def test_air_around_the_body_changes_nothing_and_holds_nothing() -> None:
+    network = small()
+    body = torch.randn(48, 48, 48) * 200 + 100
+    around = torch.full((112, 96, 48), -1000.0)
+    around[24:72, 32:80] = body
+    with torch.inference_mode():
+        heat = heat_of(network, around)
+    assert heat.shape == (3, 56, 48, 24)
+    assert float(heat[:2, :6].max()) < 1e-6
+    assert float(heat[:2, :, 46:].max()) < 1e-6
+    assert float(heat[:2, 14:34, 18:38].max()) > 0.5
+    with torch.inference_mode():
+        empty = heat_of(network, torch.full((40, 40, 32), -1000.0))
+    assert empty.shape == (3, 20, 20, 16)
+
+
+def test_views_widen_with_lesions_that_would_not_fit() -> None:
+    assert scales_for(3.0) == scales_for(7.0) == SCALES_MM
+    assert scales_for(14.0) == tuple(2 * side for side in SCALES_MM)
+    assert max(scales_for(500.0)) == 3 * max(SCALES_MM)
+
+
+def test_the_score_is_a_geometric_mean_of_both_networks() -> None:
+    heats, seen = torch.tensor([0.9, 0.4]), torch.tensor([0.4, 0.9])
+    assert torch.equal(joint_score(heats, seen, 1.0), heats)
+    assert torch.equal(joint_score(heats, seen, 0.0), seen)
+    assert joint_score(heats, seen, 0.5).tolist() == pytest.approx([0.6, 0.6])
 
 
 def test_outlines_keep_the_shape_of_the_cube() -> None:

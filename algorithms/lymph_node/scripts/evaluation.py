@@ -22,7 +22,7 @@ from dicomnode.evaluation.froc import (
     sensitivity_interval,
     threshold_at,
 )
-from dicomnode.networks.lesion_finder import FoundInferer, LesionFinder
+from dicomnode.networks.lesion_finder import FoundInferer, LesionFinder, joint_score
 from dicomnode.networks.views import aggregate
 from dicomnode.phantom.planting import Kind
 from scripts.scenes import SPACING, TEST_MOST, Scene, scenes_in, write_scenes
@@ -31,27 +31,34 @@ log = logging.getLogger("lesions.evaluation")
 
 MARGIN_MM = 2.0
 RATES = (0.5, 1.0, 2.0, 3.0, 4.0, 8.0)
+CANDIDATES = 30
+HEAT_SHARE = 0.75
+"""As in `configs/inference.json`."""
 
 
 def read_scenes(
     network: LesionFinder, scenes: Sequence[Scene], folder: Path, *, views: int
 ) -> None:
     """Candidates of every scene with the probabilities of all views; kept on disk."""
-    inferer = FoundInferer(spacing=SPACING, candidates=20)
+    inferer = FoundInferer(spacing=SPACING, candidates=CANDIDATES)
     for scene in scenes:
         path = folder / f"{scene.name}.npz"
         if path.exists():
             continue
         with torch.inference_mode():
             volume = torch.from_numpy(scene.hu.astype(np.float32))
-            points, kinds, heats, _ = inferer.find(volume, network)
-            probabilities = aggregate(network.views, volume, SPACING, points, views=views)
+            points, kinds, heats, radii = inferer.find(volume, network)
+            probabilities = aggregate(
+                network.views, volume, SPACING, points, views=views, radii=radii
+            )
         np.savez(path, points=points, kinds=kinds, heats=heats, views=probabilities.numpy())
         log.info("evaluation.read %s", scene.name)
 
 
-def marked(scenes: Sequence[Scene], folder: Path, kind: Kind, views: int) -> Marked:
-    """Marks of one kind held against the planted lesions; 0 views: the candidates' heat."""
+def marked(
+    scenes: Sequence[Scene], folder: Path, kind: Kind, views: int, heat_share: float = HEAT_SHARE
+) -> Marked:
+    """Marks of one kind held against the planted lesions; 0 views: the candidates' heat alone."""
     truths, found = [], []
     for scene in scenes:
         for one in scene.lesions:
@@ -68,7 +75,11 @@ def marked(scenes: Sequence[Scene], folder: Path, kind: Kind, views: int) -> Mar
                 )
             )
         told = np.load(folder / f"{scene.name}.npz")
-        scores = told["views"][:, :views].mean(1)[:, kind + 1] if views else told["heats"]
+        heats = torch.from_numpy(told["heats"])
+        scores = heats
+        if views:
+            seen = torch.from_numpy(told["views"][:, :views].mean(1)[:, kind + 1])
+            scores = joint_score(heats, seen, heat_share)
         found += [
             FoundLesion(
                 volume=scene.name, point_mm=tuple(told["points"][row]), score=float(scores[row])
@@ -78,9 +89,13 @@ def marked(scenes: Sequence[Scene], folder: Path, kind: Kind, views: int) -> Mar
     return mark([scene.name for scene in scenes], truths, found)
 
 
-def figures(scenes: Sequence[Scene], folder: Path, kind: Kind, draws: int) -> dict[str, object]:
-    """What the card tells of one kind."""
-    by_views = {n: marked(scenes, folder, kind, n) for n in (0, 1, 10, 50, 100)}
+def figures(
+    scenes: Sequence[Scene], folder: Path, kind: Kind, draws: int, views: int = 100
+) -> dict[str, object]:
+    """What the card tells of one kind; `views`: how many of each candidate were read."""
+    steps = [n for n in (1, 10, 50, 100) if n <= views]
+    by_views = {n: marked(scenes, folder, kind, n) for n in (0, *steps)}
+    alone = {n: marked(scenes, folder, kind, n, 0.0) for n in steps}
     chosen = by_views[50]
     large = chosen.part(lambda one: (one.size_mm or 0) >= 10)
 
@@ -97,6 +112,10 @@ def figures(scenes: Sequence[Scene], folder: Path, kind: Kind, draws: int) -> di
         "sensitivity of large": {str(rate): at(large, rate) for rate in RATES},
         "by views at 3": {str(n): at(one, 3) for n, one in by_views.items()},
         "50 views over 1 at 3": asdict(sensitivity_gain(chosen, by_views[1], 3, draws=draws)),
+        "views alone at 3": {str(n): at(one, 3) for n, one in alone.items()},
+        "views alone, 50 over 1 at 3": asdict(
+            sensitivity_gain(alone[50], alone[1], 3, draws=draws)
+        ),
         "thresholds": {str(rate): threshold_at(chosen, rate) for rate in RATES},
     }
 
@@ -107,6 +126,7 @@ def evaluate(
     output: str,
     seeds: Sequence[int],
     draws: int = 200,
+    views: int = 100,
 ) -> None:
     """Write `froc.json` for the scenes of `seeds`."""
     torch.set_num_threads(1)
@@ -117,6 +137,6 @@ def evaluate(
     scenes = scenes_in(root / "scenes")
     read = root / "read"
     read.mkdir(exist_ok=True)
-    read_scenes(network, scenes, read, views=100)
-    told = {kind.name: figures(scenes, read, kind, draws) for kind in Kind}
+    read_scenes(network, scenes, read, views=views)
+    told = {kind.name: figures(scenes, read, kind, draws, views) for kind in Kind}
     (root / "froc.json").write_text(json.dumps(told, indent=1))

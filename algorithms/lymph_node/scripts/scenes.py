@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +23,7 @@ SPACING = (2.0, 2.0, 2.0)
 TALL_MM = 128.0
 HALF_WIDTH_MM, HALF_DEPTH_MM = 165.0, 128.0
 TRAIN_MOST = (10, 7, 7, 6, 5, 3, 5)
+REAL_MOST = (10, 8, 7, 6, 4, 3, 5)
 TEST_MOST = (6, 4, 5, 4, 3, 2, 3)
 """Lesions of each kind at most, in the order of `planting.Kind`."""
 
@@ -50,6 +52,8 @@ class Scene:
 
     folder: Path
     name: str
+    kinds: tuple[int, ...] | None = None
+    """What is looked for, in this order; other lesions are none here. None: all, as planted."""
 
     @cached_property
     def hu(self) -> npt.NDArray[np.int16]:
@@ -65,13 +69,43 @@ class Scene:
 
     @cached_property
     def lesions(self) -> tuple[Planted, ...]:
-        told = json.loads((self.folder / f"{self.name}.json").read_text())
-        return tuple(Planted(**{**one, "centre": tuple(one["centre"])}) for one in told["lesions"])
+        planted = self._balls("lesions")
+        if self.kinds is None:
+            return planted
+        return tuple(
+            replace(one, kind=self.kinds.index(one.kind))
+            for one in planted
+            if one.kind in self.kinds
+        )
+
+    @cached_property
+    def ignored(self) -> tuple[Planted, ...]:
+        """Where a real image holds, or may hold, a lesion that nobody planted."""
+        return self._balls("ignored")
+
+    @cached_property
+    def unknown_kinds(self) -> tuple[int, ...]:
+        """Kinds of which a real image may hold others than were planted."""
+        told = tuple(self._told.get("unknown_kinds", ()))
+        if self.kinds is None:
+            return told
+        return tuple(self.kinds.index(kind) for kind in told if kind in self.kinds)
+
+    @cached_property
+    def _told(self) -> dict[str, Any]:
+        told: dict[str, Any] = json.loads((self.folder / f"{self.name}.json").read_text())
+        return told
+
+    def _balls(self, key: str) -> tuple[Planted, ...]:
+        return tuple(
+            Planted(**{**one, "centre": tuple(one["centre"])}) for one in self._told.get(key, ())
+        )
 
 
-def scenes_in(folder: str | Path) -> list[Scene]:
-    """All scenes of a folder, by name."""
-    return [Scene(path.parent, path.stem) for path in sorted(Path(folder).glob("*.json"))]
+def scenes_in(folder: str | Path, kinds: Sequence[int] | None = None) -> list[Scene]:
+    """All scenes of a folder, by name; `kinds`: what is looked for in them."""
+    wanted = None if kinds is None else tuple(kinds)
+    return [Scene(path.parent, path.stem, wanted) for path in sorted(Path(folder).glob("*.json"))]
 
 
 def write_scenes(

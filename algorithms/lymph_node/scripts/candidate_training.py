@@ -1,0 +1,212 @@
+"""Stage 1: the dense candidate network on crops of scenes, balanced by type, hard ones again."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from dicomnode.networks.candidates import CandidateNet
+from scripts.averaging import Averaged, varied
+from scripts.scenes import SPACING, Planted, Scene, scenes_in
+
+CROP = (64, 64, 48)
+LOOK_AGAIN = 200
+"""Steps after which folders are read anew: scenes may still be in the making."""
+
+
+class Crops:
+    """Draws crops of scenes, remembers which gave the greatest false heat, and draws them again.
+
+    Args:
+        folders: of scenes; each has a share of the crops.
+        shares: of each folder, together 1.
+        kinds: what is looked for; None: all that was planted.
+        again: share of crops that are taken from the hardest.
+    """
+
+    def __init__(
+        self,
+        folders: Sequence[str],
+        shares: Sequence[float],
+        *,
+        kinds: Sequence[int] | None = None,
+        again: float = 0.2,
+    ) -> None:
+        self.kinds = kinds
+        self.folders, self.shares, self.again = list(folders), list(shares), again
+        self.scenes: list[list[Scene]] = []
+        self.hardest: list[tuple[float, int, Scene, tuple[int, int, int]]] = []
+        self.drawn = 0
+
+    def look(self) -> None:
+        """Read the folders anew."""
+        self.scenes = [scenes_in(folder, self.kinds) for folder in self.folders]
+
+    def draw(self, rng: np.random.Generator) -> tuple[Scene, tuple[int, int, int]]:
+        """A scene and the lowest corner of a crop, which may reach beyond the scene."""
+        if len(self.hardest) > 50 and rng.random() < self.again:
+            return self.hardest.pop(int(rng.integers(len(self.hardest))))[2:]
+        share = np.array([s if f else 0.0 for s, f in zip(self.shares, self.scenes, strict=True)])
+        folder = self.scenes[int(rng.choice(len(share), p=share / share.sum()))]
+        scene = folder[int(rng.integers(len(folder)))]
+        size = np.array(scene.hu.shape)
+        spare = np.array((8, 8, 12))
+        if scene.lesions and rng.random() < 0.75:
+            kinds = sorted({one.kind for one in scene.lesions})
+            wanted = kinds[int(rng.integers(len(kinds)))]
+            some = [one for one in scene.lesions if one.kind == wanted]
+            at = np.array(some[int(rng.integers(len(some)))].centre) / SPACING
+            corner = at - np.array(CROP) * rng.uniform(0.15, 0.85, 3)
+        else:
+            corner = rng.uniform(-spare, np.maximum(size + spare - CROP, 1))
+        corner = np.minimum(corner, size + spare - CROP)
+        corner = np.maximum(corner, np.minimum(-spare, (size - CROP) // 2))
+        low = np.round(corner).astype(int)
+        return scene, (int(low[0]), int(low[1]), int(low[2]))
+
+    def told(self, loss: float, scene: Scene, corner: tuple[int, int, int]) -> None:
+        """Remember how much false heat a crop gave."""
+        self.drawn += 1
+        entry = (loss, self.drawn, scene, corner)
+        if len(self.hardest) < 400:
+            heapq.heappush(self.hardest, entry)
+        elif loss > self.hardest[0][0]:
+            heapq.heapreplace(self.hardest, entry)
+
+
+def cut(scene: Scene, corner: tuple[int, int, int]) -> Tensor:
+    """HU of a crop; air beyond the scene."""
+    out = np.full(CROP, -1024, np.float32)
+    size = scene.hu.shape
+    start = [max(c, 0) for c in corner]
+    stop = [min(c + n, s) for c, n, s in zip(corner, CROP, size, strict=True)]
+    part = tuple(slice(a, max(b, a)) for a, b in zip(start, stop, strict=True))
+    into = tuple(slice(p.start - c, p.stop - c) for p, c in zip(part, corner, strict=True))
+    out[into] = scene.hu[part]
+    return torch.from_numpy(out)
+
+
+def thick(rng: np.random.Generator, hu: Tensor) -> Tensor:
+    """As if slices were 3 to 6 mm apart, interpolated back to the grid."""
+    step = float(rng.uniform(1.5, 3.0))
+    count = max(int(hu.shape[2] / step), 4)
+    slices = functional.adaptive_avg_pool3d(hu[None, None], (*hu.shape[:2], count))
+    back = functional.interpolate(
+        slices, size=tuple(hu.shape), mode="trilinear", align_corners=False
+    )
+    return back[0, 0]
+
+
+def wanted_of(
+    scene: Scene, corner: tuple[int, int, int], kinds: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """What the network should say of a crop, on its own coarse grid.
+
+    Returns:
+        heat `(kinds, x, y, z)`, 0 to 1; weight of a voxel as a lesion's middle, the same shape, of
+        sum 1 for each lesion; where false heat counts, the same shape; log radius `(x, y, z)`.
+    """
+    stride = CandidateNet.stride
+    lines = [
+        (np.arange(n // stride) * stride + (stride - 1) / 2 + c) * s
+        for n, c, s in zip(CROP, corner, SPACING, strict=True)
+    ]
+    shape = tuple(len(line) for line in lines)
+    heat = np.zeros((kinds, *shape), np.float32)
+    middle, counts = np.zeros_like(heat), np.ones_like(heat)
+    radius = np.zeros(shape, np.float32)
+    counts[list(scene.unknown_kinds)] = 0
+    for one in (*scene.lesions, *scene.ignored):
+        far2 = sum(
+            ((line - c) ** 2).reshape([-1 if a == axis else 1 for a in range(3)])
+            for axis, (line, c) in enumerate(zip(lines, one.centre, strict=True))
+        )
+        if far2.min() > (one.radius + 3.5) ** 2:
+            continue
+        if one in scene.ignored:
+            counts[:, far2 <= (one.radius + 4) ** 2] = 0
+            continue
+        _add(one, far2, heat, middle, radius)
+    return tuple(torch.from_numpy(a) for a in (heat, middle, counts, radius))  # type: ignore[return-value]
+
+
+def _add(
+    one: Planted, far2: np.ndarray, heat: np.ndarray, middle: np.ndarray, radius: np.ndarray
+) -> None:
+    width = max(0.4 * one.radius, 2.2)
+    heat[one.kind] = np.maximum(heat[one.kind], np.exp(-far2 / (2 * width**2)))
+    core = far2 <= width**2
+    # A lesion whose middle lies outside of the crop has a rim, but no middle.
+    if far2.min() > 12.0:
+        return
+    core[np.unravel_index(int(far2.argmin()), far2.shape)] = True
+    middle[one.kind][core] = np.maximum(middle[one.kind][core], 1.0 / core.sum())
+    radius[core] = np.log(max(one.radius, 1.0) / 8.0)
+
+
+def focal(
+    logits: Tensor, heat: Tensor, middle: Tensor, counts: Tensor, radius: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Loss of a batch of crops (scalar), and the false heat of each.
+
+    Focal loss with less weight near a middle; found middles weigh twice, because what a candidate
+    network misses nobody finds.
+    """
+    told = logits[:, :-1]
+    p = told.sigmoid()
+    hit = middle > 0
+    found = (1 - p) ** 2 * functional.softplus(-told) * middle
+    false = torch.where(hit, 0.0, (1 - heat) ** 4 * p**2 * functional.softplus(told)) * counts
+    lesions = middle.sum() + 1.0
+    off = (logits[:, -1] - radius).abs() * middle.amax(1)
+    loss = (2.0 * found.sum() + false.sum() + 0.3 * off.sum()) / lesions
+    return loss, false.flatten(1).sum(1).detach()
+
+
+def train_candidates(
+    network: nn.Module,
+    crops: Crops,
+    folder: Path,
+    *,
+    kinds: int,
+    steps: int,
+    rate: float = 2e-3,
+    batch: int = 2,
+) -> None:
+    """Train in bfloat16 on `batch` crops a step; goes on where it stopped."""
+    trained = Averaged(network, folder, "candidates", steps=steps, rate=rate)
+    network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+
+    def loss_of(step: int) -> Tensor:
+        rng = np.random.default_rng([1, step])
+        torch.manual_seed(step)
+        if not crops.scenes or step % LOOK_AGAIN == 0:
+            crops.look()
+        drawn = [crops.draw(rng) for _ in range(batch)]
+        images, wanted = [], []
+        for scene, corner in drawn:
+            hu = cut(scene, corner)
+            if rng.random() < 0.35:
+                hu = thick(rng, hu)
+            parts = [varied(rng, hu), *wanted_of(scene, corner, kinds)]
+            if rng.random() < 0.5:
+                parts = [part.flip(-3) for part in parts]
+            images.append(parts[0][None])
+            wanted.append(parts[1:])
+        stacked = torch.stack(images).contiguous(memory_format=torch.channels_last_3d)
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = network(stacked)
+        loss, false = focal(
+            logits.float(), *(torch.stack(part) for part in zip(*wanted, strict=True))
+        )
+        for value, (scene, corner) in zip(false.tolist(), drawn, strict=True):
+            crops.told(value, scene, corner)
+        return loss
+
+    trained.run(loss_of)

@@ -1,0 +1,172 @@
+"""The recipe of the lesion bundles: what a crop should say, what it is told, real backgrounds."""
+
+import importlib
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+BUNDLE = Path(__file__).resolve().parents[2] / "algorithms" / "lymph_node"
+SIZE = (80, 72, 60)
+
+
+@pytest.fixture
+def recipe(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """`scripts.NAME` of the bundle, which is imported from its own folder."""
+    monkeypatch.syspath_prepend(str(BUNDLE))
+    for name in [one for one in sys.modules if one.split(".")[0] == "scripts"]:
+        monkeypatch.delitem(sys.modules, name)
+
+    def named(name: str) -> ModuleType:
+        return importlib.import_module(f"scripts.{name}")
+
+    yield named
+    for name in [one for one in sys.modules if one.split(".")[0] == "scripts"]:
+        del sys.modules[name]
+
+
+def ball(kind: int, centre: tuple[float, float, float], diameter: float) -> dict[str, object]:
+    return {
+        "kind": kind,
+        "number": 1,
+        "centre": centre,
+        "diameter": diameter,
+        "organ": 4,
+        "plan_z": 0.0,
+    }
+
+
+def write_scene(folder: Path, **told: object) -> None:
+    """Soft tissue with a node of 12 mm and a nodule of 20 mm, 2 mm a voxel."""
+    values = {
+        "lesions": [ball(0, (60.0, 60.0, 60.0), 12.0), ball(1, (100.0, 90.0, 70.0), 20.0)],
+        **told,
+    }
+    np.save(folder / "a_hu.npy", np.full(SIZE, 40, np.int16))
+    np.save(folder / "a_inst.npy", np.zeros(SIZE, np.uint8))
+    (folder / "a.json").write_text(json.dumps(values))
+
+
+def test_heat_is_highest_at_the_middle_and_every_lesion_counts_once(
+    recipe: Any, tmp_path: Path
+) -> None:
+    write_scene(tmp_path)
+    training = recipe("candidate_training")
+    (scene,) = recipe("scenes").scenes_in(tmp_path)
+    heat, middle, counts, radius = training.wanted_of(scene, (0, 0, 0), 2)
+    assert heat.shape == (2, 32, 32, 24)
+    for kind, at, mm in ((0, (60.0, 60, 60), 6), (1, (100.0, 90, 70), 10)):
+        peak = np.unravel_index(int(heat[kind].argmax()), heat.shape[1:])
+        assert np.abs(np.array(peak) * 4 + 1 - at).max() <= 2
+        assert float(middle[kind].sum()) == pytest.approx(1, abs=1e-5)
+        assert float(radius[peak]) == pytest.approx(np.log(mm / 8))
+    assert (counts == 1).all()
+    # A lesion whose middle lies beyond the crop has no middle in it.
+    _, beyond, _, _ = training.wanted_of(scene, (40, 0, 0), 2)
+    assert float(beyond[0].sum()) == 0
+    assert float(beyond[1].sum()) == pytest.approx(1, abs=1e-5)
+
+
+def test_what_may_be_a_lesion_of_a_real_patient_counts_as_nothing(
+    recipe: Any, tmp_path: Path
+) -> None:
+    write_scene(
+        tmp_path, lesions=[], ignored=[ball(0, (60.0, 60.0, 60.0), 12.0)], unknown_kinds=[1]
+    )
+    training = recipe("candidate_training")
+    (scene,) = recipe("scenes").scenes_in(tmp_path)
+    _, middle, counts, _ = training.wanted_of(scene, (0, 0, 0), 2)
+    assert float(middle.sum()) == 0
+    assert float(counts[1].max()) == 0
+    assert float(counts[0, 15, 15, 15]) == 0
+    assert float(counts[0, 0, 0, 0]) == 1
+
+
+def test_the_loss_wants_heat_at_middles_and_none_elsewhere(recipe: Any, tmp_path: Path) -> None:
+    write_scene(tmp_path)
+    training = recipe("candidate_training")
+    (scene,) = recipe("scenes").scenes_in(tmp_path)
+    wanted = [part[None] for part in training.wanted_of(scene, (0, 0, 0), 2)]
+    heat, middle, _, radius = wanted
+    right = torch.cat([torch.where(middle > 0, 9.0, -9.0), radius[:, None]], 1)
+    nowhere = torch.cat([torch.full_like(heat, -9.0), radius[:, None]], 1)
+    everywhere = torch.cat([torch.full_like(heat, 9.0), radius[:, None]], 1)
+    losses = [float(training.focal(one, *wanted)[0]) for one in (right, nowhere, everywhere)]
+    assert losses[0] < 0.01 < 1 < losses[1]
+    assert losses[2] > 1
+    assert float(training.focal(everywhere, *wanted)[1][0]) > float(
+        training.focal(right, *wanted)[1][0]
+    )
+
+
+def test_crops_reach_beyond_a_scene_into_air_and_hard_ones_come_again(
+    recipe: Any, tmp_path: Path
+) -> None:
+    write_scene(tmp_path)
+    training = recipe("candidate_training")
+    crops = training.Crops([str(tmp_path)], [1.0], again=1.0)
+    crops.look()
+    rng = np.random.default_rng(0)
+    scene, _ = crops.draw(rng)
+    crop = training.cut(scene, (-8, 0, 20))
+    assert (crop[:8] == -1024).all()
+    assert (crop[8:, :, :40] == 40).all()
+    assert (crop[:, :, 40:] == -1024).all()
+    for loss in range(60):
+        crops.told(float(loss), scene, (loss, 0, 0))
+    _, corner = crops.draw(rng)
+    assert corner[1:] == (0, 0)
+
+
+def test_one_kind_can_be_looked_for_alone(recipe: Any, tmp_path: Path) -> None:
+    write_scene(tmp_path, unknown_kinds=[0, 1])
+    (scene,) = recipe("scenes").scenes_in(tmp_path, [1])
+    assert [(one.kind, one.diameter) for one in scene.lesions] == [(0, 20.0)]
+    assert scene.unknown_kinds == (0,)
+
+
+@pytest.mark.parametrize("name", ["nodes", "bone", "polyps"])
+def test_the_three_tasks_of_the_paper_are_configurations_of_one_recipe(name: str) -> None:
+    told = json.loads((BUNDLE / "configs" / f"train_{name}.json").read_text())
+    whole = json.loads((BUNDLE / "configs" / "train.json").read_text())
+    assert told["training"]["_target_"] == whole["training"]["_target_"]
+    assert told["network_def"]["kinds"] == len(told["training"]["kinds"]) == 1
+    assert set(whole["training"]) == set(told["training"]) - {"kinds"}
+
+
+def test_lesions_in_a_real_background_keep_its_noise(recipe: Any, tmp_path: Path) -> None:
+    nibabel = pytest.importorskip("nibabel")
+    rng = np.random.default_rng(0)
+    x, y, _ = np.meshgrid(np.arange(100), np.arange(90), np.arange(30), indexing="ij")
+    hu = np.where(((x - 50) / 45) ** 2 + ((y - 45) / 40) ** 2 < 1, -95.0, -1000.0)
+    hu += rng.normal(0, 12, hu.shape)
+    affine = np.diag([-2.5, -2.5, 3.0, 1.0])
+    nibabel.save(nibabel.Nifti1Image(hu.astype(np.float32), affine), tmp_path / "fat.nii.gz")
+    told = [
+        {
+            "name": "fat",
+            "image": "fat.nii.gz",
+            "unknown_kinds": ["LIVER"],
+            "ignored": [{"centre_ras_mm": [-125.0, -112.0, 45.0], "radius_mm": 10}],
+        }
+    ]
+    (tmp_path / "list.json").write_text(json.dumps(told))
+    real = recipe("real_scenes")
+    real.write_real_scenes(tmp_path / "out", tmp_path / "list.json", 1, (8, 0, 0, 0, 0, 0, 0))
+    (scene,) = recipe("scenes").scenes_in(tmp_path / "out")
+    assert scene.lesions
+    assert scene.unknown_kinds == (4,)
+    assert scene.ignored[0].diameter == 20
+    assert np.abs(np.array(scene.ignored[0].centre) - (125, 113, 45)).max() < 4
+    for one in scene.lesions:
+        mask = np.asarray(scene.instances) == one.number
+        assert np.argwhere(mask).mean(0) * 2 == pytest.approx(one.centre, abs=2.1)
+        inside = np.asarray(scene.hu)[mask].astype(float)
+        assert inside.mean() > -40
+        assert inside.std() > 5
