@@ -64,7 +64,7 @@ def measure(database: str, workers: int, studies: int) -> dict[str, object]:
         folder = Path(name)
         if database == "sqlite":
             return run(folder, None, workers, studies)
-        # Flushes as a server does: the other options of the tests' server would flatter it.
+        # It does not flush; what a commit to disk costs is not in these figures.
         with RunningPostgresql(bears_kill=True) as server:
             return run(folder, server.new_database(), workers, studies)
 

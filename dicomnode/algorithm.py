@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from dicomnode.domain.device_memory import Shortage
 from dicomnode.domain.findings import Finding
 from dicomnode.domain.volumes import Volume
 
@@ -57,6 +58,8 @@ class RunContext:
     """A folder of its own, removed afterwards."""
     memory_bytes: int | None = None
     """The host's memory that a run may take; None: what is free."""
+    shortage: Shortage | None = None
+    """Set where the whole was predicted to take more than the device has."""
     notes: list[str] = field(default_factory=list)
     """What a reader of the result has to know of how it was made; the run adds to it."""
     progress: Callable[[float, str], None] = field(default=lambda _fraction, _stage: None)

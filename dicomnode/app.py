@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import threading
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -20,6 +21,7 @@ from dicomnode.files.fetched import FetchedFiles
 from dicomnode.flow import DELIVERIES, INFERENCE, REVISIONS, Flow, Intake
 from dicomnode.index import open_database
 from dicomnode.loops import Loop, Loops
+from dicomnode.pipeline.admission import Admission
 from dicomnode.pipeline.child import InferenceChildren, probe_cuda_devices
 from dicomnode.pipeline.devices import ComputeDevice, compute_devices
 from dicomnode.pipeline.discovery import BrokenAlgorithm
@@ -52,11 +54,16 @@ LONGEST_DRAIN_S = 86_400
 
 
 def open_node(
-    settings: Settings, database: Database, *, worker: str = "", files: Files | None = None
+    settings: Settings,
+    database: Database,
+    *,
+    devices: Sequence[ComputeDevice] = (),
+    worker: str = "",
+    files: Files | None = None,
 ) -> Node:
     """The parts steps work with; `worker` is the name of a process that runs models.
 
-    `files`: how it comes by images; None: it sees the data folder.
+    `devices`: what it runs them on. `files`: how it comes by images; None: it sees the data folder.
 
     Raises:
         RuleError: the rule file cannot be used.
@@ -75,6 +82,11 @@ def open_node(
         },
         worker=worker,
         files=files or SharedFiles(),
+        admission=Admission(
+            {device.name: settings.flow.device_bytes or device.free_bytes for device in devices}
+            or {"": None},
+            runs_per_device=settings.flow.runs_per_device,
+        ),
     )
 
 
@@ -85,7 +97,7 @@ def devices_of(settings: Settings) -> tuple[ComputeDevice, ...]:
         ConfigError: a device of the settings is not on this machine.
     """
     return compute_devices(
-        settings.flow.devices, environ=os.environ, cuda_devices=probe_cuda_devices()
+        settings.flow.devices, environ=os.environ, cuda_free=probe_cuda_devices()
     )
 
 
@@ -100,10 +112,15 @@ class Serving:
         if settings.web.enabled:
             check_open(settings, self._database)
         executor = _executor(settings, "node")
-        self.node = open_node(settings, self._database, worker=executor if with_worker else "")
-        self._receiver = ReceiverProcess(settings)
         self._devices = devices_of(settings)
-        self._children = InferenceChildren(self._devices)
+        self.node = open_node(
+            settings,
+            self._database,
+            devices=self._devices,
+            worker=executor if with_worker else "",
+        )
+        self._receiver = ReceiverProcess(settings)
+        self._children = InferenceChildren(self._devices, per_device=settings.flow.runs_per_device)
         self._engine = Engine(settings.flow_url, executor=executor)
         self.flow = Flow(self.node, self._engine, self._children)
         names = [device.name for device in self._devices]
@@ -115,6 +132,7 @@ class Serving:
             executor=executor,
             is_part_of_node=True,
             drop_work=self._children.cancel,
+            at_once=len(self._devices) * settings.flow.runs_per_device,
         )
         self._reporting = Reporting(self.node)
         self._web = WebProcess(settings) if settings.web.enabled else None
@@ -205,6 +223,7 @@ class Serving:
         self.node.log(Event(name=EventName.NODE_STOPPED))
         # The engine first: a run that ends because its child is closed must not count as ended.
         self._engine.stop()
+        self.node.admission.close()
         self._children.close()
         self._steering.stop()
         self._database.dispose()
@@ -227,9 +246,11 @@ class Working:
         self._settings = settings
         self._database = open_database(settings)
         executor = f"{socket.gethostname()}-{name}"
-        self._node = open_node(settings, self._database, worker=executor, files=self._files)
         self._devices = devices_of(settings)
-        self._children = InferenceChildren(self._devices)
+        self._node = open_node(
+            settings, self._database, devices=self._devices, worker=executor, files=self._files
+        )
+        self._children = InferenceChildren(self._devices, per_device=settings.flow.runs_per_device)
         self._engine = Engine(settings.flow_url, executor=executor)
         self._flow = Flow(self._node, self._engine, self._children)
         names = [device.name for device in self._devices]
@@ -240,6 +261,7 @@ class Working:
             names,
             executor=executor,
             drop_work=self._children.cancel,
+            at_once=len(self._devices) * settings.flow.runs_per_device,
         )
         self._loops = Loops(steering_loops(self._steering))
 
@@ -269,6 +291,7 @@ class Working:
         self._loops.stop()
         if self._files is not None:
             self._files.close()
+        self._node.admission.close()
         self._children.close()
         self._steering.stop()
         self._database.dispose()

@@ -48,11 +48,13 @@ class Steering:
         executor: str,
         is_part_of_node: bool = False,
         drop_work: Callable[[], None] = lambda: None,
+        at_once: int | None = None,
     ) -> None:
         self._node = node
         self._engine = engine
         self._flow = flow
         self._devices = tuple(devices)
+        self._at_once = at_once or len(self._devices)
         self._executor = executor
         self._is_part_of_node = is_part_of_node
         self._drop_work = drop_work
@@ -68,7 +70,7 @@ class Steering:
 
     def join(self) -> None:
         """Take a lease; before the engine starts, which takes up what an earlier process left."""
-        self._engine.limit_here(INFERENCE, len(self._devices))
+        self._engine.limit_here(INFERENCE, self._at_once)
         self._flow.lease = join(
             self._node.database,
             self._executor,

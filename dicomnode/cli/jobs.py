@@ -1,9 +1,11 @@
-"""Commands by which a person steers jobs: rerun, cancel, dismiss, resend, pause, resume."""
+"""Commands by which a person sees and steers jobs: queue, rerun, cancel, dismiss, resend, pause."""
 
 from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
+from rich.markup import escape
+from rich.table import Table
 
 from dicomnode.cli.common import SettingsPath, console, settings_from
 from dicomnode.domain.errors import StudyError
@@ -14,8 +16,36 @@ JobArgument = Annotated[str, typer.Argument(help="Job id, as `dicomnode status` 
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
+    app.command()(queue)
     for command in (rerun, cancel, dismiss, resend, pause, resume):
         app.command(rich_help_panel="Steering")(command)
+
+
+def queue(
+    settings: SettingsPath = None,
+    limit: Annotated[int, typer.Option(help="At most so many that wait.")] = 20,
+) -> None:
+    """Show which models run where, what waits, and why.
+
+    Example: dicomnode queue
+    """
+    from dicomnode.index import open_database
+    from dicomnode.store.workers import queue_told
+
+    told = queue_told(open_database(settings_from(settings)), datetime.now(UTC), limit=limit)
+    if told.pause is not None:
+        console.print(f"models are paused by {told.pause.by}: {told.pause.reason}", style="yellow")
+    table = Table(box=None)
+    for column in ("job", "algorithm", "state", "try", "worker", "why it waits"):
+        table.add_column(column, overflow="fold")
+    for job in (*told.running, *told.waiting):
+        why = "; ".join(part for part in (job.waits_for, job.reason) if part)
+        row = (job.id[:12], job.algorithm, job.state, str(job.attempt), job.worker, why)
+        table.add_row(*(escape(text) for text in row))
+    console.print(table if table.row_count else "nothing runs, nothing waits")
+    left = told.waiting_count - len(told.waiting)
+    if left > 0:
+        console.print(f"and {left} more that wait")
 
 
 def rerun(job: JobArgument, settings: SettingsPath = None) -> None:

@@ -45,6 +45,7 @@ DicomNodeError
 ├── ReportError
 ├── AccessError                       `domain.access`
 └── Interrupted                       the node stops; the work goes on at its next start
+    ├── NotWanted                     a person has taken the job back
     └── TakenOver                     another process has this work now
 
 Raise the most exact one; translate a library's error once, at its edge, with `raise ... from`.
@@ -253,6 +254,10 @@ class CacheTooSmall(FilesError):
 
 class Interrupted(DicomNodeError):
     """The node stops while a job runs; the job goes on at the next start."""
+
+
+class NotWanted(Interrupted):
+    """A person has taken the job back while it waited."""
 
 
 class TakenOver(Interrupted):

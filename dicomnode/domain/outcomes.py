@@ -48,6 +48,10 @@ class RunOutcome:
     warnings: tuple[str, ...]
     seconds: dict[str, float]
     """Stage -> wall seconds."""
+    voxels: int | None = None
+    """Of all inputs."""
+    peak_bytes: int | None = None
+    """What the run took of its device's memory at most; None where nobody can tell."""
     body: BodyMap | None = None
     """Of the CT in which lesions were looked for."""
     compared: tuple[Compared, ...] = ()

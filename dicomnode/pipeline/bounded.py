@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from math import ceil, prod
 
 import numpy as np
 
 from dicomnode.algorithm import RunContext
+from dicomnode.domain.device_memory import Shortage
 from dicomnode.domain.errors import ContractBroken, InputRefused, OutOfMemory
 from dicomnode.domain.volumes import Volume
 from dicomnode.pipeline.inference import Prediction, ReadyBundle, predict
@@ -38,13 +40,13 @@ def predict_bounded(
         OutOfMemory, ContractBroken, AlgorithmError: as `predict`.
     """
     image = inputs[next(iter(manifest.inputs))]
+    if context.shortage is not None:
+        return _predict_cut(ready, manifest, image, context, context.shortage)
     need = need_of(image.grid, wanted, ready.preprocessing, ready.postprocessing)
     allowed = allowed_memory(context.memory_bytes)
     context.progress(0.05, f"needs about {in_gigabytes(need.whole)}")
     can_be_cut = manifest.slabs is not None and len(inputs) == 1
-    margin = 0
-    if manifest.slabs is not None:
-        margin = int(np.ceil(manifest.slabs.margin_mm / image.grid.spacing_mm[0]))
+    margin = _margin(manifest, image)
     count = slabs_that_fit(need, allowed, margin)
     if count == 1:
         return predict(ready, manifest, inputs, context)
@@ -60,6 +62,41 @@ def predict_bounded(
     return _in_slabs(ready, manifest, image, context, count=count, margin=margin)
 
 
+def slabs_for_device(
+    manifest: Manifest, inputs: Mapping[str, Volume], short: Shortage
+) -> int | None:
+    """Into how many slabs inputs have to be cut for a device that is too small; None: it cannot."""
+    if manifest.slabs is None or len(inputs) > 1:
+        return None
+    (image,) = inputs.values()
+    slices, margin = image.grid.shape[0], _margin(manifest, image)
+    at_once = short.line.fitting(short.budget_bytes) * slices // max(1, prod(image.grid.shape))
+    for count in range(2, slices + 1):
+        if ceil(slices / count) + 2 * margin <= at_once:
+            return count
+    return None
+
+
+def _margin(manifest: Manifest, image: Volume) -> int:
+    """Slices that each slab reaches over its ends."""
+    if manifest.slabs is None:
+        return 0
+    return ceil(manifest.slabs.margin_mm / image.grid.spacing_mm[0])
+
+
+def _predict_cut(
+    ready: ReadyBundle, manifest: Manifest, image: Volume, context: RunContext, short: Shortage
+) -> Prediction:
+    count = slabs_for_device(manifest, {next(iter(manifest.inputs)): image}, short)
+    assert count is not None, "the CPU was to be taken"
+    context.notes.append(
+        f"read in {count} slabs: the whole was predicted to need {in_gigabytes(short.need_bytes)}, "
+        f"{context.device} has {in_gigabytes(short.budget_bytes)}"
+    )
+    margin = _margin(manifest, image)
+    return _in_slabs(ready, manifest, image, context, count=count, margin=margin)
+
+
 def predict_after_shortage(
     ready: ReadyBundle, manifest: Manifest, inputs: Mapping[str, Volume], context: RunContext
 ) -> Prediction | None:
@@ -71,7 +108,7 @@ def predict_after_shortage(
     image = inputs[next(iter(manifest.inputs))]
     if manifest.slabs is None or len(inputs) > 1:
         return None
-    margin = int(np.ceil(manifest.slabs.margin_mm / image.grid.spacing_mm[0]))
+    margin = _margin(manifest, image)
     for count in _SMALLER:
         if count > image.grid.shape[0]:
             break

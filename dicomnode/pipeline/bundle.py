@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dicomnode.algorithm import AlgorithmIdentity, InputSpec, RunContext
+from dicomnode.domain.device_memory import in_gb
 from dicomnode.domain.errors import BundleInvalid, ContractBroken, OutOfMemory
 from dicomnode.domain.findings import Finding
 from dicomnode.domain.volumes import Volume
@@ -67,6 +68,7 @@ class BundleAlgorithm:
         context.progress(0.0, "loading")
         image = inputs[next(iter(self._manifest.inputs))]
         self._check_gate(image)
+        context = self._within(inputs, context)
         ready = self._made_ready(context.device)
         findings = self._findings(ready, inputs, image, context)
         context.progress(1.0, "done")
@@ -155,6 +157,22 @@ class BundleAlgorithm:
         context.progress(0.9, "measuring")
         segments = segments_of(prediction, pred, image.grid)
         return measure_all(segments, self._manifest.measurements, image)
+
+    def _within(self, inputs: Mapping[str, Volume], context: RunContext) -> RunContext:
+        """On the CPU if the device is known to be too small, and cutting would not help."""
+        short = context.shortage
+        if short is None:
+            return context
+        from dicomnode.pipeline.bounded import slabs_for_device
+
+        is_cut = self._manifest.outputs.pred.kind == "segments"
+        if is_cut and slabs_for_device(self._manifest, inputs, short) is not None:
+            return context
+        context.notes.append(
+            f"computed on the CPU: it was predicted to need {in_gb(short.need_bytes)}, "
+            f"{context.device} has {in_gb(short.budget_bytes)}"
+        )
+        return replace(context, device=_HOST, shortage=None)
 
     def _predicted(
         self,

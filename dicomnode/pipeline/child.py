@@ -1,4 +1,4 @@
-"""Killable execution: one warm child process a device, for everything that loads torch.
+"""Killable execution: warm child processes of each device, for everything that loads torch.
 
 A hang, a crash in CUDA or the kernel's out-of-memory killer costs one job: the child is killed or
 gone, its job fails with an error that says so, and the next job gets a new child. Imports no DBOS
@@ -28,7 +28,7 @@ from dicomnode.domain.errors import (
     OutOfMemory,
     TimedOut,
 )
-from dicomnode.pipeline.devices import ComputeDevice, count_cuda_devices, driver_is_present
+from dicomnode.pipeline.devices import ComputeDevice, driver_is_present, free_cuda_memory
 
 R = TypeVar("R")
 
@@ -36,23 +36,32 @@ _PROBE_LIMIT_S = 120.0
 
 
 class InferenceChildren:
-    """One child process a device, started at the first job and kept warm.
+    """Child processes of each device, started at their first job and kept warm.
 
-    `submit` may be called from any thread. Close it, or use it in a `with` block.
+    `per_device` calls can run on a device at once, each in a child of its own. `submit` may be
+    called from any thread. Close it, or use it in a `with` block.
     """
 
-    def __init__(self, devices: Sequence[ComputeDevice], *, niceness: int = 5) -> None:
+    def __init__(
+        self, devices: Sequence[ComputeDevice], *, niceness: int = 5, per_device: int = 1
+    ) -> None:
         if not devices:
             raise ValueError("no device to compute on")
-        self._children = [_Child(device, niceness) for device in devices]
+        self._children = [_Child(device, niceness) for device in devices for _ in range(per_device)]
         self.devices = tuple(device.name for device in devices)
 
     def submit(
-        self, function: Callable[..., R], args: Sequence[object], *, timeout_s: float
+        self,
+        function: Callable[..., R],
+        args: Sequence[object],
+        *,
+        timeout_s: float,
+        device: str = "",
     ) -> "Future[R]":
         """Call `function(device, *args)` in the child that has least to do.
 
-        `device` is the child's, in torch's words. Function, arguments and result are pickled: small
+        With `device`, the name of one, among the children of that device; the function is given
+        torch's word for it. Function, arguments and result are pickled: small
         values and paths, not pixels. The limit counts from the start of the call, not from now.
         Cancelling the future kills a call that runs.
 
@@ -63,7 +72,8 @@ class InferenceChildren:
             DicomNodeError: whatever the call raised of our own.
             AlgorithmError: the call raised something else; the message says what and where.
         """
-        child = min(self._children, key=lambda candidate: candidate.pending)
+        able = [child for child in self._children if device in {"", child.device}]
+        child = min(able, key=lambda candidate: candidate.pending)
         return child.submit(function, args, timeout_s)
 
     def cancel(self) -> None:
@@ -88,21 +98,21 @@ class InferenceChildren:
         self.close()
 
 
-def probe_cuda_devices() -> int:
-    """How many CUDA devices there are; asks torch in a child, if there is a driver at all.
+def probe_cuda_devices() -> tuple[int, ...]:
+    """Free bytes of each CUDA device; asks torch in a child, if there is a driver at all.
 
     Raises:
         TimedOut, ChildDied: CUDA does not answer.
     """
     if not driver_is_present():
-        return 0
+        return ()
     probe = ComputeDevice(name="probe", torch_name="cpu", environment={})
     with InferenceChildren([probe]) as children:
-        return children.submit(_count_cuda, (), timeout_s=_PROBE_LIMIT_S).result()
+        return children.submit(_free_cuda, (), timeout_s=_PROBE_LIMIT_S).result()
 
 
-def _count_cuda(_device: str) -> int:
-    return count_cuda_devices()
+def _free_cuda(_device: str) -> tuple[int, ...]:
+    return free_cuda_memory()
 
 
 class _Answer(Future[R]):
@@ -136,6 +146,11 @@ class _Child:
         self._pool: ProcessPool | None = None
         self._closed = False
         self._answers: set[Future[Any]] = set()
+
+    @property
+    def device(self) -> str:
+        """Name of its device."""
+        return self._device.name
 
     @property
     def pending(self) -> int:

@@ -20,18 +20,23 @@ class ComputeDevice:
     """As the child sees it: it is shown its own CUDA device only, so that is `cuda:0`."""
     environment: Mapping[str, str]
     """Set in the child before anything is imported that reads it."""
+    free_bytes: int | None = None
+    """Of its memory, when the process started; None: it is not counted."""
 
 
 def compute_devices(
-    wanted: Sequence[str], *, environ: Mapping[str, str], cuda_devices: int
+    wanted: Sequence[str], *, environ: Mapping[str, str], cuda_free: Sequence[int]
 ) -> tuple[ComputeDevice, ...]:
     """The devices that settings name; `auto` is every CUDA device, else the CPU.
+
+    `cuda_free` has the free bytes of each CUDA device.
 
     Processors are shared out among the children, unless `environ` sets OMP_NUM_THREADS.
 
     Raises:
         ConfigError: naming every device that is unknown or not there.
     """
+    cuda_devices = len(cuda_free)
     names: list[str] = []
     for name in wanted:
         every = [f"cuda:{index}" for index in range(cuda_devices)] or ["cpu"]
@@ -42,10 +47,12 @@ def compute_devices(
     if faults:
         raise ConfigError(faults)
     threads = max(1, len(os.sched_getaffinity(0)) // max(1, len(names)))
-    return tuple(_device(name, environ, threads) for name in names)
+    return tuple(_device(name, environ, threads, cuda_free) for name in names)
 
 
-def _device(name: str, environ: Mapping[str, str], threads: int) -> ComputeDevice:
+def _device(
+    name: str, environ: Mapping[str, str], threads: int, cuda_free: Sequence[int]
+) -> ComputeDevice:
     environment = {
         "OMP_NUM_THREADS": environ.get("OMP_NUM_THREADS", str(threads)),
         # Waiting threads that spin take the processor from the receiver.
@@ -58,7 +65,9 @@ def _device(name: str, environ: Mapping[str, str], threads: int) -> ComputeDevic
     environment["CUDA_VISIBLE_DEVICES"] = (
         visible[index] if index < len(visible) and visible[index] else str(index)
     )
-    return ComputeDevice(name=name, torch_name="cuda:0", environment=environment)
+    return ComputeDevice(
+        name=name, torch_name="cuda:0", environment=environment, free_bytes=cuda_free[index]
+    )
 
 
 def driver_is_present() -> bool:
@@ -66,8 +75,8 @@ def driver_is_present() -> bool:
     return any(sign.exists() for sign in _DRIVER_SIGNS)
 
 
-def count_cuda_devices() -> int:
-    """How many CUDA devices torch sees. Loads torch: to be called in a child."""
+def free_cuda_memory() -> tuple[int, ...]:
+    """Free bytes of each CUDA device torch sees. Loads torch: to be called in a child."""
     import torch
 
-    return torch.cuda.device_count()
+    return tuple(torch.cuda.mem_get_info(index)[0] for index in range(torch.cuda.device_count()))

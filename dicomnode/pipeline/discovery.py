@@ -9,6 +9,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
 from dicomnode.algorithm import ENTRY_POINT_GROUP, Algorithm, AlgorithmIdentity, InputSpec
+from dicomnode.domain.device_memory import MemoryLine
 from dicomnode.domain.errors import BundleInvalid, DicomNodeError
 from dicomnode.pipeline.bundle import load_bundle
 from dicomnode.pipeline.bundle_files import read_identity, read_manifest
@@ -34,6 +35,8 @@ class AlgorithmDescription:
     """Input name -> what fits it; the first is the one findings lie on."""
     time_limit_s: float
     source: AlgorithmSource
+    memory: MemoryLine | None = None
+    """What a run takes of a device, if that is stated."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +65,7 @@ def describe(root: Path, calibrations: Path | None = None) -> AlgorithmDescripti
         needs=manifest.needs(),
         time_limit_s=manifest.time_limit_s,
         source=AlgorithmSource(root=root, calibrations=folder),
+        memory=manifest.memory.line() if manifest.memory else None,
     )
 
 

@@ -16,6 +16,7 @@ from pydantic import (
 
 from dicomnode.algorithm import AlgorithmIdentity, InputSpec
 from dicomnode.domain.codes import Code
+from dicomnode.domain.device_memory import MemoryLine
 from dicomnode.domain.sites import Refined
 
 
@@ -316,6 +317,21 @@ class SlabReading(_Part):
     """How far each slab reaches over its ends; at least half a window."""
 
 
+class StatedMemory(_Part):
+    """What a run takes of a device's memory at most, where the bundle's author has measured it."""
+
+    fixed_gb: Annotated[float, Field(ge=0, le=1000)]
+    """Whatever the size: weights, libraries."""
+    gb_per_million_voxels: Annotated[float, Field(ge=0, le=1000)]
+    """Of all inputs together, as they come from the scanner."""
+
+    def line(self) -> MemoryLine:
+        """In bytes."""
+        return MemoryLine(
+            fixed_bytes=self.fixed_gb * 1e9, a_voxel_bytes=self.gb_per_million_voxels * 1e3
+        )
+
+
 class Manifest(_Part):
     """The whole of `configs/dicom.json`."""
 
@@ -329,6 +345,7 @@ class Manifest(_Part):
     outputs: Outputs
     measurements: tuple[AnyMeasure, ...] = ()
     slabs: SlabReading | None = None
+    memory: StatedMemory | None = None
     time_limit_s: Annotated[float, Field(gt=0, le=86400)]
     files: Annotated[dict[BundlePath, Digest], Field(min_length=1)]
 

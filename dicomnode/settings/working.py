@@ -28,6 +28,16 @@ class FlowSettings(Section):
     memory_gb: Annotated[float, Field(gt=0)] | None = None
     """The host's memory that one run may take; none: four fifths of what is free."""
 
+    device_gb: Annotated[float, Field(gt=0)] | None = None
+    """Of each device, for this process; none: what is free of a CUDA device at its start."""
+    runs_per_device: Annotated[int, Field(ge=1, le=16)] = 1
+    """Runs that may share a device, where their memory fits."""
+
+    @property
+    def device_bytes(self) -> int | None:
+        """`device_gb` in bytes."""
+        return None if self.device_gb is None else int(self.device_gb * 1e9)
+
     @property
     def memory_bytes(self) -> int | None:
         """`memory_gb` in bytes."""

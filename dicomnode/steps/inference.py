@@ -9,12 +9,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from math import prod
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from pydantic import TypeAdapter
 
 from dicomnode.algorithm import Algorithm, AlgorithmIdentity, LesionLimits, RunContext
+from dicomnode.domain.device_memory import Shortage
 from dicomnode.domain.findings import Finding, LesionFinding
 from dicomnode.domain.follow_up import Priors
 from dicomnode.domain.outcomes import RunOutcome, record_of
@@ -26,6 +28,7 @@ from dicomnode.encode.results import encode_results
 from dicomnode.logs import silence_readers
 from dicomnode.pipeline.discovery import AlgorithmSource, load_algorithm
 from dicomnode.pipeline.follow_up import follow_up
+from dicomnode.pipeline.peak import peak_of
 from dicomnode.pipeline.volume import read_series
 from dicomnode.settings import LesionSettings, OutputSettings
 
@@ -56,6 +59,8 @@ class RunTask:
     """Earlier studies of the patient; None: lesions are not compared."""
     kinds: frozenset[ResultKind] = USUAL_KINDS
     """What is wanted of the results; SEG and SR are always made."""
+    shortage: Shortage | None = None
+    """Set where the device is known to be too small for the whole."""
     memory_bytes: int | None = None
     """The host's memory that the run may take; None: what is free."""
 
@@ -78,19 +83,26 @@ def run_task(algorithm: Algorithm, task: RunTask, device: str, progress: Progres
         progress(0.0, "reading")
         volumes = {name: read_series(paths) for name, paths in task.inputs.items()}
     source = next(iter(volumes.values()))
-    with timer.stage("infer"), TemporaryDirectory(dir=task.out, prefix=".scratch-") as scratch:
+    with (
+        timer.stage("infer"),
+        TemporaryDirectory(dir=task.out, prefix=".scratch-") as scratch,
+        peak_of(device) as peak,
+    ):
         progress(0.2, "running")
         context = RunContext(
             device=device,
             scratch=Path(scratch),
             progress=progress,
             memory_bytes=task.memory_bytes,
+            shortage=task.shortage,
             lesions=LesionLimits(
                 false_positives_per_volume=task.lesions.false_positives_per_volume,
                 most=task.lesions.most,
             ),
         )
         findings = algorithm.run(volumes, context)
+        # What was cut or computed elsewhere says nothing of what the whole takes.
+        peak_bytes = None if context.notes else peak()
     source = replace(source, warnings=(*source.warnings, *context.notes))
     followed = None
     if task.priors is not None and _can_follow(findings, source, task.priors):
@@ -127,6 +139,8 @@ def run_task(algorithm: Algorithm, task: RunTask, device: str, progress: Progres
         preview=preview,
         warnings=(*source.warnings, *failed),
         seconds=timer.seconds,
+        voxels=sum(prod(volume.grid.shape) for volume in volumes.values()),
+        peak_bytes=peak_bytes,
         body=followed.body if followed else None,
         compared=followed.compared if followed else (),
     )

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from dicomnode.domain.events import Event
+from dicomnode.pipeline.admission import Admission
 from dicomnode.pipeline.discovery import AlgorithmDescription
 from dicomnode.rules.watching import WatchedRules
 from dicomnode.settings import Settings
@@ -26,6 +27,10 @@ class Node:
     """Algorithms that are installed but cannot be used, and why."""
     files: Files = field(default_factory=SharedFiles)
     """How it comes by images."""
+    admission: Admission = field(
+        default_factory=lambda: Admission({"": None}, runs_per_device=1000)
+    )
+    """When a run may start, and on which device; by default at once, on any."""
     worker: str = ""
     """What this process is called among those that run models."""
 

@@ -10,6 +10,7 @@ from typing import Protocol, TypedDict, TypeVar
 
 from dicomnode import __version__
 from dicomnode.assembly.headers import read_header
+from dicomnode.domain.device_memory import MemoryLine, Shortage
 from dicomnode.domain.errors import (
     BundleInvalid,
     DicomNodeError,
@@ -17,6 +18,7 @@ from dicomnode.domain.errors import (
     InputRefused,
     InstanceUnreadable,
     Interrupted,
+    NotWanted,
     StudyError,
     VolumeError,
 )
@@ -29,8 +31,10 @@ from dicomnode.domain.results import ResultKind, result_folder
 from dicomnode.domain.studies import ClosingReason
 from dicomnode.domain.triage import Flag
 from dicomnode.encode.derivation import Derivation, Predecessor
+from dicomnode.pipeline.admission import Seat
 from dicomnode.pipeline.discovery import AlgorithmDescription
 from dicomnode.rules.alerting import flag_of, rule_named
+from dicomnode.steps.admitting import predicted
 from dicomnode.steps.forms import kinds_to_make, parcels_of
 from dicomnode.steps.inference import RunTask, read_outcome, run_in_child
 from dicomnode.steps.node import Node
@@ -44,6 +48,7 @@ from dicomnode.store.jobs import (
     start_job,
 )
 from dicomnode.store.lesions import priors_of
+from dicomnode.store.memory_use import note_wait
 from dicomnode.store.outcomes import record_outcome
 from dicomnode.store.unfinished import UnfinishedJob
 
@@ -54,15 +59,21 @@ TRIES_FOR_DISK = 32
 LONGEST_DELAY_S = 600.0
 
 R = TypeVar("R")
+_Images = Mapping[str, Sequence[ImageFile]]
 
 
 class Children(Protocol):
     """Runs functions in processes that can be killed; `pipeline.child.InferenceChildren` is one."""
 
     def submit(
-        self, function: Callable[..., R], args: Sequence[object], *, timeout_s: float
+        self,
+        function: Callable[..., R],
+        args: Sequence[object],
+        *,
+        timeout_s: float,
+        device: str = "",
     ) -> Future[R]:
-        """Call `function(device, *args)` on a free device; cancelling the future kills the call."""
+        """Call `function(device, *args)` on that device; cancelling the future kills the call."""
         ...
 
 
@@ -89,9 +100,11 @@ def run_job(node: Node, children: Children, job_id: JobId) -> Ran:
             node.files.keep_current(known.source.calibrations)
         images = _images(node, job)
         with node.files.at_hand([image for held in images.values() for image in held]):
-            if not _run_once(node, children, job, known, images):
+            if not _run_once(node, children, job, known, images=images):
                 return Ran(made=False, retry_s=None)
         node.files.hand_back(_results(node, job_id), partial(_still_mine, node))
+    except NotWanted:
+        return Ran(made=False, retry_s=None)
     except Interrupted:
         raise
     except DicomNodeError as exc:
@@ -99,23 +112,37 @@ def run_job(node: Node, children: Children, job_id: JobId) -> Ran:
     return Ran(made=True, retry_s=None)
 
 
+def _shortage(seat: Seat, need: tuple[int, MemoryLine] | None) -> Shortage | None:
+    """What a run has to heed on a device that is too small for it."""
+    if need is None or seat.budget_bytes is None or not seat.is_too_small:
+        return None
+    return Shortage(need_bytes=need[0], budget_bytes=seat.budget_bytes, line=need[1])
+
+
+def _wait_for_device(node: Node, job: JobId, why: str) -> bool:
+    """Write down why it waits; False once a person has taken the job back."""
+    if why:
+        note_wait(node.database, job, why)
+    return not _is_cancelled(node, job)
+
+
 def _run_once(
-    node: Node,
-    children: Children,
-    job: Job,
-    known: AlgorithmDescription,
-    images: Mapping[str, Sequence[ImageFile]],
+    node: Node, children: Children, job: Job, known: AlgorithmDescription, *, images: _Images
 ) -> bool:
-    """Until the run has ended; False if the job is not to be run any more."""
-    limit_s = known.time_limit_s * node.settings.flow.time_limit_factor
-    now = node.clock()
-    deadline = now + timedelta(seconds=limit_s) + DEADLINE_SLACK
-    if not start_job(node.database, job.id, deadline=deadline, now=now, worker=node.worker):
-        return False
-    task = _task(node, job, images)
-    running = children.submit(run_in_child, (known.source, task), timeout_s=limit_s)
-    _wait(running, cancelled=lambda: _is_cancelled(node, job.id))
-    return True
+    """When its turn has come, until it has ended; False if the job is not to be run any more."""
+    need = predicted(node, job, known, on_cuda=node.admission.on_cuda)
+    waits = partial(_wait_for_device, node, job.id)
+    with node.admission.seat(need and need[0], waits) as seat:
+        limit_s = known.time_limit_s * node.settings.flow.time_limit_factor
+        now = node.clock()
+        deadline = now + timedelta(seconds=limit_s) + DEADLINE_SLACK
+        if not start_job(node.database, job.id, deadline=deadline, now=now, worker=node.worker):
+            return False
+        task = _task(node, job, images, _shortage(seat, need))
+        call = (known.source, task)
+        running = children.submit(run_in_child, call, timeout_s=limit_s, device=seat.device)
+        _wait(running, cancelled=lambda: _is_cancelled(node, job.id))
+        return True
 
 
 def _still_mine(node: Node) -> None:
@@ -128,7 +155,7 @@ def _results(node: Node, job: JobId) -> Path:
     return result_folder(node.settings.data_dir, job)
 
 
-def _images(node: Node, job: Job) -> dict[str, Sequence[ImageFile]]:
+def _images(node: Node, job: Job) -> _Images:
     """Input name -> the files of its series."""
     return {
         name: held_instances(node.database, job.revision_id, series)
@@ -163,7 +190,7 @@ def _is_cancelled(node: Node, job_id: JobId) -> bool:
     return load_job(node.database, job_id).state is JobState.CANCELLED
 
 
-def _task(node: Node, job: Job, images: Mapping[str, Sequence[ImageFile]]) -> RunTask:
+def _task(node: Node, job: Job, images: _Images, shortage: Shortage | None) -> RunTask:
     closed = snapshot(node.database, job.revision_id)
     return RunTask(
         inputs={name: tuple(one.path for one in held) for name, held in images.items()},
@@ -177,6 +204,7 @@ def _task(node: Node, job: Job, images: Mapping[str, Sequence[ImageFile]]) -> Ru
         ),
         out=_results(node, job.id),
         memory_bytes=node.settings.flow.memory_bytes,
+        shortage=shortage,
         output=node.settings.output,
         lesions=node.settings.lesions,
         priors=priors_of(node.database, job) if node.settings.lesions.follow_up else None,

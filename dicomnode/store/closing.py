@@ -245,7 +245,7 @@ def snapshot(database: Database, revision_id: int) -> StudySnapshot:
         ).one()
         counts = connection.execute(
             select(InstanceRow.series_uid, func.count())
-            .where(_held_by(revision.study_uid, revision.series_uid, revision.number))
+            .where(held_by(revision.study_uid, revision.series_uid, revision.number))
             .group_by(InstanceRow.series_uid)
         ).all()
         held = {series: count for series, count in counts}  # noqa: C416 (rows)
@@ -287,7 +287,7 @@ def held_instances(
         query = (
             select(InstanceRow.path, InstanceRow.sha256, InstanceRow.size_bytes)
             .where(
-                _held_by(revision.study_uid, revision.series_uid, revision.number),
+                held_by(revision.study_uid, revision.series_uid, revision.number),
                 InstanceRow.series_uid == series_uid,
             )
             .order_by(InstanceRow.sop_instance_uid)
@@ -302,7 +302,8 @@ def held_instances(
         )
 
 
-def _held_by(study_uid: str, series_uid: str, number: int) -> ColumnElement[bool]:
+def held_by(study_uid: str, series_uid: str, number: int) -> ColumnElement[bool]:
+    """Instances of a revision; `series_uid` is empty for one of a whole study."""
     if series_uid:
         return (InstanceRow.series_uid == series_uid) & (InstanceRow.series_revision <= number)
     return (InstanceRow.study_uid == study_uid) & (InstanceRow.study_revision <= number)

@@ -245,6 +245,7 @@ def start_job(
             "started_at": now,
             "deadline_at": deadline,
             "worker": worker or None,
+            "waits_for": "",
         },
     )
 
@@ -260,7 +261,13 @@ def end_job_by_error(
         Event(name=name, job_id=job, facts={"error": kind, "reason": reason}),
         now,
         from_states=UNFINISHED,
-        values={"state": state.value, "finished_at": now, "reason": reason, "error": kind},
+        values={
+            "state": state.value,
+            "finished_at": now,
+            "reason": reason,
+            "error": kind,
+            "waits_for": "",
+        },
     )
 
 
@@ -292,6 +299,7 @@ def retry_job(
                 error=kind,
                 reason=str(error),
                 deadline_at=None,
+                waits_for="",
             )
             .returning(JobRow.study_uid)
         ).scalar_one_or_none()
@@ -360,7 +368,12 @@ def cancel_job(database: Database, job: JobId, now: datetime) -> None:
         Event(name=EventName.JOB_CANCELLED, job_id=job),
         now,
         from_states=UNFINISHED,
-        values={"state": JobState.CANCELLED.value, "finished_at": now, "reason": reason},
+        values={
+            "state": JobState.CANCELLED.value,
+            "finished_at": now,
+            "reason": reason,
+            "waits_for": "",
+        },
     )
     if not moved:
         raise StudyError(f"job {job} does not exist or has ended")

@@ -60,6 +60,8 @@ def record_outcome(
                 model_digest=outcome.model_digest,
                 device=outcome.device,
                 seconds=outcome.seconds,
+                voxels=outcome.voxels,
+                peak_bytes=outcome.peak_bytes,
                 warnings=list(outcome.warnings),
                 priority=min(job.priority.value, flag.to.value) if flag else job.priority.value,
             )

@@ -120,6 +120,8 @@ class QueuedJob:
     attempt: int
     reason: str
     """Why it is tried again; empty at the first try."""
+    waits_for: str
+    """Why a worker that has it in hand has not started it; empty: none has it yet, or it runs."""
     created_at: datetime
     started_at: datetime | None
     deadline_at: datetime | None
@@ -208,6 +210,7 @@ def _job(row: Any) -> QueuedJob:
         state=row.state,
         attempt=row.attempt,
         reason=row.reason,
+        waits_for=row.waits_for,
         created_at=row.created_at,
         started_at=row.started_at,
         deadline_at=row.deadline_at,

@@ -24,7 +24,7 @@ from tests.acceptance.running_node import NodeUnderTest, destination, eventually
 from tests.acceptance.studies_on_disk import ct_study, send
 from tests.unit.web_site import QUICK
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = pytest.mark.timeout(1800)
 
 SETTINGS = """\
 data_dir = "own"
@@ -110,6 +110,32 @@ def cut(within: Sequence[str], state: str) -> None:
     subprocess.run(["ip", "link", "set", f"dna{os.getpid()}", state], check=True)
 
 
+@dataclass
+class Web:
+    """The node's pages, by a process of their own."""
+
+    node: NodeUnderTest
+    process: "subprocess.Popen[bytes] | None" = None
+
+    def begin(self) -> None:
+        self.process = self.node.run("web")
+
+    def end(self) -> None:
+        assert self.process is not None
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+
+@contextmanager
+def serving(node: NodeUnderTest) -> Iterator[Web]:
+    web = Web(node)
+    web.begin()
+    try:
+        yield web
+    finally:
+        web.end()
+
+
 def worker_token(node: NodeUnderTest) -> str:
     """Of a new account; one of an administrator lets the node open its port to others."""
     database, now = node.database, datetime.now(UTC)
@@ -133,7 +159,6 @@ def test_over_https_from_another_network_killed_cut_off_and_with_a_node_that_res
             folder=tmp_path / "node",
             environment=environment,
             serve_options=("--no-worker",),
-            web=True,
             web_lines=f'host = "{address}"\nport = {port}\n'
             f'certificate = "{issued.certificate}"\nkey = "{issued.key}"',
         ).prepare([destination(pacs)])
@@ -141,36 +166,38 @@ def test_over_https_from_another_network_killed_cut_off_and_with_a_node_that_res
         secret = {"DICOMNODE_FILES_TOKEN": worker_token(node)}
         far = Elsewhere(tmp_path / "far", node, {**environment, **secret}, within)
         far.configure(f"https://{address}:{port}", more=f'authorities = "{authority.certificate}"')
-        with node:
+        with node, serving(node) as web:
             first, paths = ct_study("first", tmp_path)
             send(node, paths)
             with far.working() as worker:
-                node.job_of(first.study_uid, "running", timeout_s=300)
+                node.job_of(first.study_uid, "running", timeout_s=600)
                 os.killpg(worker.pid, signal.SIGKILL)
                 worker.wait()
             cut(within, "down")
             with far.working():
-                eventually(lambda: "files.waiting" in far.log, what="it waits", timeout_s=300)
+                eventually(lambda: "files.waiting" in far.log, what="it waits", timeout_s=600)
                 second, paths = ct_study("second", tmp_path)
                 send(node, paths)
-                node.job_of(second.study_uid, "queued", timeout_s=300)
+                node.job_of(second.study_uid, "queued", timeout_s=600)
                 cut(within, "up")
-                job = node.delivered(first.study_uid, timeout_s=400)
-                node.delivered(second.study_uid, timeout_s=400)
+                job = node.delivered(first.study_uid, timeout_s=600)
+                node.delivered(second.study_uid, timeout_s=600)
                 cut(within, "down")
                 third, paths = ct_study("third", tmp_path)
                 send(node, paths)
-                node.job_of(third.study_uid, "queued", timeout_s=300)
+                node.job_of(third.study_uid, "queued", timeout_s=600)
                 node.kill()
+                web.end()
                 cut(within, "up")
                 before = far.log.count("files.waiting")
                 eventually(
                     lambda: far.log.count("files.waiting") > before,
                     what="it waits for the node that is gone",
-                    timeout_s=300,
+                    timeout_s=600,
                 )
                 node.start()
-                node.delivered(third.study_uid, timeout_s=400)
+                web.begin()
+                node.delivered(third.study_uid, timeout_s=600)
         assert len(far.held()) == 3 * len(paths)
         assert {one.confirmed_by for one in job.deliveries} == {"c-find"}
         assert len(list((tmp_path / "node" / "data" / "results").rglob("findings.json"))) == 3
@@ -197,21 +224,21 @@ def test_by_fsspec_a_damaged_image_and_a_cache_that_is_too_small_fail_with_words
             right = image.read_bytes()
             far.configure(f"file://{node.folder / 'data'}", cache_gb=len(right) / 1e9)
             with far.working():
-                job = node.job_of(identity.study_uid, "failed", timeout_s=300)
+                job = node.job_of(identity.study_uid, "failed", timeout_s=600)
             assert (job.error, job.attempt) == ("CacheTooSmall", 1)
             assert "files.cache_gb" in job.reason
             far.configure(f"file://{node.folder / 'data'}")
             image.write_bytes(right[:-2] + bytes([right[-2] ^ 1]) + right[-1:])
             again(node, job.id)
             with far.working():
-                job = node.job_of(identity.study_uid, "failed", timeout_s=300)
+                job = node.job_of(identity.study_uid, "failed", timeout_s=600)
                 assert job.error == "FilesUnavailable"
                 assert "came damaged" in job.reason
                 assert job.attempt == 3
                 assert image.name not in [path.name for path in far.held()]
                 image.write_bytes(right)
                 again(node, job.id)
-                node.delivered(identity.study_uid, timeout_s=300)
+                node.delivered(identity.study_uid, timeout_s=600)
         assert len(pacs.stored) == 2
 
 

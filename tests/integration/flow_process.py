@@ -34,7 +34,12 @@ class KillsItsNode:
     """Children that take the whole node down, as a broken driver can."""
 
     def submit(
-        self, function: Callable[..., R], args: Sequence[object], *, timeout_s: float
+        self,
+        function: Callable[..., R],
+        args: Sequence[object],
+        *,
+        timeout_s: float,
+        device: str = "",
     ) -> Future[R]:
         """Never returns."""
         os.kill(os.getpid(), signal.SIGKILL)

@@ -49,7 +49,12 @@ class Children:
         self._running: set[Future[object]] = set()
 
     def submit(
-        self, function: Callable[..., R], args: Sequence[object], *, timeout_s: float
+        self,
+        function: Callable[..., R],
+        args: Sequence[object],
+        *,
+        timeout_s: float,
+        device: str = "",
     ) -> "Future[R]":
         """Begin a run."""
         task = args[1]

@@ -16,6 +16,7 @@ from pydicom import dcmread
 
 from dicomnode.cli.main import app, main
 from dicomnode.store.database import Database
+from dicomnode.store.memory_use import note_wait
 from dicomnode.store.schema import current_and_head, upgrade
 from dicomnode.testing.bundles import Behaviour, BundleRecipe, write_bundle
 from dicomnode.testing.misbehaviour import Misbehaviour
@@ -353,6 +354,16 @@ class TestTelling:
             connection.exec_driver_sql("UPDATE job SET reason = ?, error = 'X'", (said,))
         assert said in terminal.run("status").out
         assert terminal.run("explain", STUDY).out.count(said) == 2
+
+    def test_the_queue_says_what_waits_and_why(self, terminal: Terminal) -> None:
+        assert "nothing waits" in terminal.run("queue").out
+        job = queued_job(terminal.database)
+        assert note_wait(terminal.database, job, "waits for memory: needs 6.0 GB [cuda:0]")
+        said = " ".join(terminal.run("queue").out.split())
+        assert job[:12] in said
+        assert "queued" in said
+        for word in ("memory:", "needs", "6.0", "[cuda:0]"):
+            assert word in said
 
     def test_a_job_is_steered_by_its_id(self, terminal: Terminal) -> None:
         job = queued_job(terminal.database)

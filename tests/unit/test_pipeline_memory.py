@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 
 from dicomnode.algorithm import RunContext
+from dicomnode.domain.device_memory import MemoryLine, Shortage
 from dicomnode.domain.errors import InputRefused
 from dicomnode.domain.findings import SegmentFinding
 from dicomnode.domain.volumes import Grid, Volume
 from dicomnode.pipeline.bundle import load_bundle
 from dicomnode.pipeline.manifest import Segments
 from dicomnode.pipeline.memory import Need, need_of, shifted, slabs, slabs_that_fit
+from dicomnode.pipeline.peak import peak_of
 from dicomnode.pipeline.volume import read_series
 from dicomnode.testing.bundles import Behaviour, BundleRecipe, write_bundle
 from dicomnode.testing.studies import SeriesGeometry, StudyIdentity, ct_series
@@ -222,3 +224,44 @@ def test_a_device_that_is_too_small_gets_slabs_then_the_cpu_does_it_and_the_resu
     assert isinstance(right, SegmentFinding)
     np.testing.assert_array_equal(found.mask, right.mask)
     assert context.notes == ([] if note is None else [note])
+
+
+@pytest.mark.parametrize(
+    ("share", "slabs_mm", "note"),
+    [
+        (0.7, 9.0, "read in 2 slabs: the whole was predicted to need 2.0 GB, cpu:0 has 1.7 GB"),
+        (0.1, 9.0, "computed on the CPU: it was predicted to need 2.0 GB, cpu:0 has 1.1 GB"),
+        (0.7, None, "computed on the CPU: it was predicted to need 2.0 GB, cpu:0 has 1.7 GB"),
+    ],
+)
+def test_a_device_that_is_known_to_be_too_small_is_never_given_the_whole(
+    tmp_path: Path, volume: Volume, share: float, slabs_mm: float | None, note: str
+) -> None:
+    voxels = int(share * volume.array.size)
+    algorithm = load_bundle(budgeted(tmp_path, voxels, slabs_mm=slabs_mm))
+    line = MemoryLine(fixed_bytes=1e9, a_voxel_bytes=1e9 / volume.array.size)
+    short = Shortage(need_bytes=line.of(volume.array.size), budget_bytes=line.of(voxels), line=line)
+    context = RunContext(device="cpu:0", scratch=tmp_path, shortage=short)
+
+    (found,) = algorithm.run({"image": volume}, context)
+    plain = load_bundle(bundle(tmp_path / "plain", Behaviour.WORKS, slabs_mm=None))
+    (right,) = plain.run({"image": volume}, RunContext(device="cpu", scratch=tmp_path))
+
+    assert context.notes == [note]
+    assert isinstance(found, SegmentFinding)
+    assert isinstance(right, SegmentFinding)
+    np.testing.assert_array_equal(found.mask, right.mask)
+
+
+def test_the_peak_of_a_run_is_its_own() -> None:
+    def peak(megabytes: int) -> int:
+        with peak_of("cpu") as told:
+            block = np.ones(megabytes << 20, dtype=np.uint8)
+            assert block[-1] == 1
+            found = told()
+            assert found is not None
+            return found
+
+    large = peak(300)
+    small = peak(1)
+    assert 200 << 20 < large - small < 400 << 20

@@ -1,13 +1,14 @@
 """Every way a try of a job can end stands in its row, with a reason; only a stop passes through."""
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
 
+from dicomnode.domain.device_memory import MemoryLine, Shortage
 from dicomnode.domain.errors import (
     AlgorithmError,
     BundleInvalid,
@@ -24,6 +25,7 @@ from dicomnode.domain.errors import (
 from dicomnode.domain.identifiers import JobId
 from dicomnode.domain.jobs import Job, JobState
 from dicomnode.domain.results import result_folder
+from dicomnode.pipeline.admission import Admission
 from dicomnode.steps.inference import RunTask, write_outcome
 from dicomnode.steps.node import Node
 from dicomnode.steps.running import (
@@ -34,13 +36,16 @@ from dicomnode.steps.running import (
     run_job,
     try_again,
 )
-from dicomnode.store.jobs import cancel_job, load_job
+from dicomnode.store.jobs import cancel_job, load_job, rerun_job
 from dicomnode.store.unfinished import unfinished_jobs
+from dicomnode.store.workers import queue_told
+from tests.acceptance.running_node import eventually
 from tests.contract.store_scenes import at, outcome_of, queued_job
-from tests.unit.steps_node import column, event_names, open_test_node, tick
+from tests.unit.steps_node import column, description, event_names, open_test_node, tick
 
 R = TypeVar("R")
 
+GB = 1_000_000_000
 RETRYABLE = [OutOfMemory("small device"), ChildDied("signal 9")]
 
 
@@ -50,12 +55,19 @@ class DoneAtOnce:
     def __init__(self, error: Exception | None = None) -> None:
         self.error = error
         self.calls: list[tuple[Sequence[Any], float]] = []
+        self.devices: list[str] = []
 
     def submit(
-        self, function: Callable[..., R], args: Sequence[object], *, timeout_s: float
+        self,
+        function: Callable[..., R],
+        args: Sequence[object],
+        *,
+        timeout_s: float,
+        device: str = "",
     ) -> Future[R]:
         """Note the call and end it."""
         self.calls.append((args, timeout_s))
+        self.devices.append(device)
         done: Future[Any] = Future()
         if self.error is None:
             done.set_result(None)
@@ -72,7 +84,12 @@ class Hangs:
         self.running: Future[Any] = Future()
 
     def submit(
-        self, function: Callable[..., R], args: Sequence[object], *, timeout_s: float
+        self,
+        function: Callable[..., R],
+        args: Sequence[object],
+        *,
+        timeout_s: float,
+        device: str = "",
     ) -> Future[R]:
         """Begin a call."""
         self._meanwhile(self.running)
@@ -144,6 +161,96 @@ class TestSuccess:
         assert record_job(node, job) == ["pacs", "archive"]
         assert column(node.database, "delivery", "state") == ["waiting"] * 4
         assert event_names(node.database).count("job.succeeded") == 1
+
+
+def in_size(node: Node, rows: int = 100, columns: int = 100) -> None:
+    """What headers would say of the job's three images."""
+    with node.database.writing() as connection:
+        connection.exec_driver_sql(f"UPDATE instance SET rows = {rows}, columns = {columns}")
+
+
+def ended_run(node: Node, job: JobId, *, peak_bytes: int) -> None:
+    """The job has run once, on 3 images."""
+    run_job(node, DoneAtOnce(), job)
+    folder = result_folder(node.settings.data_dir, job)
+    folder.mkdir(parents=True)
+    outcome = outcome_of(node.database, load_job(node.database, job))
+    write_outcome(replace(outcome, voxels=30_000, peak_bytes=peak_bytes), folder)
+    record_job(node, job)
+    rerun_job(node.database, job, at(50))
+
+
+class TestDeviceMemory:
+    def test_a_job_that_fits_is_given_the_device_it_was_admitted_to(
+        self, node: Node, job: JobId
+    ) -> None:
+        in_size(node)
+        stated = MemoryLine(fixed_bytes=1e9, a_voxel_bytes=1e5)
+        known = {"lung_ct": replace(description(), memory=stated)}
+        admission = Admission({"cuda:0": 3 * GB, "cuda:1": 5 * GB}, runs_per_device=2)
+        node, children = replace(node, algorithms=known, admission=admission), DoneAtOnce()
+        assert run_job(node, children, job)["made"]
+        assert children.devices == ["cuda:1"]
+        ((_, task), _) = children.calls[0]
+        assert task.shortage is None
+
+    def test_one_that_fits_no_device_is_told_so_before_it_begins(
+        self, node: Node, job: JobId
+    ) -> None:
+        in_size(node)
+        stated = MemoryLine(fixed_bytes=1e9, a_voxel_bytes=1e5)
+        known = {"lung_ct": replace(description(), memory=stated)}
+        node = replace(node, algorithms=known, admission=Admission({"cuda:0": 2 * GB}))
+        children = DoneAtOnce()
+        run_job(node, children, job)
+        ((_, task), _) = children.calls[0]
+        assert task.shortage == Shortage(need_bytes=4 * GB, budget_bytes=2 * GB, line=stated)
+
+    def test_what_earlier_runs_took_is_learned(self, node: Node, job: JobId) -> None:
+        in_size(node)
+        ended_run(node, job, peak_bytes=4 * GB)
+        node = replace(node, admission=Admission({"cpu": 3 * GB}))
+        children = DoneAtOnce()
+        run_job(node, children, job)
+        ((_, task), _) = children.calls[0]
+        assert task.shortage is not None
+        assert task.shortage.need_bytes == pytest.approx(4.4 * GB, rel=1e-6)
+
+    def test_one_that_waits_says_why_on_the_queue_and_starts_when_there_is_room(
+        self, node: Node, job: JobId
+    ) -> None:
+        in_size(node)
+        ended_run(node, job, peak_bytes=2 * GB)
+        node = replace(node, admission=Admission({"cpu": 3 * GB}, runs_per_device=2))
+        children = DoneAtOnce()
+
+        def waiting() -> str:
+            (queued,) = queue_told(node.database, at(60)).waiting
+            return queued.waits_for
+
+        with ThreadPoolExecutor(1) as pool:
+            with node.admission.seat(GB, lambda _why: True):
+                with node.admission.seat(GB, lambda _why: True):
+                    running = pool.submit(run_job, node, children, job)
+                    why = eventually(waiting, what="it says why it waits")
+                eventually(lambda: "2.0 GB of 3.0 GB" in waiting(), what="it says so anew")
+                assert children.calls == []
+            assert running.result(timeout=30)["made"]
+        assert why == (
+            "waits for memory: needs 2.2 GB; cpu has 1.0 GB of 3.0 GB free and 2 running"
+        )
+        (queued,) = queue_told(node.database, at(60)).running
+        assert queued.waits_for == ""
+
+    def test_cancelling_one_that_waits_takes_it_out_of_the_line(
+        self, node: Node, job: JobId
+    ) -> None:
+        node = replace(node, admission=Admission({"cpu": 3 * GB}))
+        with node.admission.seat(GB, lambda _why: True), ThreadPoolExecutor(1) as pool:
+            running = pool.submit(run_job, node, DoneAtOnce(), job)
+            cancel_job(node.database, job, at(2))
+            assert running.result(timeout=30) == Ran(made=False, retry_s=None)
+        assert load_job(node.database, job).state is JobState.CANCELLED
 
 
 class TestPassingFaults:

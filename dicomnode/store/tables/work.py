@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ForeignKey, Index, String, Text, UniqueConstraint, text
+from sqlalchemy import BigInteger, ForeignKey, Index, String, Text, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from dicomnode.store.tables.base import Base, RowId, Uid
@@ -115,6 +115,12 @@ class JobRow(Base):
     """What it ran on, e.g. `cuda:0`."""
     seconds: Mapped[dict[str, Any] | None]
     """Stage -> seconds."""
+    voxels: Mapped[int | None] = mapped_column(BigInteger)
+    """Of all its inputs."""
+    peak_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    """What the run took of its device's memory at most; of the host's where that is the CPU."""
+    waits_for: Mapped[str] = mapped_column(Text, default="", server_default=text("''"))
+    """Why a worker that has it in hand has not started it yet; empty otherwise."""
     warnings: Mapped[list[Any] | None]
     """What a reader of the results should know."""
 
