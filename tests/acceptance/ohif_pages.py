@@ -23,8 +23,10 @@ Points = npt.NDArray[np.float64]
 SIZE = (1500, 800)
 """Wide, so that labels beside a radiograph are not cut off."""
 SAVED_WIDTH = 1150
-PATIENCE_S = 180.0
-"""For what a quiet machine does in five seconds; WebGL is done in software here."""
+PATIENCE_S = 600.0
+"""For what a quiet machine does in five seconds; WebGL is done in software here.
+
+On two cores with twenty things to do the first image has come after more than 180 s."""
 BETWEEN_LOOKS_MS = 250
 
 _ARGUMENTS = (
@@ -60,6 +62,45 @@ _SEGMENTS = """() => {
     .flatMap(one => Object.values(
       window.services.segmentationService.getSegmentation(one.segmentationId).segments))
     .filter(Boolean).map(segment => segment.label); }"""
+_ERASE = """() => {
+  const viewport = window.services.viewportGridService.getActiveViewportId();
+  const [one] = window.services.segmentationService.getSegmentationRepresentations(viewport);
+  const images = window.services.segmentationService.getSegmentation(one.segmentationId)
+    .representationData.Labelmap.imageIds.map(id => window.cornerstone.cache.getImage(id));
+  const drawn = images.find(image => image.getPixelData().some(Boolean));
+  drawn.voxelManager.getScalarData().fill(0);
+  window.cornerstoneTools.segmentation.triggerSegmentationEvents
+    .triggerSegmentationDataModified(one.segmentationId); }"""
+# A SEG is written from the images it lies on, all of which have to be in the browser by then.
+_SOURCES = """
+const sources = (() => {
+  const viewport = window.services.viewportGridService.getActiveViewportId();
+  const [one] = window.services.segmentationService.getSegmentationRepresentations(viewport);
+  return window.services.segmentationService.getSegmentation(one.segmentationId)
+    .representationData.Labelmap.imageIds
+    .map(id => window.cornerstone.cache.getImage(id)?.referencedImageId);
+})();
+"""
+_LOADED = f"""() => {{ {_SOURCES}
+  return [sources.filter(id => id && window.cornerstone.cache.getImage(id)).length,
+    sources.length]; }}"""
+_FORGET = f"""() => {{ {_SOURCES}
+  const cache = window.cornerstone.cache;
+  const kept = Object.getPrototypeOf(cache).getImage ?? cache.getImage;
+  cache.getImage = id => id === sources[0] ? undefined : kept.call(cache, id);
+  window.remember = () => {{ cache.getImage = id => kept.call(cache, id); }}; }}"""
+_STORE = """() => {
+  const notices = window.services.uiNotificationService;
+  const show = Object.getPrototypeOf(notices).show;
+  window.said = [];
+  notices.show = told => {
+    window.said.push(`${told.type}: ${told.message}`);
+    return show.call(notices, told);
+  };
+  const viewport = window.services.viewportGridService.getActiveViewportId();
+  const [one] = window.services.segmentationService.getSegmentationRepresentations(viewport);
+  window.commandsManager.run({commandName: 'storeSegmentation', context: 'CORNERSTONE',
+    commandOptions: {segmentationId: one.segmentationId, modality: 'SEG'}}); }"""
 _LINES = """() => [...document.querySelectorAll('.svg-layer > line, .svg-layer > polyline')]
   .map(drawn => drawn.tagName === 'polyline'
     ? [...drawn.points].map(point => [point.x, point.y])
@@ -170,6 +211,33 @@ class OhifPage:
     def segments(self) -> list[str]:
         """Labels of the segments that are drawn."""
         return [str(label) for label in self._page.evaluate(_SEGMENTS)]
+
+    def erase_a_slice(self) -> None:
+        """Take the first drawn slice of the segmentation away."""
+        self._page.evaluate(_ERASE)
+
+    def loaded(self) -> tuple[int, int]:
+        """How many of the images the segmentation lies on are in the browser, and of how many."""
+        there, wanted = self._page.evaluate(_LOADED)
+        return there, wanted
+
+    def forget_an_image(self) -> None:
+        """Have one of them missing, as while a slow network still brings it."""
+        self._page.evaluate(_FORGET)
+
+    def remember_it(self) -> None:
+        """It has come after all."""
+        self._page.evaluate("() => window.remember()")
+
+    def store_segmentation(self) -> list[str]:
+        """What the segmentation's menu does for Export, DICOM SEG; then Save in its dialog.
+
+        Returns what the viewer tells its user of it, "success: ..." or "error: ...".
+        """
+        self._page.evaluate(_STORE)
+        self._page.click("button:has-text('Save')", timeout=PATIENCE_S * 1000)
+        told = self.until(lambda: self._page.evaluate("() => window.said"), bool)
+        return [str(words) for words in told]
 
     def lines(self) -> list[Points]:
         """Every line and outline of the SVG layer, (n, 2) in the viewport's pixels."""
