@@ -27,8 +27,9 @@ class ImageFile:
     path: Path
     """Absolute; where it lies, or is to lie, on this machine."""
     sha256: str
-    """As received, hex."""
+    """Of its data set, as it was received, hex: preamble and file meta information are ours."""
     size_bytes: int
+    """Of its data set."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

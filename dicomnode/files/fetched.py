@@ -13,7 +13,7 @@ from dicomnode.domain.errors import FilesUnavailable, FilesUnreachable, Interrup
 from dicomnode.domain.files import ImageFile
 from dicomnode.domain.results import OUTCOME_FILE
 from dicomnode.files.cache import PART, Cache
-from dicomnode.files.source import Source, sha256_of
+from dicomnode.files.source import Source, data_set_sha256
 
 log = structlog.get_logger()
 
@@ -49,18 +49,18 @@ class FetchedFiles:
         """
         with self._cache.reserved(images, is_ending=self._ending.is_set):
             for image in images:
-                if not (image.path.exists() and sha256_of(image.path) == image.sha256):
+                if not (image.path.exists() and data_set_sha256(image.path) == image.sha256):
                     self._patiently(lambda image=image: self._fetch(image))  # type: ignore[misc]
             yield
 
     def _fetch(self, image: ImageFile) -> None:
         part = self._download(self._name(image.path), image.path)
-        got, size = sha256_of(part), part.stat().st_size
-        if got != image.sha256:
+        if data_set_sha256(part) != image.sha256:
+            size = part.stat().st_size
             part.unlink()
             raise FilesUnavailable(
-                f"{self._name(image.path)} came damaged: {size} bytes of {image.size_bytes}, "
-                "another SHA-256 than in the index"
+                f"{self._name(image.path)} came damaged: {size} bytes, its data set should "
+                f"be {image.size_bytes} and have the SHA-256 of the index"
             )
         part.replace(image.path)
 

@@ -4,6 +4,11 @@ import hashlib
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
+_PREAMBLE = 128
+_GROUP_LENGTH = b"DICM" + b"\x02\x00\x00\x00UL\x04\x00"
+_DATA_SET_AT = _PREAMBLE + len(_GROUP_LENGTH) + 4
+"""Were the rest of the file meta information empty."""
+
 
 class Source(Protocol):
     """Files by name (`domain.files`); `NodeSource` over HTTP, `FolderSource` by fsspec."""
@@ -33,6 +38,19 @@ class Source(Protocol):
     def close(self) -> None:
         """Give up connections."""
         ...
+
+
+def data_set_sha256(path: Path) -> str:
+    """Of what follows the file meta information (PS3.10 7.1), hex; empty if that is no such file.
+
+    Its group length, which always comes first, says where it ends.
+    """
+    with path.open("rb") as file:
+        head = file.read(_DATA_SET_AT)
+        if len(head) < _DATA_SET_AT or head[_PREAMBLE:-4] != _GROUP_LENGTH:
+            return ""
+        file.seek(_DATA_SET_AT + int.from_bytes(head[-4:], "little"))
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def sha256_of(path: Path) -> str:

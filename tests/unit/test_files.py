@@ -4,10 +4,13 @@ import hashlib
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
 
 import pytest
+from pydicom import dcmwrite
+from pydicom.dataset import Dataset
 
 from dicomnode.domain.errors import (
     CacheTooSmall,
@@ -19,8 +22,12 @@ from dicomnode.domain.errors import (
 )
 from dicomnode.domain.files import ImageFile, checked_name, handed_back
 from dicomnode.files.fetched import FetchedFiles
+from dicomnode.files.source import data_set_sha256
+from dicomnode.testing.studies import SeriesGeometry, StudyIdentity, ct_series
 
 SIZE = 1000
+# Preamble, prefix, a group length of 8, and so many bytes.
+META = bytes(128) + b"DICM\x02\x00\x00\x00UL\x04\x00\x08\x00\x00\x00" + b"abcdefgh"
 
 
 class Shelf:
@@ -83,13 +90,17 @@ def opened(root: Path, shelf: Shelf) -> Iterator[Opened]:
 
 def image(shelf: Shelf, root: Path, number: int) -> ImageFile:
     """One that lies on the node."""
-    content = bytes([number]) * SIZE
-    shelf.files[f"instances/20240131/a/{number}.dcm"] = content
+    shelf.files[f"instances/20240131/a/{number}.dcm"] = content(number)
     return ImageFile(
         path=root / f"instances/20240131/a/{number}.dcm",
-        sha256=hashlib.sha256(content).hexdigest(),
-        size_bytes=SIZE,
+        sha256=hashlib.sha256(bytes([number]) * (SIZE - len(META))).hexdigest(),
+        size_bytes=SIZE - len(META),
     )
+
+
+def content(number: int) -> bytes:
+    """What lies on disk: the data set behind file meta information."""
+    return META + bytes([number]) * (SIZE - len(META))
 
 
 def held(root: Path) -> list[str]:
@@ -102,7 +113,7 @@ def test_images_are_fetched_once_and_lie_where_the_index_says(
     files, images = opened(), [image(shelf, root, number) for number in (1, 2)]
     for _ in range(2):
         with files.at_hand(images):
-            assert [one.path.read_bytes() for one in images] == [b"\1" * SIZE, b"\2" * SIZE]
+            assert [one.path.read_bytes() for one in images] == [content(1), content(2)]
     assert len(shelf.got) == 2
 
 
@@ -140,9 +151,9 @@ def test_an_image_that_was_damaged_in_the_cache_is_fetched_again(
 ) -> None:
     files, one = opened(), image(shelf, root, 1)
     with files.at_hand([one]):
-        one.path.write_bytes(b"x" * SIZE)
+        one.path.write_bytes(content(7))
     with files.at_hand([one]):
-        assert one.path.read_bytes() == b"\1" * SIZE
+        assert one.path.read_bytes() == content(1)
 
 
 def test_a_missing_image_is_named(opened: Opened, shelf: Shelf, root: Path) -> None:
@@ -307,3 +318,31 @@ def test_results_lie_in_the_folder_of_their_job(name: str) -> None:
     with pytest.raises(StudyError):
         handed_back(name)
     assert handed_back("results/ab/abc/a.dcm").job_id == "abc"
+
+
+def test_the_digest_is_that_of_what_a_sender_sent(tmp_path: Path) -> None:
+    ds = ct_series(StudyIdentity(seed="digest"), SeriesGeometry(rows=8, columns=8, slices=1))[0]
+    path = tmp_path / "1.dcm"
+    ds.save_as(path, enforce_file_format=True)
+    sent = BytesIO()
+    syntax = ds.file_meta.TransferSyntaxUID
+    dcmwrite(
+        sent,
+        without_meta(ds),
+        implicit_vr=syntax.is_implicit_VR,
+        little_endian=True,
+        enforce_file_format=False,
+    )
+    assert data_set_sha256(path) == hashlib.sha256(sent.getvalue()).hexdigest()
+
+
+@pytest.mark.parametrize("content", [b"", b"DICM", bytes(200)])
+def test_what_is_no_dicom_file_has_no_digest(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "1.dcm").write_bytes(content)
+    assert data_set_sha256(tmp_path / "1.dcm") == ""
+
+
+def without_meta(ds: Dataset) -> Dataset:
+    bare = Dataset()
+    bare.update(ds)
+    return bare
