@@ -59,10 +59,12 @@ fuzz: $(READY)
 		nice -n 5 $(BIN)/python -m tests.fuzz.fuzz $$one --seconds $(FUZZ_S) --out fuzz_out || exit 1; \
 	done
 
-# What is installed, to the byte: versions and SHA-256 of every file (`requirements.lock`).
+# What is installed, to the byte: versions and SHA-256 of every file (`requirements.lock`); with JPEG=1
+# the decoder of JPEG Lossless too, which is GPL v3.
 install-locked:
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --require-hashes -r requirements.lock
+	$(if $(JPEG),$(BIN)/python -m pip install --quiet --require-hashes --no-deps -r requirements-jpeg.lock)
 	$(BIN)/python -m pip install --quiet --no-deps .
 
 # The tools below stay out of the node's own environment.
@@ -76,6 +78,8 @@ $(TOOL)/uv:
 lock: $(TOOL)/uv
 	$(TOOL)/uv pip compile --quiet pyproject.toml -c constraints.txt --generate-hashes \
 		--python-version 3.11 --no-header -o requirements.lock
+	echo pylibjpeg-libjpeg | $(TOOL)/uv pip compile --quiet - -c constraints.txt --generate-hashes --no-deps \
+		--python-version 3.11 --no-header --no-annotate -o requirements-jpeg.lock
 
 # CycloneDX, of what the lock file names.
 sbom: $(TOOL)/uv

@@ -27,6 +27,7 @@ from dicomnode.domain.errors import ConfigError, DicomNodeError, RuleError
 from dicomnode.domain.files import CALIBRATIONS
 from dicomnode.fetching import source_of
 from dicomnode.pipeline.bundle import load_bundle
+from dicomnode.pipeline.codecs import missing_decoder
 from dicomnode.pipeline.discovery import AlgorithmDescription, BrokenAlgorithm
 from dicomnode.receive.reports.mllp import asks_listener
 from dicomnode.rules.loading import default_rules
@@ -208,6 +209,9 @@ def _model(known: AlgorithmDescription | BrokenAlgorithm) -> str:
 def _decoder(uid: UID) -> str:
     decoder = get_decoder(uid)
     if not decoder.is_available:
+        # An extra that is left out on purpose is no fault.
+        if hint := missing_decoder(uid):
+            return f"none; {hint}"
         raise ConfigError(["no decoder is installed: reinstall dicomnode"])
     return ", ".join(decoder.available_plugins)
 

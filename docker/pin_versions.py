@@ -45,6 +45,8 @@ def pinned(wanted: list[str]) -> dict[str, str]:
 
 if __name__ == "__main__":
     project = tomllib.loads((HERE.parent / "pyproject.toml").read_text(encoding="utf-8"))
-    names = pinned([*project["project"]["dependencies"], *project["build-system"]["requires"]])
+    wanted = project["project"]
+    jpeg = wanted["optional-dependencies"]["jpeg"]
+    names = pinned([*wanted["dependencies"], *jpeg, *project["build-system"]["requires"]])
     lines = [f"{name}=={names[name]}\n" for name in sorted(names) if name not in LEFT_OUT]
     (HERE / "constraints.txt").write_text(HEAD + "".join(lines), encoding="utf-8")

@@ -13,6 +13,7 @@ from pydicom.uid import UID, ExplicitVRBigEndian
 
 from dicomnode.domain.disk import disk_fault, is_disk_fault
 from dicomnode.domain.errors import UnsupportedImage
+from dicomnode.pipeline.codecs import missing_decoder
 from dicomnode.pipeline.frames import ImageFile, PixelLayout, Rescale
 
 Stored = npt.NDArray[np.integer]
@@ -86,8 +87,9 @@ def _decoded(image: ImageFile, indices: Sequence[int]) -> Iterator[Stored]:
                 if isinstance(exc, OSError) and is_disk_fault(exc):
                     raise disk_fault(exc, f"{image.label} cannot be read") from exc
                 name = UID(image.layout.transfer_syntax_uid).name
+                hint = missing_decoder(image.layout.transfer_syntax_uid) or type(exc).__name__
                 raise UnsupportedImage(
-                    f"{image.label}: the pixels cannot be decoded ({name}; {type(exc).__name__})"
+                    f"{image.label}: the pixels cannot be decoded ({name}; {hint})"
                 ) from exc
             if stored.shape != expected:
                 raise UnsupportedImage(

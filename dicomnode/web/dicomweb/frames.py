@@ -13,6 +13,7 @@ from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.utils import pixel_array
 from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian
 
+from dicomnode.pipeline.codecs import missing_decoder
 from dicomnode.web.dicomweb.accepting import Wanted
 from dicomnode.web.dicomweb.problems import NotAcceptable, NotHeld
 from dicomnode.web.dicomweb.stored import Pixels, StoredFile, frame_extents
@@ -160,7 +161,8 @@ def decode(stored: StoredFile, index: int, *, as_rgb: bool) -> npt.NDArray[np.ge
         raise
     except Exception as exc:  # codecs raise whatever their C code was wrapped in
         name = stored.transfer_syntax.name
-        raise NotAcceptable(f"the pixels cannot be decoded ({name}; {type(exc).__name__})") from exc
+        hint = missing_decoder(stored.transfer_syntax) or type(exc).__name__
+        raise NotAcceptable(f"the pixels cannot be decoded ({name}; {hint})") from exc
 
 
 def _arrays(stored: StoredFile, index: int, as_rgb: bool) -> npt.NDArray[np.generic]:
