@@ -1,0 +1,1 @@
+"""Training, evaluation and pictures of this bundle; not needed to run it."""

@@ -1,0 +1,93 @@
+"""Slabs of the upper belly at 2 mm, read in one of three planes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.utils.data import IterableDataset
+
+from dicomnode.networks.inferers import PLANES
+from dicomnode.networks.organs import scale_soft_tissue
+from dicomnode.networks.partial import NEUTRAL
+from dicomnode.phantom import Organ
+from dicomnode.phantom.slabs import SlabShape, Stock, make_slab, read_stock
+from scripts.classes import class_table
+
+OFFSETS = (-4, -1, 0, 1, 4)
+"""Slices around the one that is labelled, in slices of 2 mm."""
+SIZE = (56, 72, 96)
+SPACING = (2.0, 2.0, 2.0)
+BATCH = 12
+_AROUND = (Organ.PANCREAS, Organ.PANCREAS, Organ.PANCREAS, Organ.PANCREAS, Organ.STOMACH)
+TABLE = class_table()
+
+
+def volume(stocks: list[Stock], seed: int) -> tuple[Tensor, Tensor]:
+    """Image in the network's scale and classes, both `(x, y, z)` in RAS."""
+    around = _AROUND[seed % len(_AROUND)]
+    slab = make_slab(stocks, seed, SlabShape(size=SIZE, spacing_mm=SPACING, around=around))
+    classes = TABLE[slab.labels]
+    classes[slab.neutral] = NEUTRAL
+    return scale_soft_tissue(_ras(slab.hu)), _ras(classes)
+
+
+def _ras(array: npt.NDArray[np.generic]) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(array[:, ::-1, ::-1].transpose(2, 1, 0)))
+
+
+class Planes(IterableDataset[dict[str, Tensor]]):
+    """An endless stream of batches of slices; a volume is read about `uses` times."""
+
+    def __init__(
+        self, pool: Path, real: list[Stock], share: float, seed: int, keep: int = 30, uses: int = 6
+    ) -> None:
+        self.pool, self.real, self.share, self.seed = pool, real, share, seed
+        self.keep, self.uses = keep, uses
+        self.plane = "axial"
+
+    def __iter__(self) -> Iterator[dict[str, Tensor]]:
+        torch.set_num_threads(1)
+        stocks: list[Stock] = []
+        known: set[Path] = set()
+        kept: list[tuple[Tensor, Tensor]] = []
+        seed = self.seed
+        while True:
+            if (seed - self.seed) % 40 == 0:
+                for path in sorted(set(self.pool.glob("belly_*.npz")) - known):
+                    stocks.append(read_stock(path))
+                    known.add(path)
+            rng = np.random.default_rng([5, seed])
+            source = self.real if self.real and rng.random() < self.share else stocks
+            kept.append(volume(source, seed))
+            if len(kept) > self.keep:
+                kept.pop(int(rng.integers(len(kept))))
+            for _ in range(self.uses if len(kept) > 8 else 1):
+                yield batch_of(kept, self.plane, rng)
+            seed += 1
+
+
+def batch_of(
+    kept: list[tuple[Tensor, Tensor]], plane: str, rng: np.random.Generator
+) -> dict[str, Tensor]:
+    """`BATCH` slices of three volumes: `image` (N, offsets, rows, columns), `label` (N, rows, ...).
+
+    Two of three show pancreas, if there is any.
+    """
+    images, labels = [], []
+    for _ in range(3):
+        image, classes = kept[int(rng.integers(len(kept)))]
+        stack, truth = image.permute(PLANES[plane]), classes.permute(PLANES[plane])
+        shown = torch.nonzero((truth == 1).flatten(1).any(1))[:, 0].tolist()
+        gain, shift = rng.uniform(0.95, 1.05), rng.normal(0, 0.03)
+        for n in range(BATCH // 3):
+            pick = shown if shown and n % 3 else list(range(len(stack)))
+            at = pick[int(rng.integers(len(pick)))]
+            near = [min(max(at + o, 0), len(stack) - 1) for o in OFFSETS]
+            images.append(stack[near] * gain + shift)
+            labels.append(truth[at])
+    return {"image": torch.stack(images), "label": torch.stack(labels).long()}
