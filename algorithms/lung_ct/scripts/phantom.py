@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from scripts.synthesis import Anatomy, Random
+from scripts.draws import Random
+from scripts.synthesis import Anatomy
 
 SPACING = (2.0, 2.0, 3.0)
 SHAPE = (132, 160, 208)

@@ -15,7 +15,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from scripts.data import load_anatomies, sample_loader
-from scripts.synthesis import HU_HIGH, HU_LOW, SIZE, Anatomy, make_sample
+from scripts.draws import HU_HIGH, HU_LOW, SIZE
+from scripts.synthesis import Anatomy, make_sample
 
 mpl.use("Agg")
 from matplotlib import pyplot as plt
