@@ -136,30 +136,22 @@ def pieces(part: PartTold, mentions: Sequence[MentionTold]) -> list[Piece]:
 
 
 def _months(label: str, counts: Sequence[LabelCount]) -> Drawn:
-    return drawn(
-        Plot(
-            id="months",
-            title=f"{label}, month by month",
-            words="Share of the reports of each month that assert it.",
-            axis="month",
-            places=[one.group for one in counts],
-            series=[Series(name="asserted", values=[one.percent for one in counts])],
-            unit="%",
-        ),
-        lines,
-    )
+    words = "Share of the reports of each month that assert it."
+    return drawn(_shares("month", f"{label}, month by month", words, counts), lines)
 
 
 def _scanners(label: str, counts: Sequence[LabelCount]) -> Drawn:
-    return drawn(
-        Plot(
-            id="scanners",
-            title=f"{label}, scanner by scanner",
-            words="Share that assert it, of the reports with a known study that mention it.",
-            axis="scanner",
-            places=[one.group for one in counts],
-            series=[Series(name="asserted", values=[one.percent for one in counts])],
-            unit="%",
-        ),
-        rows,
+    words = "Share that assert it, of the reports with a known study that mention it."
+    return drawn(_shares("scanner", f"{label}, scanner by scanner", words, counts), rows)
+
+
+def _shares(axis: str, title: str, words: str, counts: Sequence[LabelCount]) -> Plot:
+    return Plot(
+        id=f"{axis}s",
+        title=title,
+        words=words,
+        axis=axis,
+        places=[one.group for one in counts],
+        series=[Series(name="asserted", values=[one.percent for one in counts])],
+        unit="%",
     )
