@@ -80,6 +80,15 @@ class Elsewhere:
     def log(self) -> str:
         return (self.folder / "log").read_text(encoding="utf-8")
 
+    def waits_for_the_node(self) -> None:
+        """Return once it has met, from now on, that the node does not answer."""
+        before = self.log.count("files.waiting")
+        eventually(
+            lambda: self.log.count("files.waiting") > before,
+            what="the worker waits for the node",
+            timeout_s=600,
+        )
+
     def held(self) -> list[Path]:
         """What it keeps of the node's images."""
         return sorted((self.folder / "own" / "fetched" / "far" / "instances").rglob("*.dcm"))
@@ -175,7 +184,7 @@ def test_over_https_from_another_network_killed_cut_off_and_with_a_node_that_res
                 worker.wait()
             cut(within, "down")
             with far.working():
-                eventually(lambda: "files.waiting" in far.log, what="it waits", timeout_s=600)
+                far.waits_for_the_node()
                 second, paths = ct_study("second", tmp_path)
                 send(node, paths)
                 node.job_of(second.study_uid, "queued", timeout_s=600)
@@ -189,12 +198,7 @@ def test_over_https_from_another_network_killed_cut_off_and_with_a_node_that_res
                 node.kill()
                 web.end()
                 cut(within, "up")
-                before = far.log.count("files.waiting")
-                eventually(
-                    lambda: far.log.count("files.waiting") > before,
-                    what="it waits for the node that is gone",
-                    timeout_s=600,
-                )
+                far.waits_for_the_node()
                 node.start()
                 web.begin()
                 node.delivered(third.study_uid, timeout_s=600)
