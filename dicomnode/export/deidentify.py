@@ -7,6 +7,7 @@ Whatever is neither in that table nor public is removed.
 """
 
 import hashlib
+import re
 from collections.abc import Mapping, MutableSequence
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -20,7 +21,8 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.tag import BaseTag, Tag
 from pydicom.uid import UID
 
-from dicomnode.domain.identifiers import IMPLEMENTATION_CLASS_UID
+from dicomnode.domain.exporting import person
+from dicomnode.domain.identifiers import IMPLEMENTATION_CLASS_UID, StudyUid
 from dicomnode.export.pseudonyms import Pseudonyms
 
 EDITION = "dicomfields_2024b"
@@ -35,11 +37,17 @@ CHARACTERISTICS = ("113108", "Retain Patient Characteristics Option")
 
 _LONGEST_SHIFT_DAYS = 3650
 _OLDEST_TOLD = 89
+_AGE = re.compile(r"(\d{1,3})([DWMY]?)")
+_DAYS = {"D": 1.0, "W": 7.0, "M": 365.25 / 12, "Y": 365.25}
 _DUMMY_DATE, _DUMMY_TIME = "19000101", "000000"
 
 _CHARACTERISTICS = frozenset(
     tag_for_keyword(keyword)
     for keyword in ("PatientAge", "PatientSex", "PatientSize", "PatientWeight")
+)
+# Not in the table, but written at the site: names of processings hold those of hospitals.
+_OF_THE_SITE = frozenset(
+    tag_for_keyword(keyword) for keyword in ("ProcessingFunction", "PostprocessingFunction")
 )
 _BIRTH = frozenset({tag_for_keyword("PatientBirthDate"), tag_for_keyword("PatientBirthTime")})
 _TEXTS = frozenset({"AE", "CS", "LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT"})
@@ -81,7 +89,7 @@ def deidentify(ds: Dataset, profile: Profile, pseudonyms: Pseudonyms) -> Dataset
 
     Its file meta information is new. Pixels are as they were: burned-in text is not looked for.
     """
-    patient = str(ds.get("PatientID", ""))
+    patient = person(str(ds.get("PatientID") or ""), StudyUid(str(ds.StudyInstanceUID)))
     cleaner = _Cleaner(profile, pseudonyms, patient)
     clean = cleaner.cleaned(ds)
     clean.PatientName = clean.PatientID = pseudonyms.of("patient", patient)
@@ -142,7 +150,7 @@ class _Cleaner:
         return DataElement(tag, element.VR, _dummy(element, action))
 
     def _action(self, tag: BaseTag, vr: str) -> Action:
-        if tag.is_private or not dictionary_has_tag(tag):
+        if tag.is_private or not dictionary_has_tag(tag) or tag in _OF_THE_SITE:
             return Action.REMOVE
         if self._profile.characteristics and tag in _CHARACTERISTICS:
             return Action.KEEP
@@ -179,8 +187,8 @@ class _Cleaner:
         return f"{day:%Y%m%d}{text[8:]}" if vr == "DT" else f"{day:%Y%m%d}"
 
     def _kept(self, element: DataElement) -> DataElement:
-        if element.keyword == "PatientAge" and _years(str(element.value)) > _OLDEST_TOLD:
-            return DataElement(element.tag, "AS", f"{_OLDEST_TOLD + 1:03}Y")
+        if element.keyword == "PatientAge":
+            return DataElement(element.tag, "AS", _age(str(element.value or "").strip()))
         return element
 
 
@@ -191,8 +199,16 @@ def _each(value: object) -> list[object]:
     return list(value) if isinstance(value, MutableSequence) else [value]
 
 
-def _years(age: str) -> int:
-    return int(age[:3]) if age[:3].isdigit() and age.endswith("Y") else 0
+def _age(stated: str) -> str:
+    """As PS3.5 has it, at most `_OLDEST_TOLD` + 1; without a unit it is in years; else empty."""
+    match = _AGE.fullmatch(stated)
+    if match is None:
+        return ""
+    number, unit = int(match[1]), match[2] or "Y"
+    days = number * _DAYS[unit]
+    if days >= (_OLDEST_TOLD + 1) * _DAYS["Y"]:
+        return f"{_OLDEST_TOLD + 1:03}Y"
+    return f"{number:03}{unit}"
 
 
 def _dummy(element: DataElement, action: Action) -> object:

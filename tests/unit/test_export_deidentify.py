@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydicom import dcmread
+from pydicom import config, dcmread
 from pydicom.datadict import dictionary_VM, dictionary_VR
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset, FileMetaDataset
@@ -139,12 +139,40 @@ def test_dates_of_a_patient_move_together_and_birth_dates_do_not_stay() -> None:
     assert dated("P1", "20240231").StudyDate == ""
 
 
-@pytest.mark.parametrize(("age", "told"), [("081Y", "081Y"), ("089Y", "089Y"), ("094Y", "090Y")])
+@pytest.mark.parametrize(
+    ("age", "told"),
+    [
+        ("081Y", "081Y"),
+        ("089Y", "089Y"),
+        ("094Y", "090Y"),
+        ("95", "090Y"),
+        ("62", "062Y"),
+        ("018M", "018M"),
+        ("ninety five", ""),
+        ("about 95Y", ""),
+    ],
+)
 def test_the_oldest_are_told_as_ninety(age: str, told: str) -> None:
     ds = ct()
-    ds.PatientAge = age
+    ds["PatientAge"] = DataElement("PatientAge", "AS", age, validation_mode=config.IGNORE)
     assert deidentify(ds, Profile(characteristics=True), KEY).PatientAge == told
     assert "PatientAge" not in deidentify(ds, Profile(), KEY)
+
+
+def test_people_without_a_patient_id_are_kept_apart_by_their_studies() -> None:
+    one, other, same = (ct() for _ in range(3))
+    for ds, study in ((one, "1.2.1"), (other, "1.2.2"), (same, "1.2.1")):
+        ds.PatientID, ds.StudyInstanceUID, ds.StudyDate = "", study, "20240131"
+    clean = [deidentify(ds, Profile(dates=True), KEY) for ds in (one, other, same)]
+    names = [ds.PatientID for ds in clean]
+    assert names[0] == names[2] != names[1]
+    assert clean[0].StudyDate == clean[2].StudyDate != clean[1].StudyDate
+
+
+def test_names_of_processings_do_not_tell_the_site() -> None:
+    ds = ct()
+    ds.PostprocessingFunction = f"{MARK}_pa_020395"
+    assert MARK.encode() not in written(deidentify(ds, Profile(), KEY))
 
 
 def site(folder: Path, **attributes: Any) -> Any:
