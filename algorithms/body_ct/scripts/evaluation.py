@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import time
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -82,10 +83,15 @@ def dice(found: npt.NDArray[np.bool_], true: npt.NDArray[np.bool_]) -> float:
     return 2 * int((found & true).sum()) / total if total else 1.0
 
 
-def ball_baseline(true: npt.NDArray[np.bool_], voxel_ml: float, typical_ml: float) -> float:
+def ball_baseline(
+    true: npt.NDArray[np.bool_],
+    voxel_ml: float,
+    typical_ml: float,
+    spacing: Sequence[float] = (1.0, 1.0, 1.0),
+) -> float:
     """Dice of a ball of the organ's usual volume put at its true centre: better than any atlas."""
     at = np.argwhere(true).mean(0)
-    grid = np.indices(true.shape).reshape(3, -1).T - at
+    grid = (np.indices(true.shape).reshape(3, -1).T - at) * np.asarray(spacing)
     far = (grid**2).sum(1)
     count = min(int(typical_ml / voxel_ml), far.size - 1)
     return dice((far <= np.partition(far, count)[count]).reshape(true.shape), true)

@@ -1,6 +1,6 @@
 """Overlays for the card: what the bundle outlines on the real CTs at hand.
 
-python -m scripts.pictures --data ../../../shared/data --output docs
+python -m scripts.pictures --data DATA --output docs
 """
 
 from __future__ import annotations

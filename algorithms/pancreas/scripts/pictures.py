@@ -1,6 +1,6 @@
 """Outlines for the card: what the bundle draws on the real CTs at hand, refusals included.
 
-python -m scripts.pictures --data ../../../shared/data --output docs
+python -m scripts.pictures --data DATA --output docs
 """
 
 from __future__ import annotations
