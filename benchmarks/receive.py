@@ -95,14 +95,14 @@ AS_INSTALLED = (
 )
 
 
-def write_slices(folder: Path, count: int) -> list[Path]:
-    """CT slices of 512 x 512, 16 bits, noise: about 525 KB each."""
+def write_slices(folder: Path, count: int, side: int = 512) -> list[Path]:
+    """CT slices of `side` x `side`, 16 bits, noise: about 525 KB each for 512."""
     folder.mkdir()
     noise = np.random.default_rng(1)
     paths = []
     for start in range(0, count, 50):
-        geometry = SeriesGeometry(rows=512, columns=512, slices=min(50, count - start))
-        pixels = noise.integers(-1000, 2000, (geometry.slices, 512, 512), dtype=np.int16)
+        geometry = SeriesGeometry(rows=side, columns=side, slices=min(50, count - start))
+        pixels = noise.integers(-1000, 2000, (geometry.slices, side, side), dtype=np.int16)
         for ds in ct_series(StudyIdentity(seed=f"benchmark {start}"), geometry, pixels):
             paths.append(folder / f"{start:03}-{ds.InstanceNumber:03}.dcm")
             ds.save_as(paths[-1], enforce_file_format=True)
@@ -309,6 +309,9 @@ def benchmark(scratch: Path, *, quick: bool, repeats: int) -> list[dict[str, obj
         (slices_load(slices, scratch / "all", 8), everyone),
     ]
     if not quick:
+        small = write_slices(scratch / "small", 32, side=64)
+        loads.append((slices_load(slices, scratch / "all", 32), everyone))
+        loads.append((slices_load(small, scratch / "all small", 32), everyone))
         frames = write_multi_frame(scratch / "frames")
         loads.append((Load(name="one of 210 MB", folders=(frames,), images=1), available(PEERS)))
     print(HEADER)
