@@ -37,12 +37,15 @@ def items(ds: Dataset, keyword: str) -> Sequence[Dataset]:
 
 
 def numbers(ds: Dataset, keyword: str, count: int) -> tuple[float, ...] | None:
-    """The first `count` values of an attribute; None if there are fewer or one is not finite."""
+    """The first `count` values of an attribute; None if there are fewer or one is no number."""
     value = value_of(ds, keyword)
     if value is None:
         return None
     several = value if isinstance(value, Sequence) else (value,)
-    values = tuple(float(one) for one in several)
+    try:
+        values = tuple(float(one) for one in several)
+    except (TypeError, ValueError):
+        return None
     return values[:count] if len(values) >= count and all(map(isfinite, values)) else None
 
 

@@ -10,13 +10,19 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from pydicom.dataset import Dataset
 
-from dicomnode.domain.errors import DuplicateSlices, UnsupportedImage, VolumeError
+from dicomnode.domain.errors import DicomNodeError, DuplicateSlices, UnsupportedImage, VolumeError
 from dicomnode.domain.volumes import Grid, Volume
 from dicomnode.pipeline.elements import text
-from dicomnode.pipeline.frames import Frame
+from dicomnode.pipeline.frames import Frame, ImageFile
 from dicomnode.pipeline.geometry import Arrangement, arrange
-from dicomnode.pipeline.headers import SLICE_KEYWORDS, read_header, read_plane, read_rescale
+from dicomnode.pipeline.headers import (
+    SLICE_KEYWORDS,
+    read_header,
+    read_plane,
+    read_rescale,
+)
 from dicomnode.pipeline.multiframe import frames_of
 from dicomnode.pipeline.pixels import read_stored, rescale_into
 from dicomnode.pipeline.radiograph import is_radiograph, read_radiograph_among
@@ -93,6 +99,17 @@ def _read_frames(paths: Sequence[Path], progress: Progress) -> list[Frame]:
 
 def _frames_in(path: Path) -> list[Frame]:
     ds, image = read_header(path, SLICE_KEYWORDS)
+    try:
+        return _placed(ds, image)
+    except DicomNodeError:
+        raise
+    except Exception as exc:  # a damaged value makes pydicom raise almost anything
+        raise UnsupportedImage(
+            f"{image.label}: where it lies cannot be read ({type(exc).__name__})"
+        ) from exc
+
+
+def _placed(ds: Dataset, image: ImageFile) -> list[Frame]:
     if "PerFrameFunctionalGroupsSequence" in ds:
         return frames_of(ds, image)
     if image.layout.frames > 1:
