@@ -67,8 +67,7 @@ class FolderSource:
             raise FilesMissing(
                 f"{name} is no longer on the node; send the study again, then rerun"
             ) from exc
-        # Each library behind fsspec has errors of its own, and any may be one of a network.
-        except Exception as exc:
+        except Exception as exc:  # each library behind fsspec has errors of its own
             raise FilesUnreachable(f"{name}: {type(exc).__name__}: {exc}") from exc
 
 

@@ -8,16 +8,16 @@ from sqlalchemy import Connection, select, update
 
 from dicomnode.domain.delivery import CommitmentReport
 from dicomnode.domain.events import Event, EventName, FactValue
-from dicomnode.domain.identifiers import InstanceUid, JobId, SeriesUid, StudyUid
+from dicomnode.domain.identifiers import InstanceUid, JobId, StudyUid
 from dicomnode.domain.jobs import Job
 from dicomnode.domain.results import (
     ConfirmationMethod,
     DeliveryState,
     EncodedObject,
     Receipt,
-    ResultKind,
 )
 from dicomnode.store.database import Database
+from dicomnode.store.encoded import encoded_object
 from dicomnode.store.events import write_events
 from dicomnode.store.tables import DeliveryRow, JobRow, ResultRow
 
@@ -49,15 +49,7 @@ def outbox(database: Database, job: JobId, destination: str) -> tuple[OutboxItem
         return tuple(
             OutboxItem(
                 delivery_id=row.id,
-                object=EncodedObject(
-                    kind=ResultKind(row.kind),
-                    sop_instance_uid=InstanceUid(row.sop_instance_uid),
-                    sop_class_uid=row.sop_class_uid,
-                    study_uid=StudyUid(row.study_uid),
-                    series_uid=SeriesUid(row.series_uid),
-                    path=database.absolute(row.path),
-                    sha256=row.sha256,
-                ),
+                object=encoded_object(database, row),
                 state=DeliveryState(row.state),
                 attempt=row.attempt,
                 next_try_at=row.next_try_at,

@@ -9,13 +9,13 @@ from sqlalchemy import Connection, Row, func, select, update
 
 from dicomnode.domain.errors import DicomNodeError, StudyError
 from dicomnode.domain.events import Event, EventName, FactValue
-from dicomnode.domain.identifiers import InstanceUid, JobId, SeriesUid, StudyUid
+from dicomnode.domain.identifiers import JobId, SeriesUid, StudyUid
 from dicomnode.domain.jobs import Job, JobState, Predecessor
 from dicomnode.domain.matching import Match, Priority, RuleVerdict
-from dicomnode.domain.results import EncodedObject, ResultKind
 from dicomnode.domain.studies import StudySnapshot
 from dicomnode.store.comparisons import compare_jobs
 from dicomnode.store.database import Database
+from dicomnode.store.encoded import encoded_object
 from dicomnode.store.events import write_events
 from dicomnode.store.tables import JobRow, ResultRow, RevisionRow, RuleSetRow
 from dicomnode.store.turns import give_turns
@@ -216,18 +216,7 @@ def _load_predecessor(
     if job is None:
         return None
     rows = connection.execute(select(ResultRow).where(ResultRow.job_id == job)).all()
-    objects = tuple(
-        EncodedObject(
-            kind=ResultKind(row.kind),
-            sop_instance_uid=InstanceUid(row.sop_instance_uid),
-            sop_class_uid=row.sop_class_uid,
-            study_uid=StudyUid(row.study_uid),
-            series_uid=SeriesUid(row.series_uid),
-            path=database.absolute(row.path),
-            sha256=row.sha256,
-        )
-        for row in rows
-    )
+    objects = tuple(encoded_object(database, row) for row in rows)
     return Predecessor(job_id=JobId(job), objects=objects)
 
 
