@@ -85,7 +85,7 @@ def discard_quarantined(node: Node) -> bool:
         mark_quarantined(node.database, one.quarantined.number, one.because, node.clock())
         for one in plan_discards(node)
     )
-    while files := list(given_up(node.database, FILES)):
+    while files := given_up(node.database, FILES):
         for _, path in files:
             path.unlink(missing_ok=True)
             # The folder of conflicts stays, for the receiver moves files into it.
@@ -139,7 +139,7 @@ def remove_images(node: Node) -> bool:
         mark_images(node.database, one.study.study_uid, one.because, node.clock()) > 0
         for one in plan_removals(node)
     )
-    while files := list(marked_files(node.database, FILES)):
+    while files := marked_files(node.database, FILES):
         for _, path in files:
             path.unlink(missing_ok=True)
             # Only the last one out finds the folder empty.

@@ -4,7 +4,7 @@ As with images, one is marked first, with event and audit entry, then its file i
 is known to be gone; its row stays.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -19,6 +19,7 @@ from dicomnode.store.audit import record_deed
 from dicomnode.store.database import Database
 from dicomnode.store.events import write_events
 from dicomnode.store.quotas import BY_QUOTA
+from dicomnode.store.removing import marked, note_removed
 from dicomnode.store.tables import InstanceRow, QuarantineRow
 
 
@@ -128,28 +129,14 @@ def mark_quarantined(database: Database, number: int, because: str, now: datetim
         return True
 
 
-def given_up(database: Database, limit: int) -> Iterator[tuple[int, Path]]:
+def given_up(database: Database, limit: int) -> list[tuple[int, Path]]:
     """(number, file) of objects that were given up and are not yet gone."""
-    query = select(QuarantineRow.id, QuarantineRow.path).where(QuarantineRow.state == "removing")
-    with database.reading() as connection:
-        rows = connection.execute(query.limit(limit)).all()
-    for row in rows:
-        yield row.id, database.absolute(row.path)
+    return marked(database, QuarantineRow, QuarantineRow.id, limit)
 
 
 def note_given_up(database: Database, gone: Sequence[tuple[int, Path]]) -> None:
-    """Their files are removed. One that came again in the meantime has another file."""
-    with database.writing() as connection:
-        for number, path in gone:
-            connection.execute(
-                update(QuarantineRow)
-                .where(
-                    QuarantineRow.id == number,
-                    QuarantineRow.state == "removing",
-                    QuarantineRow.path == database.relative(path),
-                )
-                .values(state="removed")
-            )
+    """Their files are removed."""
+    note_removed(database, QuarantineRow, QuarantineRow.id, gone)
 
 
 def pin_quarantined(database: Database, number: int, now: datetime, *, pinned: bool) -> None:

@@ -4,7 +4,7 @@ A crash at any point leaves files that are marked, which the next turn removes. 
 sent again meanwhile gets a file of its own (`store.landing`).
 """
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -20,6 +20,7 @@ from dicomnode.domain.results import DeliveryState
 from dicomnode.store.audit import record_deed
 from dicomnode.store.database import Database
 from dicomnode.store.events import write_events
+from dicomnode.store.removing import marked, note_removed
 from dicomnode.store.tables import DeliveryRow, InstanceRow, JobRow, RevisionRow, StudyRow
 
 BY_QUOTA = "node"
@@ -138,32 +139,14 @@ def mark_images(database: Database, study: StudyUid, because: str, now: datetime
         return len(sizes)
 
 
-def marked_files(database: Database, limit: int) -> Iterator[tuple[str, Path]]:
+def marked_files(database: Database, limit: int) -> list[tuple[str, Path]]:
     """(SOPInstanceUID, file) of images that were taken out of use and are not yet gone."""
-    query = (
-        select(InstanceRow.sop_instance_uid, InstanceRow.path)
-        .where(InstanceRow.state == "removing")
-        .limit(limit)
-    )
-    with database.reading() as connection:
-        rows = connection.execute(query).all()
-    for row in rows:
-        yield row.sop_instance_uid, database.absolute(row.path)
+    return marked(database, InstanceRow, InstanceRow.sop_instance_uid, limit)
 
 
-def note_gone(database: Database, gone: list[tuple[str, Path]]) -> None:
-    """Their files are removed. One that was sent again in the meantime has another file."""
-    with database.writing() as connection:
-        for uid, path in gone:
-            connection.execute(
-                update(InstanceRow)
-                .where(
-                    InstanceRow.sop_instance_uid == uid,
-                    InstanceRow.state == "removing",
-                    InstanceRow.path == database.relative(path),
-                )
-                .values(state="removed")
-            )
+def note_gone(database: Database, gone: Sequence[tuple[str, Path]]) -> None:
+    """Their files are removed."""
+    note_removed(database, InstanceRow, InstanceRow.sop_instance_uid, gone)
 
 
 def pin_study(database: Database, study: str, now: datetime, *, pinned: bool) -> None:

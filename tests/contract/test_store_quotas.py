@@ -150,10 +150,10 @@ def test_removing_is_told_and_audited_in_one_commit_and_leaves_what_is_known(
     assert mark_images(database, STUDY, "older than 30 days", at(LATER)) == 3
     assert mark_images(database, STUDY, "older than 30 days", at(LATER)) == 0, "only once"
     assert images_bytes(database) == 0
-    files = list(marked_files(database, 10))
+    files = marked_files(database, 10)
     assert len(files) == 3
     note_gone(database, files[:2])
-    assert list(marked_files(database, 10)) == files[2:], "a crash left one, it is found again"
+    assert marked_files(database, 10) == files[2:], "a crash left one, it is found again"
     own = {one.sop_instance_uid for one in outbox_objects(database, job)}
     assert {one.sop_instance_uid for one in held(database, STUDY)} == own, "results stay"
     (entry,) = audit_entries(database, AuditSearch(what="study.images-removed"), 10)
@@ -173,7 +173,7 @@ def test_an_image_that_is_sent_again_is_here_again_and_opens_nothing(
 ) -> None:
     delivered(database)
     mark_images(database, STUDY, "for space", at(LATER))
-    files = list(marked_files(database, 10))
+    files = marked_files(database, 10)
     if is_gone:
         note_gone(database, files)
     again = land(database, uids(SERIES, [1]), association="a3", moment=at(LATER + 1))
@@ -230,10 +230,10 @@ def test_of_the_quarantine_goes_what_a_person_has_looked_at_and_nobody_pinned(
     assert mark_quarantined(database, 1, "for space", at(40))
     assert not mark_quarantined(database, 1, "for space", at(40)), "once"
     assert quarantine_bytes(database) == 0
-    files = list(given_up(database, 10))
+    files = given_up(database, 10)
     assert [number for number, _ in files] == [1]
     note_given_up(database, files)
-    assert list(given_up(database, 10)) == []
+    assert given_up(database, 10) == []
     with pytest.raises(StudyError, match="is gone"):
         pin_quarantined(database, 1, at(50), pinned=True)
     with pytest.raises(StudyError, match="no object 9"):
@@ -248,9 +248,9 @@ def test_an_object_that_went_and_comes_again_is_news(database: Database) -> None
     conflict(database)
     dismiss_quarantine(database, 1, at(30))
     mark_quarantined(database, 1, "for space", at(40))
-    gone = list(given_up(database, 10))
+    gone = given_up(database, 10)
     assert conflict(database, 60.0) is Landing.CONFLICT
     note_given_up(database, gone)
-    assert list(given_up(database, 10)) == [], "its new file stays"
+    assert given_up(database, 10) == [], "its new file stays"
     assert quarantine_bytes(database) == 1000
     assert numbers(database) == [], "a person has to look again"
