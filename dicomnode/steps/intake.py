@@ -21,13 +21,8 @@ from dicomnode.store.closing import (
     series_facts,
     with_requirements,
 )
-from dicomnode.store.indexing import (
-    Indexed,
-    LandedInstance,
-    Unreadable,
-    index_instances,
-    landed_instances,
-)
+from dicomnode.store.indexing import Indexed, index_instances, landed_instances
+from dicomnode.store.quarantining import LandedInstance, Unreadable
 
 BATCH = 200
 ASK_AGAIN = timedelta(seconds=60)

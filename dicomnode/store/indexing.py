@@ -5,22 +5,19 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 
-from sqlalchemy import Connection, case, insert, select, update
+from sqlalchemy import Connection, case, select, update
 
 from dicomnode.domain.catalogue import search_key
-from dicomnode.domain.events import Event, EventName
 from dicomnode.domain.identifiers import InstanceUid, SeriesUid, StudyUid
 from dicomnode.domain.instances import HeaderValues, InstanceHeader, QuarantineKind
 from dicomnode.domain.sop_classes import REPORTS, SEGMENTATIONS
 from dicomnode.store.database import Database
-from dicomnode.store.events import write_events
 from dicomnode.store.locking import lock_studies
+from dicomnode.store.quarantining import LandedInstance, Unreadable, put_in_quarantine
 from dicomnode.store.summaries import recounted
 from dicomnode.store.tables import (
     InstanceRow,
-    QuarantineRow,
     ReportRow,
     ResultRow,
     SeriesRow,
@@ -34,30 +31,11 @@ _WHOLE_NUMBER = re.compile(r"[+-]?[0-9]{1,9}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LandedInstance:
-    """An instance on disk whose header has not been read yet."""
-
-    sop_instance_uid: InstanceUid
-    path: Path
-    association_id: str
-    received_at: datetime
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Indexed:
     """A landed instance and its header."""
 
     landed: LandedInstance
     header: InstanceHeader
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Unreadable:
-    """A landed instance that cannot be put into a study, and why."""
-
-    landed: LandedInstance
-    reason: str
-    kind: QuarantineKind = QuarantineKind.UNREADABLE
 
 
 def landed_instances(
@@ -105,7 +83,7 @@ def index_instances(
         _keep_views(connection, placed)
         _count(connection, placed, _mark_returned(connection, placed))
         faults = [item for item in unreadable if item.landed.sop_instance_uid in waiting]
-        _quarantine(connection, [*faults, *misplaced.values()], now)
+        put_in_quarantine(connection, [*faults, *misplaced.values()], now)
 
 
 def _still_landed(connection: Connection, items: Sequence[Indexed | Unreadable]) -> frozenset[str]:
@@ -352,58 +330,4 @@ def _add(
             first_new_at=min(row.first_new_at or ordered[0], ordered[0]),
             last_new_at=max(row.last_new_at or ordered[-1], ordered[-1]),
         )
-    )
-
-
-def _quarantine(connection: Connection, items: Sequence[Unreadable], now: datetime) -> None:
-    """The file stays where it is; only the row says that it belongs to no study."""
-    for item in items:
-        uid = item.landed.sop_instance_uid
-        row = connection.execute(
-            select(InstanceRow).where(InstanceRow.sop_instance_uid == uid)
-        ).one()
-        connection.execute(
-            update(InstanceRow)
-            .where(InstanceRow.sop_instance_uid == uid)
-            .values(state="quarantined")
-        )
-        values: dict[str, object] = {
-            "reason": item.reason,
-            "sop_class_uid": row.sop_class_uid,
-            "transfer_syntax_uid": row.transfer_syntax_uid,
-            "path": row.path,
-            "size_bytes": row.size_bytes,
-            "association_id": row.association_id,
-            "at": now,
-            "state": "kept",
-            "dismissed_at": None,
-        }
-        # Known from before: its file went by a quota, or was lost, and it came again.
-        known = connection.execute(
-            update(QuarantineRow)
-            .where(
-                QuarantineRow.sop_instance_uid == uid,
-                QuarantineRow.sha256 == row.sha256,
-                QuarantineRow.kind == item.kind.value,
-            )
-            .values(values)
-        ).rowcount
-        if not known:
-            key = {"sop_instance_uid": uid, "sha256": row.sha256, "kind": item.kind.value}
-            connection.execute(insert(QuarantineRow).values(values | key))
-    write_events(
-        connection,
-        [
-            Event(
-                name=EventName.INSTANCE_QUARANTINED,
-                association_id=item.landed.association_id,
-                facts={
-                    "kind": item.kind.value,
-                    "reason": item.reason,
-                    "sop_instance_uid": item.landed.sop_instance_uid,
-                },
-            )
-            for item in items
-        ],
-        now,
     )

@@ -18,7 +18,8 @@ from dicomnode.store.closing import (
     unmatched_revisions,
 )
 from dicomnode.store.database import Database
-from dicomnode.store.indexing import Indexed, Unreadable, index_instances, landed_instances
+from dicomnode.store.indexing import Indexed, index_instances, landed_instances
+from dicomnode.store.quarantining import Unreadable
 from dicomnode.store.tables import EventRow, InstanceRow, QuarantineRow, SeriesRow, StudyRow
 from tests.contract.store_scenes import (
     NOON,
