@@ -36,6 +36,7 @@ from dicomnode.steps.correcting import Correcting
 from dicomnode.steps.files import Files, SharedFiles
 from dicomnode.steps.installed import algorithms_of, rules_loader, rules_path, usable
 from dicomnode.steps.node import Node
+from dicomnode.steps.notifying import Notifier
 from dicomnode.steps.quotas import apply_quotas
 from dicomnode.steps.reporting import Reporting
 from dicomnode.store.database import Database
@@ -184,6 +185,7 @@ class Serving:
         forwarding = Loop(
             name="audit", action=AuditForwarder(self.node).send, every_s=COUNT_EVERY_S
         )
+        telling = Loop(name="notices", action=Notifier(self.node).send, every_s=COUNT_EVERY_S)
         receiver = Loop(name="receiver", action=self._receiver.keep_alive, every_s=1.0)
         return Loops(
             (
@@ -199,6 +201,7 @@ class Serving:
                 Loop(name="commitments", action=askers, every_s=COUNT_EVERY_S),
                 Loop(name="quotas", action=quotas, every_s=FORGET_EVERY_S),
                 *([forwarding] if self._settings.audit.syslog_host else []),
+                *([telling] if self._settings.notices.hl7_host else []),
                 *steering_loops(self._steering),
                 receiver,
                 *([web] if web else []),

@@ -36,6 +36,8 @@ class EventName(Enum):
     CALIBRATION_CHANGED = "calibration.changed"
     STUDY_MATCHED = "study.matched"
     STUDY_FLAGGED = "study.flagged"
+    NOTICE_ACCEPTED = "notice.accepted"
+    NOTICE_REFUSED = "notice.refused"
     MODEL_ADDED = "model.added"
     MODEL_ACTIVATED = "model.activated"
     MODEL_DEACTIVATED = "model.deactivated"

@@ -9,6 +9,7 @@ from dicomnode.settings.destinations import Confirm, Destination, Form, Segmenta
 from dicomnode.settings.files import FilesSettings
 from dicomnode.settings.keeping import KeepSettings
 from dicomnode.settings.loading import load_settings
+from dicomnode.settings.notices import NoticeSettings
 from dicomnode.settings.receiving import (
     AllowedPeer,
     AssemblySettings,
@@ -46,6 +47,7 @@ __all__ = [
     "Hl7Settings",
     "KeepSettings",
     "LesionSettings",
+    "NoticeSettings",
     "OidcSettings",
     "OutputSettings",
     "PeerTls",

@@ -79,6 +79,9 @@ def load_settings(path: Path | None, environ: Mapping[str, str]) -> Settings:
             ),
             "web": _web(settings.web, base, environ),
             "audit": settings.audit.model_copy(update={"tls": _beside(settings.audit.tls, base)}),
+            "notices": settings.notices.model_copy(
+                update={"tls": _beside(settings.notices.tls, base)}
+            ),
             "receive": settings.receive.model_copy(
                 update={
                     "tls": _beside(settings.receive.tls, base),

@@ -12,6 +12,7 @@ from dicomnode.settings.audit import AuditSettings
 from dicomnode.settings.destinations import Destination
 from dicomnode.settings.files import FilesSettings
 from dicomnode.settings.keeping import KeepSettings
+from dicomnode.settings.notices import NoticeSettings
 from dicomnode.settings.receiving import AssemblySettings, ReceiveSettings
 from dicomnode.settings.reports import ReportSettings, SqlSettings
 from dicomnode.settings.values import AETitle, DatabaseUrl, Section
@@ -45,6 +46,7 @@ class Settings(Section):
     audit: AuditSettings = AuditSettings()
     keep: KeepSettings = KeepSettings()
     lesions: LesionSettings = LesionSettings()
+    notices: NoticeSettings = NoticeSettings()
     output: OutputSettings = OutputSettings()
     reports: ReportSettings = ReportSettings()
     sql: SqlSettings = SqlSettings()

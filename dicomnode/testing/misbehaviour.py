@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import Enum
+from threading import Event
 
 
 class Rejection(Enum):
@@ -33,6 +34,8 @@ class Misbehaviour:
     """Read the first message of an association and then nothing more."""
     answer_after_s: float = 0.0
     """Wait before each C-STORE answer."""
+    answer_when: Event | None = None
+    """Answer no C-STORE before this is set."""
     answer_wrong_message: bool = False
     """Answer success to a message that was not sent."""
     reject: Rejection | None = None

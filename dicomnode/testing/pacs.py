@@ -210,6 +210,9 @@ class EmbeddedPacs:
             number, wrong = self._asked, self._misbehaviour
         if wrong.never_answer:
             self._closing.wait()
+        while wrong.answer_when is not None and not self._closing.is_set():
+            if wrong.answer_when.wait(0.1):
+                break
         if wrong.answer_after_s:
             self._closing.wait(wrong.answer_after_s)
         if wrong.abort_after is not None and number > wrong.abort_after:

@@ -263,6 +263,7 @@ def uncommented(text: str) -> str:
 
 SECTIONS = {
     "audit",
+    "notices",
     "receive",
     "assembly",
     "keep",

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 
 from dicomnode.domain.errors import ReportError
 from dicomnode.domain.incoming_reports import ADDENDUM, IncomingReport, ReportSource, ReportStatus
+from dicomnode.domain.notices import SENDER
 from dicomnode.domain.reports import ReportPart
 from dicomnode.receive.reports.hl7_segments import Segment, segments_of, text_of
 from dicomnode.receive.reports.part_names import PART_NAMES
@@ -108,6 +109,8 @@ def read_message(
     msh, *segments = segments_of(data.lstrip(b"\xef\xbb\xbf\0 \t\r\n"))
     if [*msh.components(9), "", ""][:2] != ["ORU", "R01"]:
         raise NotOurMessage("only ORU^R01 is taken")
+    if msh.component(3) == SENDER:
+        raise NotOurMessage("a notice of a node like this one is no report")
     if not msh.component(10):
         raise ReportError("the message has no control id (MSH-10)")
     reports = []
