@@ -166,6 +166,23 @@ def add(
 
 
 @app.command()
+def convert(
+    layout: Annotated[str, typer.Argument(help="Whose layout it is: an installed converter.")],
+    weights: Annotated[Path, typer.Argument(help="The weights' file.", exists=True)],
+    out: Annotated[Path, typer.Argument(help="Folder for the bundle; not there yet.")],
+    name: Annotated[str, typer.Option(help="The bundle's name; by default the folder's.")] = "",
+) -> None:
+    """Make a bundle of weights that come in somebody else's layout; every class is off at first.
+
+    Example: dicomnode models convert torchxrayvision weights.pt /srv/algorithms/cxr_xrv
+    """
+    from dicomnode.models.converters import convert_to_bundle
+
+    convert_to_bundle(layout, weights, out, name or out.name)
+    console.print(f"{out} is a bundle now; evaluate it before you switch a class on", style="green")
+
+
+@app.command()
 def activate(name: Name, version: Key, settings: SettingsPath = None) -> None:
     """Use a version from the next run on; the node need not be stopped.
 

@@ -1,15 +1,13 @@
 """Makes a bundle of weights of torchxrayvision that a site has downloaded.
 
-    python -m dicomnode.networks.xrv_bundle WEIGHTS.pt OUT_FOLDER [--name cxr_xrv]
-
-WEIGHTS.pt is a plain state dictionary; files that hold whole pickled models are refused.
+The entry point `torchxrayvision` of the group `dicomnode.converters`: `dicomnode models convert
+torchxrayvision WEIGHTS.pt OUT`. WEIGHTS.pt is a plain state dictionary; files that hold whole
+pickled models are refused.
 """
 
-import argparse
 import hashlib
 import json
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
 from pickle import UnpicklingError
 
@@ -102,17 +100,3 @@ def _weights(path: Path) -> dict[str, torch.Tensor]:
 
 def _value(label: str) -> str:
     return label.lower().replace(" ", "-")[:16]
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """The command."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("weights", type=Path)
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--name", default="cxr_xrv")
-    asked = parser.parse_args(arguments)
-    make_bundle(asked.weights, asked.out, asked.name)
-
-
-if __name__ == "__main__":
-    main()

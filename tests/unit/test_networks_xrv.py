@@ -1,13 +1,17 @@
 """Weights of torchxrayvision become a bundle; the weights here are a stand-in of random numbers."""
 
 import re
+from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
 import torch
 from monai.networks.nets.densenet import DenseNet121
+from typer.testing import CliRunner
 
+from dicomnode.cli.main import app
 from dicomnode.domain.errors import BundleInvalid
+from dicomnode.models.converters import GROUP, convert_to_bundle
 from dicomnode.networks.xrv import XrvReader, renamed
 from dicomnode.networks.xrv_bundle import LABELS, make_bundle
 from dicomnode.pipeline.bundle import load_bundle
@@ -70,3 +74,16 @@ def test_the_bundle_loads_with_every_class_switched_off(
     assert "has not been scored" in bundle.identity.intended_use
     with pytest.raises(BundleInvalid, match="already"):
         make_bundle(tmp_path / "weights.pt", tmp_path / "cxr_xrv", "cxr_xrv")
+
+
+@pytest.mark.skipif(not entry_points(group=GROUP), reason="installed before there were converters")
+def test_the_command_finds_the_converter_by_its_entry_point(
+    published: dict[str, torch.Tensor], tmp_path: Path
+) -> None:
+    torch.save(published, tmp_path / "weights.pt")
+    words = ["models", "convert", "torchxrayvision", str(tmp_path / "weights.pt")]
+    done = CliRunner().invoke(app, [*words, str(tmp_path / "cxr_own")])
+    assert done.exit_code == 0, done.output
+    assert load_bundle(tmp_path / "cxr_own").identity.name == "cxr_own"
+    with pytest.raises(BundleInvalid, match="torchxrayvision"):
+        convert_to_bundle("tensorflow", tmp_path / "weights.pt", tmp_path / "other", "other")
