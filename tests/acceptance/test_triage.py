@@ -100,9 +100,10 @@ def test_a_critical_finding_is_delivered_first_shown_in_the_list_and_told_by_hl7
     released = threading.Event()
     site.pacs.misbehaviour = Misbehaviour(answer_when=released)
     # The line to the archive is busy with the first while the others come.
-    studies = [sent(site, tmp_path, f"routine-{number}", bright=False) for number in range(3)]
-    for study in studies:
-        site.node.job_of(study, "succeeded")
+    studies = []
+    for number in range(3):
+        studies.append(sent(site, tmp_path, f"routine-{number}", bright=False))
+        site.node.job_of(studies[-1], "succeeded")
     urgent = sent(site, tmp_path, "urgent", bright=True)
     assert site.node.job_of(urgent, "succeeded").priority == 1
     assert not site.pacs.stored
