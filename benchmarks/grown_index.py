@@ -4,8 +4,8 @@ A thousand reports are put together, kept and mined as in a running node; the ot
 them, made by the database itself (`INSERT ... SELECT`), which is its fastest way. `python
 benchmarks/grown_index.py sqlite:////tmp/index.sqlite --studies 1000000`.
 
-A report mentions about ten labels. Every tenth study has a job. There are no instances: no saved
-question reads them.
+A report mentions about ten labels. Every tenth study has a job, and such a CT four lesions, of which
+one in fifteen is that of an earlier CT. There are no instances: no saved question reads them.
 """
 
 # ruff: noqa: E501 (statements in SQL)
@@ -190,6 +190,7 @@ def copies(version: int, is_sqlite: bool) -> list[str]:
         "graph_says, side, severity, change, largest_mm, how_many, more"
     )
     jobs = "FROM drawn WHERE job > 0"
+    four = "SELECT 1 AS k UNION SELECT 2 UNION SELECT 3 UNION SELECT 4"
     return [
         (
             "INSERT INTO association (id, calling_ae, called_ae, address, receiver, opened_at) "
@@ -249,6 +250,32 @@ def copies(version: int, is_sqlite: bool) -> list[str]:
             "INSERT INTO measurement (finding_id, code_value, code_scheme, code_meaning, value, unit) "
             "SELECT n * 20 + k, '118565006', 'SCT', 'Volume', volume - k * 200, 'mL' FROM drawn "
             "CROSS JOIN (SELECT 1 AS k UNION SELECT 2) s WHERE job = 2"
+        ),
+        # Every CT job found four lesions; where the patient had an earlier one, they were matched.
+        (
+            "INSERT INTO finding (id, job_id, number, kind, name, score, code_value, code_scheme, "
+            "code_meaning, site_meaning) SELECT n * 20 + 10 + k, 'job-' || n, "
+            "10 + k, 'lesion', 'Lesion ' || k, score, '59441001', 'SCT', CASE WHEN k = 1 THEN "
+            "'Lymph node structure' ELSE 'Lesion' END, 'Lung structure' "
+            f"FROM drawn CROSS JOIN ({four}) f WHERE job = 2"
+        ),
+        (
+            "INSERT INTO lesion (finding_id, job_id, tracking_uid, x, y, z, long_axis_mm, "
+            "short_axis_mm, volume_ml, sop_instance_uid, prior_job_id, days, long_axis_percent, "
+            "short_axis_percent, volume_percent) SELECT c.n * 20 + 10 + k, 'job-' || c.n, '2.25.' || "
+            "(c.first * 10 + k), k, k, k, 8 + 20 * c.score, 6 + 15 * c.score, c.score, c.uid || '.1.' || k, "
+            "CASE WHEN c.prior > 0 THEN 'job-' || c.prior END, CASE WHEN c.prior > 0 THEN 90 END, "
+            "CASE WHEN c.prior > 0 THEN 100 * (c.score - .3) END, "
+            "CASE WHEN c.prior > 0 THEN 100 * (c.score - .3) END, "
+            "CASE WHEN c.prior > 0 THEN 200 * (c.score - .3) END FROM (SELECT n, uid, score, "
+            "min(n) OVER (PARTITION BY patient) AS first, lag(n) OVER (PARTITION BY patient ORDER BY n) "
+            f"AS prior FROM drawn WHERE job = 2) c CROSS JOIN ({four}) f"
+        ),
+        f"INSERT INTO body_map (job_id, map) SELECT 'job-' || n, '{{}}'{json} FROM drawn WHERE job = 2",
+        (
+            "INSERT INTO follow_up (job_id, prior_job_id, days, agreement, common_mm, reason) SELECT "
+            "job_id, min(prior_job_id), 90, .97, 250, '' FROM lesion WHERE prior_job_id IS NOT NULL "
+            "GROUP BY job_id"
         ),
         (
             "INSERT INTO result (sop_instance_uid, job_id, kind, sop_class_uid, study_uid, "

@@ -6,7 +6,9 @@ All of it is made here; nothing is of a patient.
 """
 
 import json
+import ssl
 import zlib
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -122,6 +124,35 @@ def associations() -> dict[str, bytes]:
     }
 
 
+def uploads() -> dict[str, bytes]:
+    """STOW bodies; the first byte is the length of the pieces they come in, less one."""
+    head = b"\r\nContent-Type: application/dicom\r\n\r\n"
+    part = b"--edge" + head + file_of(image()) + b"\r\n"
+    return {
+        "two": b"\xff" + part + part + b"--edge--\r\n",
+        "unended": b"\x40" + part,
+        "no_dicom": b"\x00" + b"--edge" + head + b"DICM?\r\n--edge--",
+        "no_parts": b"\x07--edge--\r\n",
+        "headers": b"\xff--edge\r\n" + b"X: y\r\n" * 400 + b"\r\nz\r\n--edge--",
+    }
+
+
+def handshakes() -> dict[str, bytes]:
+    """Of TLS; `\x80`: what follows goes through the line once it is safe."""
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    hello = context.wrap_bio(incoming, outgoing, server_hostname="node")
+    with suppress(ssl.SSLWantReadError):
+        hello.do_handshake()
+    stored = {f"inside_{name}": data for name, data in associations().items()}
+    return {
+        **stored,
+        "hello": b"\x00" + outgoing.read(),
+        "plain": associations()["endless"],
+        "alert": b"\x00\x15\x03\x03\x00\x02\x02\x28",
+    }
+
+
 def bundle_files() -> dict[str, bytes]:
     """`m`: metadata.json, anything else: dicom.json."""
     with TemporaryDirectory() as name:
@@ -150,6 +181,8 @@ def seeds() -> dict[str, dict[str, bytes]]:
     line = json.dumps({"uid": "1", "findings": "No effusion.", "impression": None}).encode()
     return {
         "association": associations(),
+        "secured": handshakes(),
+        "uploads": uploads(),
         "commands": {"command": command, "fragments": fragments, "empty": b""},
         "datasets": in_syntaxes(image()),
         "images": in_syntaxes(image()),

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
+from ssl import SSLError
 from types import MappingProxyType
 from urllib.parse import parse_qsl
 
@@ -28,7 +29,9 @@ from dicomnode.domain.errors import (
     RuleError,
     VolumeError,
 )
+from dicomnode.domain.receiving import STOW_SPOOL, AssociationOutcome
 from dicomnode.domain.reports import Report, ReportPart
+from dicomnode.domain.tls import TlsFiles, client_context
 from dicomnode.encode.returned import read_marks
 from dicomnode.pipeline.bundle_files import check_digests, read_identity, read_manifest
 from dicomnode.pipeline.volume import read_series
@@ -44,15 +47,19 @@ from dicomnode.receive.reports.fhir_json import kind_of, parsed
 from dicomnode.receive.reports.mllp import answer
 from dicomnode.receive.reports.sr import read_sr
 from dicomnode.receive.status import SUCCESS, Status
+from dicomnode.receive.stow import StowDesk
 from dicomnode.reports import Miner, MinerSetup, open_miner
 from dicomnode.reports.bulk import Layout, read_bulk
 from dicomnode.rules.loading import load_rules
 from dicomnode.settings import ReceiveSettings
+from dicomnode.settings.receiving import ReceiveTls
 from dicomnode.testing.bundles import write_bundle
+from dicomnode.testing.certificates import Authority
 from dicomnode.testing.receiving import EventList, MemoryInstanceIndex
 from dicomnode.testing.sender import associate_request
 from dicomnode.web.dicomweb.asking import read_search
-from dicomnode.web.dicomweb.problems import Refusal
+from dicomnode.web.dicomweb.problems import BadRequest, Refusal, TooMuch
+from dicomnode.web.dicomweb.receiving import IncomingRequest
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 SYNTAXES = (
@@ -83,17 +90,41 @@ class Target:
 def association(data: bytes, folder: Path) -> None:
     """Bytes to the receiver's port: any, or any after an association was accepted."""
     receiver = _receiver(folder)
-    # The receiver may hang up while we still send.
-    with (
-        socket.create_connection(("127.0.0.1", receiver.port), timeout=10) as line,
-        suppress(ConnectionError),
-    ):
-        if data[:1] >= b"\x80":
-            line.sendall(_ASSOCIATE)
-        line.sendall(data[1:])
+    _say(receiver.port, (_ASSOCIATE if data[:1] >= b"\x80" else b"") + data[1:])
+    _has_let_go(receiver, folder)
+
+
+def secured(data: bytes, folder: Path) -> None:
+    """Bytes to the port for TLS: any, or, by the first byte, any within the handshaken line."""
+    receiver = _receiver(folder)
+    assert receiver.tls_port is not None
+    if data[:1] >= b"\x80":
+        context = client_context(_certificates(folder))
+        with (
+            socket.create_connection(("127.0.0.1", receiver.tls_port), timeout=10) as line,
+            suppress(ConnectionError),
+            context.wrap_socket(line, server_hostname="node") as inner,
+        ):
+            inner.sendall(data[1:])
+            while inner.recv(65536):
+                pass
+    else:
+        _say(receiver.tls_port, data[1:])
+    _has_let_go(receiver, folder)
+
+
+def _say(port: int, data: bytes) -> None:
+    """Send all of it and hear the receiver out. It may hang up while we still send."""
+    line = socket.create_connection(("127.0.0.1", port), timeout=10)
+    with line, suppress(ConnectionError):
+        line.sendall(data)
         line.shutdown(socket.SHUT_WR)
         while line.recv(65536):
             pass
+
+
+def _has_let_go(receiver: Receiver, folder: Path) -> None:
+    """Nothing of a peer that has gone stays behind."""
     pause = threading.Event()
     for _ in range(10_000):
         if not receiver.open_associations:
@@ -113,10 +144,25 @@ _FAULTS: list[str] = []
 
 
 @cache
+def _certificates(folder: Path) -> TlsFiles:
+    authority = Authority(folder)
+    issued = authority.issue("node")
+    return TlsFiles(
+        certificate=issued.certificate, key=issued.key, authorities=authority.certificate
+    )
+
+
+@cache
 def _receiver(folder: Path) -> Receiver:
+    files = _certificates(folder)
+    assert files.certificate is not None
+    assert files.key is not None
+    tls = ReceiveTls(
+        certificate=files.certificate, key=files.key, authorities=files.authorities, port=0
+    )
     threading.excepthook = lambda fault: _FAULTS.append(fault.exc_type.__name__)
     return start_receiver(
-        ReceiveSettings(reserve_mb=0, idle_timeout_s=5.0),
+        ReceiveSettings(reserve_mb=0, idle_timeout_s=5.0, tls=tls),
         ae_title="DICOMNODE",
         data_dir=folder,
         index=MemoryInstanceIndex(folder),
@@ -124,6 +170,34 @@ def _receiver(folder: Path) -> Receiver:
         on_event=EventList(),
         port=0,
     )
+
+
+@cache
+def _desk(folder: Path) -> StowDesk:
+    return StowDesk(
+        ReceiveSettings(reserve_mb=0),
+        ae_title="DICOMNODE",
+        data_dir=folder,
+        index=MemoryInstanceIndex(folder),
+        clock=lambda: NOW,
+        on_event=EventList(),
+    ).open()
+
+
+def uploads(data: bytes, folder: Path) -> None:
+    """A STOW-RS body, whose boundary is `edge`, in pieces as long as the first byte says."""
+    desk = _desk(folder)
+    session = desk.enter("fuzz", "127.0.0.1")
+    assert session is not None, "an earlier request has not left"
+    request = IncomingRequest(desk, session, b"edge", None)
+    size = 1 + (data[0] if data else 0)
+    try:
+        for at in range(1, len(data), size):
+            request.feed(data[at : at + size])
+        request.finish()
+    finally:
+        request.abandon(AssociationOutcome.ABORTED)
+        assert not list((folder / STOW_SPOOL).iterdir()), "an unfinished file stays"
 
 
 class _Sink:
@@ -283,6 +357,8 @@ def searches(data: bytes, _folder: Path) -> None:
 TARGETS: Mapping[str, Target] = MappingProxyType(
     {
         "association": Target(feed=association, documented=(), largest=2048),
+        "secured": Target(feed=secured, documented=(SSLError,), largest=2048),
+        "uploads": Target(feed=uploads, documented=(BadRequest, TooMuch)),
         "commands": Target(feed=commands, documented=(ProtocolBroken,)),
         "datasets": Target(feed=datasets, documented=(InstanceUnreadable, InvalidUid)),
         "images": Target(feed=images, documented=(VolumeError,)),
