@@ -24,6 +24,8 @@ __all__ = ["CandidateNet", "heat_of"]
 AIR = -1024.0
 _EMPTY_HU = -400.0
 """What is thinner lies outside of the body, or in the lung within it."""
+_MOST_VOXELS = 9_000_000
+"""Of a slab with its margins: about 2 GB in float32."""
 
 
 def _block(before: int, after: int, stride: int = 1) -> nn.Module:
@@ -80,7 +82,7 @@ def heat_of(
     network: Callable[[Tensor], Tensor],
     hu: Tensor,
     *,
-    slab: int = 128,
+    slab: int | None = None,
     margin: int = 80,
 ) -> Tensor:
     """Heatmaps (0 to 1) and log radius `(kinds + 1, x', y', z')` of a volume `(x, y, z)` in HU.
@@ -92,7 +94,7 @@ def heat_of(
     Args:
         network: a `CandidateNet`.
         hu: the volume.
-        slab: slices at a time, a multiple of 16.
+        slab: slices at a time, a multiple of 16; None: as many as `_MOST_VOXELS` allow.
         margin: slices of its neighbours on both sides, a multiple of 16; 80 are as far as the
             network looks, so that slabs and the whole give the same.
     """
@@ -100,6 +102,7 @@ def heat_of(
     (left, right), (front, back) = _body_within(hu)
     size = [-(-n // stride) for n in hu.shape]
     cut = _padded(hu[left:right, front:back])
+    slab = slab or _slab_of(cut, margin)
     parts = []
     for first in range(0, cut.shape[2], slab):
         begin, end = max(0, first - margin), min(cut.shape[2], first + slab + margin)
@@ -119,6 +122,15 @@ def heat_of(
     x0, y0 = left // stride, front // stride
     whole[:, x0 : x0 + x, y0 : y0 + y, :z] = joined[:, :x, :y, :z]
     return torch.cat([whole[:-1].sigmoid(), whole[-1:]])
+
+
+def _slab_of(cut: Tensor, margin: int) -> int:
+    """Slices at a time: all of them if they fit, for every margin is computed twice."""
+    room = _MOST_VOXELS // (cut.shape[0] * cut.shape[1])
+    if cut.shape[2] <= room:
+        return cut.shape[2]
+    many = CandidateNet.multiple
+    return max(many, (room - 2 * margin) // many * many)
 
 
 def _body_within(hu: Tensor) -> tuple[tuple[int, int], tuple[int, int]]:

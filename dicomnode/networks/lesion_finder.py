@@ -21,6 +21,8 @@ __all__ = ["FoundInferer", "LesionFinder", "OutlineNet", "cube_at", "joint_score
 
 CUBE = 40
 """Voxels along each side of the cube that a lesion is outlined in."""
+_CUBES = 4
+"""Outlined at a time."""
 LEAST_FIELD_MM, MOST_FIELD_MM = 30.0, 110.0
 FIELD_OF_RADIUS = 5.0
 """Side of the cube over the radius of the candidate."""
@@ -69,12 +71,19 @@ def cube_at(
 ) -> Tensor:
     """A cube `(CUBE, CUBE, CUBE)` in HU around a point in mm; air beyond the volume."""
     line = ((torch.arange(CUBE, dtype=torch.float32) + 0.5) / CUBE - 0.5) * field_mm
-    axes = []
+    axes, part = [], []
     for at, step, size in zip(centre, spacing, volume.shape, strict=True):
-        axes.append(((line + float(at)) / step * 2 + 1) / size - 1)
+        # Only what the cube needs is read, with a voxel more on each side.
+        first = int(np.clip(np.floor((float(at) - field_mm / 2) / step) - 1, 0, size - 1))
+        last = int(np.clip(np.ceil((float(at) + field_mm / 2) / step) + 2, first + 1, size))
+        part.append(slice(first, last))
+        axes.append((((line + float(at)) / step - first) * 2 + 1) / (last - first) - 1)
     grid = torch.stack(torch.meshgrid(*axes, indexing="ij"), -1).flip(-1)
     read = functional.grid_sample(
-        volume[None, None] + 1024.0, grid[None], padding_mode="zeros", align_corners=False
+        volume[tuple(part)][None, None] + 1024.0,
+        grid[None],
+        padding_mode="zeros",
+        align_corners=False,
     )
     return read[0, 0] - 1024.0
 
@@ -220,8 +229,12 @@ class FoundInferer(Inferer):
         fields: npt.NDArray[np.float64],
     ) -> Tensor:
         """Probabilities `(n, CUBE, CUBE, CUBE)` on the cube around each point."""
-        parts = [
-            network.outline(cube_at(volume, self.spacing, point, float(field))[None])[0].sigmoid()
+        cubes = [
+            cube_at(volume, self.spacing, point, float(field))
             for point, field in zip(points, fields, strict=True)
         ]
-        return torch.stack(parts).float().cpu() if parts else torch.zeros(0, CUBE, CUBE, CUBE)
+        parts = [
+            network.outline(torch.stack(cubes[first : first + _CUBES])).sigmoid()
+            for first in range(0, len(cubes), _CUBES)
+        ]
+        return torch.cat(parts).float().cpu() if parts else torch.zeros(0, CUBE, CUBE, CUBE)

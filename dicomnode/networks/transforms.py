@@ -26,8 +26,6 @@ from dicomnode.networks.resampling import (
     affine_of,
     block_means,
     name_of,
-    sampled,
-    sampling_matrix,
 )
 
 __all__ = ["KeepLargestPartsd", "OntoImageGridd", "ToWorkingGridd", "WindowToUnitd"]
@@ -102,7 +100,7 @@ class ToWorkingGridd(MapTransform):
         for axis, factor in enumerate(factors):
             to_index[axis, 3] -= (factor - 1) / 2
             to_index[axis] /= factor
-        read = sampled(blocks, sampling_matrix(to_index, blocks.shape[2:]), 0, size)[0] + self.fill
+        read = Upsampler(blocks[0], to_index).read((0, 0, 0), size) + self.fill
         meta = {INPUT_AFFINE: affine.clone(), INPUT_SHAPE: torch.tensor(shape), **name_of(image)}
         return MetaTensor(read, affine=upright, meta=meta)
 

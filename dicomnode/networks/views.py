@@ -135,6 +135,7 @@ class ViewNet(nn.Module):
 
     def __init__(self, classes: int, features: Sequence[int] = (16, 24, 40)) -> None:
         super().__init__()
+        self.classes = classes
         layers: list[nn.Module] = []
         before = 6
         for number, width in enumerate(features):

@@ -90,12 +90,16 @@ class _Remembering:
 
 def run_on_sample(algorithm: str, sample: str, out: Path) -> Case:
     """Run a shipped algorithm on a shipped study, as the node does."""
+    return run_on(algorithm, tuple(sorted((SAMPLES / sample).glob("*.dcm"))), sample, out)
+
+
+def run_on(algorithm: str, images: tuple[Path, ...], name: str, out: Path) -> Case:
+    """Run a shipped algorithm on a series, as the node does."""
     loaded = load_algorithm(AlgorithmSource(root=shipped("algorithms") / algorithm))
     remembering = _Remembering(loaded)
-    images = tuple(sorted((SAMPLES / sample).glob("*.dcm")))
     task = RunTask(
         inputs={next(iter(loaded.needs)): images},
-        derivation=replace(DERIVATION, job_key=f"viewer {sample}"),
+        derivation=replace(DERIVATION, job_key=f"viewer {name}"),
         out=out,
         output=OutputSettings(),
     )

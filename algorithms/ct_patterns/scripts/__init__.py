@@ -1,0 +1,1 @@
+"""The recipe of this bundle; inference never needs it."""
