@@ -5,6 +5,6 @@
 SELECT patient, prior_date, study_date, days, type, site, name, prior_long_axis_mm, long_axis_mm,
   long_axis_percent, volume_percent, doubling_days, study_uid
 FROM lesion_growth
-WHERE long_axis_percent >= :least_percent
+WHERE finding_id IN (SELECT l.finding_id FROM lesion l WHERE l.long_axis_percent >= :least_percent)
   AND (:type = 'any' OR lower(type) LIKE '%' || lower(:type) || '%')
 ORDER BY long_axis_percent DESC

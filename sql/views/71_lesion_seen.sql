@@ -1,5 +1,5 @@
 -- view: lesion_seen
--- version: 1
+-- version: 2
 -- purpose: Every lesion with two measured axes that the last job of each algorithm found: what, where, how large, and the Tracking UID that it keeps in later studies.
 -- column finding_id: The finding
 -- column patient: PatientID
@@ -25,7 +25,7 @@ SELECT l.finding_id, s.patient_id AS patient, j.study_uid, s.study_date, s.study
   f.site_meaning AS site, f.laterality, f.score, l.tracking_uid, l.long_axis_mm, l.short_axis_mm,
   l.volume_ml, l.sop_instance_uid,
   CASE WHEN l.prior_job_id IS NULL THEN 0 ELSE 1 END AS is_followed, j.job_id
-FROM latest_job j
+FROM lesion_job j
 JOIN study s ON s.study_uid = j.study_uid
 JOIN lesion l ON l.job_id = j.job_id
 JOIN finding f ON f.id = l.finding_id

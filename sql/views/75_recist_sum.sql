@@ -1,5 +1,5 @@
 -- view: recist_sum
--- version: 1
+-- version: 2
 -- purpose: The sum of diameters of a patient's target lesions (see recist_target) in each CT, its change since the first one and since the least sum before (RECIST 1.1). No response is derived. A lesion that was not marked again is not counted as gone: changes are null then, and a person has to look.
 -- column patient: PatientID
 -- column algorithm: Its name
@@ -15,6 +15,7 @@
 -- column percent_of_baseline: Change since the first CT; null unless all targets were found
 -- column percent_of_nadir: Change since the least sum before; null unless all targets were found
 -- column job_id: The job
+-- Each level has one window: only so a condition on the patient reaches the innermost one on SQLite.
 SELECT patient, algorithm, study_uid, study_date, nth, targets, found, sum_mm, new_lesions,
   baseline_mm, nadir_mm,
   CASE WHEN found = targets AND nth > 1
@@ -26,25 +27,26 @@ FROM (
       PARTITION BY patient, algorithm ORDER BY nth
       ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS nadir_mm
   FROM (
-    SELECT c.patient, c.algorithm, c.study_uid, c.study_date, c.job_id, c.nth,
-      (SELECT count(*) FROM recist_target t
-        WHERE t.patient = c.patient AND t.algorithm = c.algorithm) AS targets,
-      (SELECT sum(t.baseline_mm) FROM recist_target t
-        WHERE t.patient = c.patient AND t.algorithm = c.algorithm) AS baseline_mm,
-      (SELECT count(*) FROM recist_target t
-        JOIN lesion l ON l.tracking_uid = t.tracking_uid AND l.job_id = c.job_id
-        WHERE t.patient = c.patient AND t.algorithm = c.algorithm) AS found,
-      (SELECT sum(CASE WHEN t.is_node = 1 THEN l.short_axis_mm ELSE l.long_axis_mm END)
-        FROM recist_target t
-        JOIN lesion l ON l.tracking_uid = t.tracking_uid AND l.job_id = c.job_id
-        WHERE t.patient = c.patient AND t.algorithm = c.algorithm) AS sum_mm,
-      (SELECT count(*) FROM lesion l
-        WHERE l.job_id = c.job_id AND c.nth > 1 AND l.prior_job_id IS NULL) AS new_lesions
+    SELECT *
     FROM (
-      SELECT s.patient_id AS patient, j.algorithm, j.study_uid, s.study_date, j.job_id,
-        row_number() OVER (PARTITION BY s.patient_id, j.algorithm
-          ORDER BY s.study_date, s.study_time, s.study_uid) AS nth
-      FROM latest_job j
-      JOIN study s ON s.study_uid = j.study_uid
-      JOIN body_map b ON b.job_id = j.job_id
-      WHERE s.patient_id <> '') c) v) w
+      SELECT u.*, row_number() OVER (PARTITION BY patient, algorithm, job_id ORDER BY finding_id)
+        AS line
+      FROM (
+        SELECT c.*, count(counts_mm) OVER job AS found, sum(counts_mm) OVER job AS sum_mm,
+          sum(CASE WHEN nth > 1 THEN is_new ELSE 0 END) OVER job AS new_lesions
+        FROM (
+          SELECT t.*, CASE is_node_target WHEN 1 THEN short_axis_mm WHEN 0 THEN long_axis_mm END
+            AS counts_mm
+          FROM (
+            SELECT a.*, max(CASE WHEN target_mm IS NOT NULL THEN is_node END) OVER (
+                PARTITION BY patient, algorithm, tracking_uid) AS is_node_target
+            FROM (
+              SELECT l.patient, l.algorithm, l.study_uid, l.study_date, l.job_id, l.is_mapped,
+                l.nth, l.finding_id, l.tracking_uid, l.is_node, l.is_new, l.short_axis_mm,
+                l.long_axis_mm, l.baseline_mm AS target_mm,
+                count(l.baseline_mm) OVER patients AS targets,
+                sum(l.baseline_mm) OVER patients AS baseline_mm
+              FROM recist_lesion l
+              WINDOW patients AS (PARTITION BY l.patient, l.algorithm)) a) t) c
+        WINDOW job AS (PARTITION BY patient, algorithm, job_id)) u) g
+    WHERE line = 1 AND is_mapped = 1) v) w
