@@ -1,14 +1,16 @@
 """A CT bundle's network on a whole CT, as its inferer reads it and by plain sliding windows.
 
-    python benchmarks/ct_inference.py [--bundle lung_ct] [--slices 300] [--json FILE]
-    python benchmarks/ct_inference.py --memory --slices 600
+    python benchmarks/ct_inference.py [--bundle lung_ct | body_ct | pancreas] [--json FILE]
+    python benchmarks/ct_inference.py --memory --slices 600 [--bundle ...]
 
 The CT is a phantom of chest and abdomen (`dicomnode.phantom`), made at 3 mm and interpolated to
 512 x 512 pixels and so many slices, with noise. Both readings take the same preprocessed volume and
 the same weights in this process, in turns; plain is `sliding_window_inference` over the whole
-volume in float32, overlap 0.25, with whatever mirrored reading the bundle asks for. Dice is between
-the labels of both. Seconds are of processor time (two cores or one, shared with other work) and by
-the clock. `--memory` runs the whole bundle in this process, and quotes its peak.
+volume in float32, overlap 0.25, with whatever mirrored reading the bundle asks for. For `pancreas`
+plain is the refining network (three planes and what fuses them) over the whole volume, without a
+coarse one that says where; own is both. Dice is that of each against the phantom's labels. Seconds
+are of processor time (two cores or one, shared with other work) and by the clock. `--memory` runs
+the whole bundle in this process, and quotes its peak.
 """
 
 import argparse
@@ -16,12 +18,14 @@ import json
 import resource
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from copy import copy
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from monai.inferers.utils import sliding_window_inference
 from torch import Tensor
@@ -29,20 +33,42 @@ from torch.nn import functional
 
 from dicomnode.algorithm import RunContext
 from dicomnode.domain.volumes import Grid, Volume
-from dicomnode.networks import SlabInferer
+from dicomnode.networks import SlabInferer, ThreePlaneInferer
+from dicomnode.networks.hnn import soft_outputs
+from dicomnode.networks.organs import scale_soft_tissue
 from dicomnode.phantom import Phase, Region, make_case
-from dicomnode.phantom.structures import Organ
+from dicomnode.phantom.structures import BONES, LUNGS, Organ
 from dicomnode.pipeline.bundle import load_bundle
 from dicomnode.pipeline.inference import make_ready
 from dicomnode.pipeline.tensors import to_metatensor
 from dicomnode.shipped import shipped
 
-ROI = (128, 128)
-LUNGS = [int(organ) for organ in Organ if "LUNG" in organ.name]
+ROI, ROI_3D = (128, 128), (128, 128, 32)
 
 
-def ct(slices: int, seed: int) -> tuple[Volume, Volume]:
-    """A phantom on the grid of a scanner's CT; and its lungs alone, dense, on the same grid."""
+@dataclass(frozen=True, kw_only=True)
+class Structure:
+    """What a bundle's network says of an organ, and what the phantom calls it."""
+
+    channels: tuple[int, ...]
+    organs: tuple[Organ, ...]
+
+
+STRUCTURES = {
+    "lung_ct": {"lungs": Structure(channels=(1, 2), organs=LUNGS)},
+    "body_ct": {
+        "liver": Structure(channels=(3,), organs=(Organ.LIVER,)),
+        "spleen": Structure(channels=(4,), organs=(Organ.SPLEEN,)),
+        "kidneys": Structure(channels=(5, 6), organs=(Organ.KIDNEY_RIGHT, Organ.KIDNEY_LEFT)),
+        "bone": Structure(channels=(18, 19), organs=BONES),
+    },
+    "pancreas": {"pancreas": Structure(channels=(1,), organs=(Organ.PANCREAS,))},
+}
+"""Channels as in each bundle's card."""
+
+
+def ct(slices: int, seed: int) -> tuple[Volume, npt.NDArray[np.uint8]]:
+    """A phantom on the grid of a scanner's CT; and its labels at 3 mm, over the same box."""
     case = make_case(seed, region=Region.CHEST_AND_ABDOMEN, phase=Phase.PORTAL, detail=False)
     coarse = torch.from_numpy(case.hu)[None, None]
     size = (slices, 512, 512)
@@ -63,14 +89,40 @@ def ct(slices: int, seed: int) -> tuple[Volume, Volume]:
         grid=Grid(affine_lps_mm=affine, shape=size, frame_of_reference_uid="1.2.3.5"),
         frames=(),
     )
-    lungs = torch.from_numpy(np.isin(case.labels, LUNGS).astype(np.float32))[None, None]
-    inside = functional.interpolate(lungs, size=size, mode="trilinear", align_corners=False)
-    return image, replace(image, array=(inside[0, 0].numpy() * 1424 - 1024).astype(np.float32))
+    return image, case.labels
 
 
-def plainly(inferer: SlabInferer, volume: Tensor, network: Any) -> Tensor:
+def truth_of(one: Structure, labels: npt.NDArray[np.uint8], like: Volume, steps: Any) -> Tensor:
+    """The organ on the working grid `(x, y, z)`, by those steps that change the grid."""
+    inside = torch.from_numpy(np.isin(labels, [int(o) for o in one.organs]).astype(np.float32))
+    fine = functional.interpolate(
+        inside[None, None], size=like.grid.shape, mode="trilinear", align_corners=False
+    )
+    data: Any = {"image": to_metatensor(replace(like, array=fine[0, 0].numpy()), 3)}
+    for step in steps:
+        if type(step).__name__ in {"ToWorkingGridd", "Flipd"}:
+            data = step(data)
+    return torch.as_tensor(data["image"].as_tensor())[0] > 0.5
+
+
+def plainly(inferer: Any, volume: Tensor, network: Any) -> Tensor:
+    """The network over the whole volume, as the bundle's inferer would be without its savings."""
+    if isinstance(inferer, SlabInferer):
+        return slices_plainly(inferer, volume, network)
+    fine: ThreePlaneInferer = inferer.fine
+    scaled = scale_soft_tissue(volume)
+    said = [
+        slices_plainly(one, scaled, network.fine.planes[name])
+        for name, one in fine.inferers.items()
+    ]
+    fused = sliding_window_inference(torch.cat(said, 1), ROI_3D, 1, network.fine, overlap=0.25)
+    assert isinstance(fused, Tensor)
+    return fused
+
+
+def slices_plainly(inferer: SlabInferer, volume: Tensor, network: Any) -> Tensor:
     """The same slabs and the same mirrored reading, by MONAI's sliding windows in the plane."""
-    stack = volume[0, 0].permute(2, 1, 0)
+    stack = volume[0, 0].permute(inferer.axes)
     at = torch.arange(len(stack))
     parts = []
     for first in range(0, len(stack), inferer.batch):
@@ -78,12 +130,17 @@ def plainly(inferer: SlabInferer, volume: Tensor, network: Any) -> Tensor:
         slabs = torch.stack(
             [stack[(middle + o).clamp(0, len(stack) - 1)] for o in inferer.offsets], dim=1
         )
-        p = _windows(slabs, network).softmax(1)
+        p = _soft(_windows(slabs, network), inferer)
         if inferer.mirrored is not None:
-            other = _windows(slabs.flip(-1), network).softmax(1)
+            other = _soft(_windows(slabs.flip(-1), network), inferer)
             p = (p + other.flip(-1)[:, inferer.mirrored]) / 2
         parts.append(p)
-    return torch.cat(parts).permute(1, 3, 2, 0)[None]
+    back = [(0, 2, 3)[inferer.axes.index(axis)] for axis in range(3)]
+    return torch.cat(parts).permute(1, *back)[None]
+
+
+def _soft(logits: Tensor, inferer: SlabInferer) -> Tensor:
+    return soft_outputs(logits, logits.shape[1] if inferer.classes is None else inferer.classes)
 
 
 def _windows(slabs: Tensor, network: Any) -> Tensor:
@@ -105,36 +162,46 @@ def dice(a: Tensor, b: Tensor) -> float:
 
 
 def compare(
-    bundle: str, volume: Volume, lungs: Volume, variants: dict[str, dict[str, Any]]
+    bundle: str,
+    volume: Volume,
+    labels: npt.NDArray[np.uint8],
+    variants: dict[str, dict[str, Any]],
 ) -> dict[str, Any]:
     root = shipped("algorithms") / bundle
     algorithm = load_bundle(root)
     ready = make_ready(root, algorithm.manifest, "cpu")
     data = ready.preprocessing({"image": to_metatensor(volume, 3)})
     image = torch.as_tensor(data["image"].as_tensor())[None]
-    truth = ready.preprocessing({"image": to_metatensor(lungs, 3)})["image"].as_tensor()[0] > 0
-    own: SlabInferer = ready.inferer
+    wanted = STRUCTURES[bundle]
+    steps = ready.preprocessing.transforms
+    truth = {name: truth_of(one, labels, volume, steps) for name, one in wanted.items()}
+
+    def scores(found: Tensor) -> dict[str, float]:
+        best = found[0].argmax(0)
+        return {
+            name: dice(torch.isin(best, torch.tensor(one.channels)), truth[name])
+            for name, one in wanted.items()
+        }
+
+    own = ready.inferer
     plain, plain_cpu, plain_clock = timed(lambda: plainly(own, image, ready.network))
     figures: dict[str, Any] = {
         "bundle": bundle,
         "slices": volume.grid.shape[0],
         "working grid": list(image.shape[2:]),
-        "plain": {
-            "cpu_s": plain_cpu,
-            "clock_s": plain_clock,
-            "dice": dice(plain[0].argmax(0) > 0, truth),
-        },
+        "plain": {"cpu_s": plain_cpu, "clock_s": plain_clock, "dice": scores(plain)},
     }
+    del plain
     for name, changes in variants.items():
-        inferer = SlabInferer(own.offsets, multiple=own.multiple, batch=own.batch)
-        for key, value in {**vars(own), **changes}.items():
+        inferer = copy(own)
+        for key, value in changes.items():
             setattr(inferer, key, value)
         found, cpu, clock = timed(lambda: inferer(image, ready.network))  # noqa: B023
         figures[name] = {
             "cpu_s": cpu,
             "clock_s": clock,
             "cpu_ratio": cpu / plain_cpu,
-            "dice": dice(found[0].argmax(0) > 0, truth),
+            "dice": scores(found),
         }
     return figures
 
@@ -158,14 +225,16 @@ def peak(bundle: str, volume: Volume) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--bundle", default="lung_ct")
+    parser.add_argument("--bundle", default="lung_ct", choices=sorted(STRUCTURES))
     parser.add_argument("--slices", type=int, default=300)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--memory", action="store_true")
     parser.add_argument("--body-above", type=float, default=-0.26, help="in the network's scale")
+    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--json", type=Path)
     asked = parser.parse_args()
-    volume, lungs = ct(asked.slices, asked.seed)
+    torch.set_num_threads(asked.threads)
+    volume, labels = ct(asked.slices, asked.seed)
     if asked.memory:
         figures = peak(asked.bundle, volume)
     else:
@@ -174,7 +243,9 @@ def main() -> None:
             "body box, float32": {"body_above": asked.body_above, "bfloat16": False},
             "as shipped": {},
         }
-        figures = compare(asked.bundle, volume, lungs, variants)
+        if asked.bundle != "lung_ct":
+            variants = {"as shipped": {}}
+        figures = compare(asked.bundle, volume, labels, variants)
     print(json.dumps(figures, indent=1))
     if asked.json:
         asked.json.write_text(json.dumps(figures, indent=1))

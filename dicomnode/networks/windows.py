@@ -21,6 +21,8 @@ from torch.nn import functional
 
 __all__ = ["BodyWindowInferer", "bfloat16_pays", "body_box", "body_mask"]
 
+_WITH_BFLOAT16 = ("amx_tile", "avx512_bf16")
+"""Instructions that multiply in bfloat16, as torch names them."""
 _COARSE = 4
 _CERTAIN = 20.0
 """Logit of the background where no window was."""
@@ -32,9 +34,9 @@ def bfloat16_pays(device: torch.device) -> bool:
     """Return whether the device computes in bfloat16 itself; elsewhere that is slower."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    # torch has no public name for it yet; without one nothing is gained and nothing lost.
-    asks = getattr(torch.cpu, "_is_amx_tile_supported", None)
-    return device.type == "cpu" and asks is not None and bool(asks())
+    # torch has no public names for them yet; without one nothing is gained and nothing lost.
+    asked = (getattr(torch.cpu, f"_is_{kind}_supported", None) for kind in _WITH_BFLOAT16)
+    return device.type == "cpu" and any(asks is not None and bool(asks()) for asks in asked)
 
 
 def body_mask(volume: Tensor, above: float) -> Tensor:

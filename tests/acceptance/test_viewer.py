@@ -225,8 +225,13 @@ def check_label(reader: Reader, text: str) -> None:
 
 
 def save(reader: Reader, name: str) -> None:
+    save_page(reader.page, name)
+
+
+def save_page(page: OhifPage, name: str) -> None:
+    """Renew a picture of the documentation, if that was asked for."""
     if PICTURES:
-        reader.page.save(Path(PICTURES) / f"ohif_{name}.png")
+        page.save(Path(PICTURES) / f"ohif_{name}.png")
 
 
 def test_the_segmentation_of_a_radiograph_lies_on_heart_and_lungs(reader: Reader) -> None:

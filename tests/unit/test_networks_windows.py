@@ -6,7 +6,7 @@ from monai.inferers.utils import sliding_window_inference
 from torch import Tensor, nn
 
 from dicomnode.networks import PHNN, BodyWindowInferer, SlabInferer
-from dicomnode.networks.windows import body_box, body_mask
+from dicomnode.networks.windows import bfloat16_pays, body_box, body_mask
 
 
 class Counting(nn.Module):
@@ -142,3 +142,16 @@ def test_slabs_are_read_where_the_body_is() -> None:
     assert (found[0, 0, :, 58:] == 1).all()
     inner = (0, slice(None), slice(26, 38), slice(18, 30), slice(8, 40))
     torch.testing.assert_close(found[inner], whole[inner])
+
+
+@pytest.mark.parametrize(
+    ("with_it", "pays"), [("amx_tile", True), ("avx512_bf16", True), ("avx2", False)]
+)
+def test_bfloat16_pays_where_the_processor_multiplies_in_it(
+    monkeypatch: pytest.MonkeyPatch, with_it: str, pays: bool
+) -> None:
+    for kind in ("amx_tile", "avx512_bf16", "avx2"):
+        has = kind == with_it
+        monkeypatch.setattr(torch.cpu, f"_is_{kind}_supported", lambda has=has: has, raising=False)
+
+    assert bfloat16_pays(torch.device("cpu")) is pays

@@ -25,6 +25,7 @@ from dicomnode.networks.partial import UNKNOWN
 from dicomnode.phantom import draw_pathology, make_case
 from dicomnode.phantom.masks import body_mask, totalsegmentator_example
 from scripts.classes import CLASSES, class_table
+from scripts.others import others
 
 BONE, VERTEBRAE = CLASSES.index("bone"), CLASSES.index("vertebrae")
 ONE_PIECE = ("liver", "spleen", "right kidney", "left kidney", "pancreas", "aorta")
@@ -244,6 +245,7 @@ def evaluate(
     bundle = Bundle(root, Path(weights) if weights else None, every=every)
     started = time.process_time()
     told: Any = {"real, TotalSegmentator example": real(bundle, data)}
+    told["real, outlines drawn for this bundle"] = others(bundle, data)
     print(json.dumps(told), flush=True)
     kept = Path(cases) if cases else None
     rows = synthetic(bundle, people, output.with_suffix(".rows.json"), kept)

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 
@@ -16,6 +17,7 @@ from dicomnode.networks.timed import TimedTraining
 from dicomnode.phantom.masks import example_stocks
 from dicomnode.phantom.slabs import Stock, read_stock
 from scripts.classes import CLASSES, UNNAMED
+from scripts.drawn import crlm_stock
 from scripts.synthesis import make_slab, slab_samples
 
 
@@ -68,14 +70,14 @@ def class_weights() -> Tensor:
         "muscle": 0.7,
         "subcutaneous fat": 0.7,
         "visceral fat": 0.8,
-        "pancreas": 3.0,
+        "pancreas": 3.5,
         "duodenum": 1.7,
         "gallbladder": 2.0,
         "portal vein": 2.0,
         "aorta": 1.6,
-        "spleen": 1.5,
-        "right kidney": 1.5,
-        "left kidney": 1.5,
+        "spleen": 2.0,
+        "right kidney": 2.0,
+        "left kidney": 2.0,
         "adrenal glands": 2.0,
         "other vessels": 1.2,
     }.items():
@@ -86,8 +88,10 @@ def class_weights() -> Tensor:
 class Training:
     """The whole of training; `run` is what `configs/train.json` calls.
 
-    Until `real_from` of the time no real CT is read; a copy of the weights is kept there as
-    `synthetic_only.safetensors`: they tell how the network does on the real patient unseen.
+    Until `example_from` of the time TotalSegmentator's example CT is not read; a copy of the
+    weights is kept there as `without_example.safetensors`: they tell how the network does on that
+    patient unseen. Real CT makes `shares` of the slabs, before and after. `start`: weights to go on
+    from, if no checkpoint is there.
     """
 
     def __init__(
@@ -97,19 +101,23 @@ class Training:
         pool: str,
         output: str,
         data_root: str | None = None,
-        real_share: float = 0.5,
-        real_from: float = 0.38,
+        shares: tuple[float, float] = (0.25, 0.5),
+        example_from: float = 0.45,
         seconds: float = 4900,
         batch_size: int = 3,
         learning_rate: float = 2.5e-3,
         seed: int = 1,
         threads: int = 1,
+        workers: int = 1,
+        start: str | None = None,
     ) -> None:
         torch.set_num_threads(threads)
         torch.manual_seed(seed)
         self.pool, self.data_root = Path(pool), data_root
-        self.real_share, self.real_from = real_share, real_from
-        self.batch_size, self.seed = batch_size, seed
+        self.shares, self.example_from = shares, example_from
+        self.batch_size, self.seed, self.workers = batch_size, seed, workers
+        if start:
+            network.load_state_dict(load_file(start))
         self.partial = PartialLoss(class_weights(), [CLASSES.index(name) for name in UNNAMED])
         self.training = TimedTraining(
             network, self._loss_of, Path(output), seconds=seconds, learning_rate=learning_rate
@@ -118,15 +126,18 @@ class Training:
     def run(self) -> None:
         """Train until the time is used up."""
         training = self.training
+        drawn = [crlm_stock(Path(self.data_root))] if self.data_root else []
         while training.spent < training.seconds:
-            real = training.spent >= training.seconds * self.real_from
-            stocks = example_stocks(Path(self.data_root)) if real and self.data_root else []
+            late = training.spent >= training.seconds * self.example_from
+            stocks = drawn
+            if late and self.data_root:
+                stocks = [*drawn, *drawn, *example_stocks(Path(self.data_root))]
             start = self.seed * 1_000_000 + training.step * 8
-            slabs = Slabs(self.pool, stocks, self.real_share, start)
-            loader = DataLoader(slabs, batch_size=self.batch_size, num_workers=1, prefetch_factor=3)
-            training.fit(loader, training.seconds * (1 if real else self.real_from))
-            if not real:
-                training.write("synthetic_only.safetensors")
+            slabs = Slabs(self.pool, stocks, self.shares[late], start)
+            loader = DataLoader(slabs, batch_size=self.batch_size, num_workers=self.workers)
+            training.fit(loader, training.seconds * (1 if late else self.example_from))
+            if not late:
+                training.write("without_example.safetensors")
         training.write("last.safetensors")
 
     def _loss_of(self, network: nn.Module, batch: dict[str, Tensor]) -> Tensor:
