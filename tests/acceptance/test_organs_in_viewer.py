@@ -33,7 +33,7 @@ from dicomnode.viewer.site import Content, ViewerSite
 from dicomnode.viewer.upstream import Upstream
 from tests.acceptance.ohif_overlays import LEAST_OVERLAP, flipped, overlap, overlays
 from tests.acceptance.ohif_pages import OhifPage, chromium_on
-from tests.acceptance.running_node import DESTINATION, NodeUnderTest, eventually
+from tests.acceptance.running_node import AE_TITLE, DESTINATION, NodeUnderTest, eventually
 from tests.acceptance.test_viewer import DICOMWEB_PLUGIN, chromium, ohif, save_page
 
 __all__ = ["chromium", "ohif"]  # fixtures
@@ -91,13 +91,12 @@ class Site:
     node: NodeUnderTest
 
     def send(self, case: Case, identity: StudyIdentity, folder: Path) -> tuple[InstanceUid, ...]:
-        """By storescu; returns the images from feet to head."""
+        """By storescu to the archive and to the node; returns the images from feet to head."""
         paths = write_case(case, folder, identity)
-        subprocess.run(
-            [STORESCU, "-aec", "DICOMNODE", "127.0.0.1", str(self.node.port), *paths],
-            check=True,
-            timeout=60,
-        )
+        for name, port in ((self.pacs.ae_title, self.pacs.dicom_port), (AE_TITLE, self.node.port)):
+            subprocess.run(
+                [STORESCU, "-aec", name, "127.0.0.1", str(port), *paths], check=True, timeout=120
+            )
         return tuple(InstanceUid(str(dcmread(path).SOPInstanceUID)) for path in paths)
 
     def confirmed(self, study: str) -> bool:
