@@ -23,7 +23,7 @@ from pydicom.dataset import Dataset
 from dicomnode.domain.codes import Code
 from dicomnode.domain.findings import SegmentFinding
 from dicomnode.domain.identifiers import InstanceUid, SeriesUid, StudyUid
-from dicomnode.phantom import Case, Organ, Phase, make_case
+from dicomnode.phantom import Case, Organ, make_case
 from dicomnode.phantom.series import write_case
 from dicomnode.shipped import shipped
 from dicomnode.testing.orthanc import RunningOrthanc, orthanc_program
@@ -64,9 +64,9 @@ Modality = "CT"
 ALGORITHMS = ("body_ct", "pancreas")
 PAINTED = {"liver": Organ.LIVER, "pancreas": Organ.PANCREAS, "left kidney": Organ.KIDNEY_LEFT}
 DATES = ("20240131", "20250214")
-REGION, SPACING = (90.0, 230.0), (5.0, 2.5, 2.5)
-"""From the lower poles of the kidneys to the dome: 28 slices."""
-FARTHEST_MM = 12.0
+REGION, SPACING = (70.0, 235.0), (5.0, 2.5, 2.5)
+"""From below the kidneys to the dome: 34 slices."""
+FARTHEST_MM = 15.0
 """Of the middle of what is drawn from the middle of what was painted; organs lie 60 mm apart."""
 
 Mask = npt.NDArray[np.bool_]
@@ -151,7 +151,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 @pytest.fixture(scope="module")
 def read(site: Site, tmp_path_factory: pytest.TempPathFactory) -> tuple[Read, ...]:
     """Both studies, sent one after the other and read at once."""
-    case = make_case(2, region=REGION, spacing_mm=SPACING, phase=Phase.PORTAL, detail=False)
+    case = make_case(2, region=REGION, spacing_mm=SPACING, detail=False)
     people = [StudyIdentity(seed=f"belly {date}", study_date=date) for date in DATES]
     images = [site.send(case, one, tmp_path_factory.mktemp("ct")) for one in people]
     for one in people:
