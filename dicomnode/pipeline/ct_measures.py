@@ -18,6 +18,7 @@ from dicomnode.domain.codes import (
     LOW_ATTENUATION,
     MEAN,
     MEAN_AREA,
+    MEDIAN,
     ML,
     MM2,
     PERCENT,
@@ -35,7 +36,7 @@ Mask = npt.NDArray[np.bool_]
 EMPHYSEMA_HU = -950.0
 FAT_HU = (-190.0, -30.0)
 LEAN_HU = (-29.0, 150.0)
-CORE_DEPTH_MM = 4.0
+CORE_DEPTH_MM = 6.0
 CALCIUM_HU = 130.0
 NATIVE_BLOOD_HU = 90.0
 """Median of an artery's lumen above which there is contrast medium, and calcium is not scored."""
@@ -56,7 +57,11 @@ def emphysema_of(mask: Mask, image: Volume) -> tuple[Measurement, ...]:
 
 
 def core_attenuation_of(mask: Mask, image: Volume) -> tuple[Measurement, ...]:
-    """Mean and standard deviation of what lies deeper than 4 mm: marrow without its cortex."""
+    """Median and standard deviation of what lies deeper than 6 mm: marrow without its cortex.
+
+    The median, since end plates, facets and what an outline takes in beside the bone stay in the
+    core by the voxel: in vertebrae at 3 mm they raised a mean by 40 HU (148 for 106).
+    """
     from scipy import ndimage
 
     box = _box(mask)
@@ -68,7 +73,7 @@ def core_attenuation_of(mask: Mask, image: Volume) -> tuple[Measurement, ...]:
         return ()
     return tuple(
         Measurement(name=CORE_ATTENUATION, value=float(v), unit=HOUNSFIELD, derivation=derivation)
-        for v, derivation in ((values.mean(), MEAN), (values.std(), STANDARD_DEVIATION))
+        for v, derivation in ((np.median(values), MEDIAN), (values.std(), STANDARD_DEVIATION))
     )
 
 

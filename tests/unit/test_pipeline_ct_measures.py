@@ -5,12 +5,14 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
+from scipy import ndimage
 
-from dicomnode.domain.codes import MEAN, STANDARD_DEVIATION
+from dicomnode.domain.codes import MEDIAN, STANDARD_DEVIATION
 from dicomnode.domain.findings import Measurement
 from dicomnode.domain.identifiers import InstanceUid, SeriesUid, StudyUid
 from dicomnode.domain.volumes import Grid, SourceFrame, Volume
 from dicomnode.phantom import LesionKind, Organ, Phase, make_case
+from dicomnode.phantom.structures import VERTEBRAE, Tissue
 from dicomnode.pipeline.ct_measures import (
     calcification_of,
     core_attenuation_of,
@@ -57,16 +59,25 @@ def test_emphysema_is_the_share_below_950() -> None:
     assert found["hu-p15"] == pytest.approx(np.percentile(hu, 15))
 
 
-def test_core_leaves_out_four_millimetres_all_around() -> None:
+def test_core_leaves_out_six_millimetres_all_around() -> None:
     hu = np.full((20, 20, 20), 500.0, np.float32)
     mask = np.zeros(hu.shape, bool)
-    mask[2:18, 2:18, 2:18] = True  # 16 voxels of 1 mm: depth over 4 mm leaves 8
-    hu[6:14, 6:14, 6:14] = 100
+    mask[1:19, 1:19, 1:19] = True  # 18 voxels of 1 mm: depth over 6 mm leaves 6
+    hu[7:13, 7:13, 7:13] = 100
     core = core_attenuation_of(mask, volume(hu, (1, 1, 1)))
-    assert [(m.derivation, m.value) for m in core] == [(MEAN, 100.0), (STANDARD_DEVIATION, 0.0)]
+    assert [(m.derivation, m.value) for m in core] == [(MEDIAN, 100.0), (STANDARD_DEVIATION, 0.0)]
     thin = np.zeros(hu.shape, bool)
     thin[5:9] = True
     assert core_attenuation_of(thin, volume(hu, (1, 1, 1))) == ()
+
+
+@pytest.mark.parametrize("seed", [2, 3, 4])
+def test_marrow_of_painted_vertebrae_is_measured_within_fifteen_hu(seed: int) -> None:
+    case = make_case(seed, region=(110.0, 200.0), spacing_mm=(3.0, 1.5, 1.5), detail=False)
+    bone = np.isin(case.labels, [int(o) for o in VERTEBRAE])
+    marrow = ndimage.binary_erosion(bone & (case.tissue == Tissue.INNER), iterations=2)
+    (median, _) = core_attenuation_of(bone, volume(case.hu, case.grid.spacing_mm))
+    assert median.value == pytest.approx(float(case.hu[marrow].mean()), abs=15)
 
 
 def test_fat_and_lean_split_at_their_limits() -> None:
