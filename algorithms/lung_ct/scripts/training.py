@@ -11,9 +11,9 @@ from pathlib import Path
 
 import matplotlib as mpl
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from dicomnode.networks.averaging import AveragedWeights
 from scripts.data import load_anatomies, sample_loader
 from scripts.draws import HU_HIGH, HU_LOW, SIZE
 from scripts.synthesis import Anatomy, make_sample
@@ -107,7 +107,7 @@ class Training:
         self.output = Path(output)
         self.output.mkdir(parents=True, exist_ok=True)
         self.steps, self.batch_size, self.workers, self.seed = steps, batch_size, workers, seed
-        self.learning_rate, self.averaging = learning_rate, averaging
+        self.learning_rate = learning_rate
         self.validate_every, self.patience = validate_every, patience
         kept = cache or str(self.output / "cache")
         every = load_anatomies(
@@ -117,16 +117,27 @@ class Training:
         self.anatomies = every[: real + phantoms]
         apart: list[Anatomy] = every[real + phantoms :] or self.anatomies
         self.validation = [make_sample(apart, -1 - i) for i in range(validation_samples)]
-        self.optimizer = torch.optim.AdamW(
-            self.network.parameters(), lr=learning_rate, weight_decay=weight_decay
-        )
         self.loss = SoftDiceCrossEntropy()
-        self.average = {k: v.detach().clone() for k, v in self.network.state_dict().items()}
-        self.step = 0
+        self.fitted = AveragedWeights(
+            self.network,
+            self.output / "checkpoint.pt",
+            learning_rate=learning_rate,
+            weight_decay=weight_decay,
+            averaging=averaging,
+        )
         self.best = 0.0
         self.since_best = 0
         self.curve: list[dict[str, float]] = []
-        self._resume()
+        kept = self.fitted.resume()
+        if kept is not None:
+            self.best, self.since_best = kept["best"], kept["since_best"]
+            self.curve = kept["curve"]
+            log.info("training.resumed %s", self.step)
+
+    @property
+    def step(self) -> int:
+        """Steps taken, those before a stop included."""
+        return self.fitted.step
 
     def run(self) -> None:
         """Train until the steps are done or validation stops improving."""
@@ -134,8 +145,7 @@ class Training:
         losses: list[float] = []
         started = time.monotonic()
         while self.step < self.steps and self.since_best < self.patience:
-            losses.append(self._train_step(next(batches)))
-            self.step += 1
+            losses.append(self.fitted.descend(self._loss(next(batches)), self._rate()))
             if self.step % 100 == 0:
                 log.info("training.step %d loss %.4f", self.step, sum(losses[-50:]) / 50)
             if self.step % self.validate_every == 0 or self.step == self.steps:
@@ -159,31 +169,18 @@ class Training:
             * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * self.step / self.steps)))
         )
 
-    def _train_step(self, batch: dict[str, Tensor]) -> float:
+    def _loss(self, batch: dict[str, Tensor]) -> Tensor:
         self.network.train()
-        for group in self.optimizer.param_groups:
-            group["lr"] = self._rate()
         image, target, weight = (batch[k].to(self.device) for k in ("image", "target", "weight"))
         image = scale(image).contiguous(memory_format=torch.channels_last)
         with torch.autocast(self.device.type, torch.bfloat16):
             outputs = self.network(image)
-        loss = torch.stack([self.loss(logits, target, weight) for logits in outputs]).mean()
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
-        self.optimizer.step()
-        keep = min(self.averaging, (self.step + 1) / (self.step + 10))
-        for name, value in self.network.state_dict().items():
-            if value.is_floating_point():
-                self.average[name].lerp_(value.detach(), 1 - keep)
-            else:
-                self.average[name].copy_(value)
-        return loss.item()
+        return torch.stack([self.loss(logits, target, weight) for logits in outputs]).mean()
 
     @torch.no_grad()
     def _validate(self, loss: float, seconds: float) -> None:
         raw = {k: v.detach().clone() for k, v in self.network.state_dict().items()}
-        self.network.load_state_dict(self.average)
+        self.network.load_state_dict(self.fitted.average)
         self.network.eval()
         predicted = []
         for first in range(0, len(self.validation), self.batch_size):
@@ -200,40 +197,11 @@ class Training:
         self.since_best += 1
         if (right + left) / 2 > self.best:
             self.best, self.since_best = (right + left) / 2, 0
-            self._write_weights("best.safetensors")
-        self._write_weights("last.safetensors")
-        self._keep_state()
-        self._draw_curve()
-
-    def _write_weights(self, name: str) -> None:
-        tensors = {k: v.cpu().contiguous() for k, v in self.average.items()}
-        save_file(tensors, self.output / name)
-
-    def _keep_state(self) -> None:
-        state = {
-            "network": self.network.state_dict(),
-            "average": self.average,
-            "optimizer": self.optimizer.state_dict(),
-            "step": self.step,
-            "best": self.best,
-            "since_best": self.since_best,
-            "curve": self.curve,
-        }
-        torch.save(state, self.output / "checkpoint.tmp")
-        (self.output / "checkpoint.tmp").replace(self.output / "checkpoint.pt")
+            self.fitted.write(self.output / "best.safetensors")
+        self.fitted.write(self.output / "last.safetensors")
+        self.fitted.keep(best=self.best, since_best=self.since_best, curve=self.curve)
         (self.output / "curve.json").write_text(json.dumps(self.curve, indent=1))
-
-    def _resume(self) -> None:
-        path = self.output / "checkpoint.pt"
-        if not path.exists():
-            return
-        state = torch.load(path, map_location=self.device, weights_only=True)
-        self.network.load_state_dict(state["network"])
-        self.average = state["average"]
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.step, self.best = state["step"], state["best"]
-        self.since_best, self.curve = state["since_best"], state["curve"]
-        log.info("training.resumed %s", self.step)
+        self._draw_curve()
 
     def _draw_curve(self) -> None:
         figure, (top, bottom) = plt.subplots(2, 1, figsize=(7, 6), sharex=True)
