@@ -94,7 +94,12 @@ def _document(
     evidence = [*origin.source.images]
     if with_segmentation:
         evidence.append(_segmentation_reference(origin, _SEGMENTATIONS[kind]))
+    _check_evidence(root, evidence)
+    content = root.ContentSequence
+    root.ContentSequence = value_types.ContentSequence(content[:1])
     try:
+        # With one item of its content: highdicom would copy the whole tree twice, which costs as
+        # much as everything else here.
         sr = Comprehensive3DSR(
             evidence=evidence,
             content=root,
@@ -113,9 +118,25 @@ def _document(
         )
     except (ValueError, TypeError, AttributeError, KeyError) as exc:
         raise EncodeError(f"no report could be made on this source: {type(exc).__name__}") from exc
+    sr.ContentSequence = content
     sr.CodingSchemeIdentificationSequence = [private_scheme()]
     finish(sr, origin.source.patient, heading)
     return sr
+
+
+def _check_evidence(root: Dataset, evidence: Sequence[Dataset]) -> None:
+    """Raise if an image or another object is referred to that is not listed as evidence."""
+    listed = {str(one.SOPInstanceUID) for one in evidence}
+    if not _referred_to(root) <= listed:
+        raise EncodeError("the report refers to an object that is not part of its evidence")
+
+
+def _referred_to(item: Dataset) -> set[str]:
+    found = {
+        str(reference.ReferencedSOPInstanceUID)
+        for reference in item.get("ReferencedSOPSequence", ())
+    }
+    return found.union(*(_referred_to(child) for child in item.get("ContentSequence", ())))
 
 
 def _segmentation_reference(origin: Origin, kind: ResultKind) -> Dataset:
