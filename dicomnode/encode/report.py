@@ -94,7 +94,7 @@ def _document(
     evidence = [*origin.source.images]
     if with_segmentation:
         evidence.append(_segmentation_reference(origin, _SEGMENTATIONS[kind]))
-    _check_evidence(root, evidence)
+    check_evidence(root, evidence)
     content = root.ContentSequence
     root.ContentSequence = value_types.ContentSequence(content[:1])
     try:
@@ -124,7 +124,7 @@ def _document(
     return sr
 
 
-def _check_evidence(root: Dataset, evidence: Sequence[Dataset]) -> None:
+def check_evidence(root: Dataset, evidence: Sequence[Dataset]) -> None:
     """Raise if an image or another object is referred to that is not listed as evidence."""
     listed = {str(one.SOPInstanceUID) for one in evidence}
     if not _referred_to(root) <= listed:

@@ -119,7 +119,7 @@ class DescriptionReader(nn.Module):
         length: words after the disease at most.
         hidden: of the GRU.
         grid: cells along each side of the map of opacities.
-        cut, grids: of the reader.
+        cut, grids, bases_for: of the reader.
     """
 
     def __init__(
@@ -134,12 +134,13 @@ class DescriptionReader(nn.Module):
         grid: int = 6,
         cut: int = 512,
         grids: tuple[int, ...] = (4, 5, 6),
+        bases_for: int | None = None,
     ) -> None:
         super().__init__()
         if len(diseases) != classes + 1:
             raise ValueError(f"{classes + 1} classes, but {len(diseases)} words for them")
         self.length, self.grid = length, grid
-        self.reader = ThoraxReader(classes, cut=cut, grids=grids)
+        self.reader = ThoraxReader(classes, cut=cut, grids=grids, bases_for=bases_for)
         self.pooling = PyramidPool(grids)
         pooled = self.reader.backbone.trunk_channels * self.pooling.places
         self.context = nn.Linear(pooled + len(GEOMETRY), context)
@@ -157,7 +158,7 @@ class DescriptionReader(nn.Module):
         seen = self.reader.see(image)
         reading = self.reader.read(seen)
         with torch.autocast(image.device.type, enabled=False):
-            embedding = self.embedding(seen, reading["logits"].float())
+            embedding = self.embedding(seen, self.reader.head_logits(seen).float())
             count, classes = len(image), len(self.diseases)
             words, certainty = self.writer.write(
                 embedding.repeat_interleave(classes, 0), self.diseases.repeat(count), self.length
@@ -169,9 +170,12 @@ class DescriptionReader(nn.Module):
         }
 
     def embedding(self, seen: Seen, logits: Tensor) -> Tensor:
-        """Return `(N, E)`, each number about -1 to 1 and at most 4 either way."""
+        """Return `(N, E)`, each number about -1 to 1 and at most 4 either way.
+
+        `logits` are the head's, `(N, classes)`.
+        """
         geometry = self.reader.scaled(seen.geometry)
         pooled = torch.cat([self.pooling(seen.features), geometry], 1)
         coarse = functional.adaptive_avg_pool2d(seen.opacity.float(), self.grid).flatten(1)
-        parts = [logits[:, :-1], geometry, coarse, self.context(pooled)]
+        parts = [logits, geometry, coarse, self.context(pooled)]
         return ((torch.cat(parts, 1) - self.middle) / self.spread).clamp(-4, 4)

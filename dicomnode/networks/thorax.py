@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from dicomnode.networks.chestxray8 import ChestXray8Head, ChestXray8Net
 from dicomnode.networks.efficientnet import EfficientNetLite0
+from dicomnode.networks.lung_bases import LungBases
 from dicomnode.networks.pooling import LogSumExpPool
 from dicomnode.networks.thorax_geometry import GEOMETRY, Place, geometry_of, thorax_place
 
@@ -50,6 +51,8 @@ class Seen:
     """(N, len(GEOMETRY)), unscaled."""
     opacity: Tensor
     """(N, 1, s, s): the map learned from boxes, of that square."""
+    bases: Tensor | None
+    """(2 N, C, b, b): the trunk's, of the right bases, then of the left ones mirrored."""
 
 
 class FocusMap(nn.Module):
@@ -103,13 +106,20 @@ class ThoraxReader(nn.Module):
         classes: of `head`.
         cut: side of the square cut out around the thorax, in pixels.
         grids: of the head's pyramid.
+        bases_for: number of the class that is told from the lungs' bases instead; None: none is.
     """
 
     def __init__(
-        self, classes: int = 14, *, cut: int = 512, grids: tuple[int, ...] = (4, 5, 6)
+        self,
+        classes: int = 14,
+        *,
+        cut: int = 512,
+        grids: tuple[int, ...] = (4, 5, 6),
+        bases_for: int | None = None,
     ) -> None:
         super().__init__()
         self.cut = cut
+        self.bases_for = bases_for
         self.organs = BasicUNet(
             spatial_dims=2,
             in_channels=1,
@@ -130,6 +140,7 @@ class ThoraxReader(nn.Module):
             extras=len(GEOMETRY),
         )
         self.focus = FocusMap(channels)
+        self.bases = LungBases(channels) if bases_for is not None else None
         self.register_buffer("geometry_middle", torch.zeros(len(GEOMETRY)))
         self.register_buffer("geometry_spread", torch.ones(len(GEOMETRY)))
         self.geometry_middle: Tensor
@@ -146,32 +157,39 @@ class ThoraxReader(nn.Module):
         place = thorax_place(organs)
         features = self.features(upright, place)
         cut = functional.avg_pool2d(place.cut(organs, self.cut), self.cut // features.shape[2])
+        with _in_full(image):
+            opacity = self.focus(features, cut)
         return Seen(
             organs=organs,
             place=place,
             features=features,
             cut_organs=cut,
             geometry=self.measured(upright, organs),
-            opacity=self.focus(features, cut),
+            opacity=opacity,
+            bases=self.base_features(upright, place),
         )
 
     def read(self, seen: Seen) -> ThoraxReading:
         """Return the reading of what was seen."""
-        logits = torch.cat(
-            [
-                self.head.predict(seen.features, self.scaled(seen.geometry)),
-                self.focus.pooled(seen.opacity, seen.cut_organs),
-            ],
-            1,
-        )
-        maps = torch.cat([self.head.heatmaps(seen.features), seen.opacity], 1)
-        organs = functional.interpolate(seen.organs, (_MAPS, _MAPS), mode="area")
+        with _in_full(seen.features):
+            opacity = self.focus.pooled(seen.opacity, seen.cut_organs)
+            logits = torch.cat([self.head_logits(seen), opacity], 1)
+            maps = torch.cat([self.head.heatmaps(seen.features), seen.opacity], 1)
+            maps = seen.place.put_back(maps, _MAPS)
+            if self.bases is not None and seen.bases is not None:
+                logits[:, self.bases_for] = self.bases(seen.bases)[:, 0]
+                maps[:, self.bases_for] = self.bases.heatmap(seen.bases, seen.place, _MAPS)[:, 0]
+            organs = functional.interpolate(seen.organs, (_MAPS, _MAPS), mode="area")
         return {
             "logits": logits,
-            "heatmaps": seen.place.put_back(maps, _MAPS).transpose(2, 3),
+            "heatmaps": maps.transpose(2, 3),
             "organs": organs.transpose(2, 3),
             "ratio": seen.geometry[:, 0],
         }
+
+    def head_logits(self, seen: Seen) -> Tensor:
+        """Return `(N, classes)`, all of them from the head."""
+        return self.head.predict(seen.features, self.scaled(seen.geometry))
 
     def find_organs(self, upright: Tensor) -> Tensor:
         """Return `(N, 3, h / 2, w / 2)` probabilities for `(N, 1, h, w)`, rows before columns."""
@@ -185,7 +203,15 @@ class ThoraxReader(nn.Module):
         """Return the trunk's `(N, 112, cut / 16, cut / 16)` of the thorax."""
         square = place.cut(upright.float(), self.cut)
         inner = square[:, :, self.cut // 16 : -self.cut // 16, self.cut // 16 : -self.cut // 16]
-        square = _stretched(square, 0.01, inner)
+        return self._trunk(_stretched(square, 0.01, inner))
+
+    def base_features(self, upright: Tensor, place: Place) -> Tensor | None:
+        """Return the trunk's `(2 N, 112, s, s)` of the lungs' bases; None if they count nowhere."""
+        if self.bases is None:
+            return None
+        return self._trunk(_stretched(self.bases.cut(upright.float(), place), 0.01))
+
+    def _trunk(self, square: Tensor) -> Tensor:
         scaled = ((square * 255 - 127) / 128).expand(-1, 3, -1, -1)
         features: Tensor = self.backbone(scaled.contiguous(memory_format=torch.channels_last))
         return features.float()
@@ -246,6 +272,11 @@ class ChestXray8Reader(nn.Module):
             "organs": organs,
             "ratio": torch.full((len(image),), torch.nan, device=image.device),
         }
+
+
+def _in_full(like: Tensor) -> torch.autocast:
+    """Full precision: rounded to bfloat16, sums over thousands of weights are off by a tenth."""
+    return torch.autocast(like.device.type, enabled=False)
 
 
 def _stretched(image: Tensor, share: float, sample: Tensor | None = None) -> Tensor:

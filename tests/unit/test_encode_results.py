@@ -28,6 +28,7 @@ from dicomnode.domain.identifiers import InstanceUid, SeriesUid, StudyUid
 from dicomnode.domain.results import EncodedObject, ResultKind
 from dicomnode.domain.volumes import Volume
 from dicomnode.encode.derivation import Derivation, Predecessor
+from dicomnode.encode.report import check_evidence
 from dicomnode.encode.results import encode_results
 from dicomnode.settings import OutputSettings
 from dicomnode.testing.findings import PHANTOM_ALGORITHM, heart_with_ratio, lungs
@@ -552,3 +553,16 @@ def test_a_form_that_cannot_be_made_does_not_keep_back_seg_and_sr(
     assert told == [ResultKind.SECONDARY_CAPTURE]
     with pytest.raises(EncodeError, match="cannot be written"):
         made(tmp_path / "out", None)
+
+
+def test_a_report_that_refers_to_what_is_not_its_evidence_is_not_made() -> None:
+    image, other = Dataset(), Dataset()
+    image.SOPInstanceUID, other.ReferencedSOPInstanceUID = "1.2.3", "1.2.4"
+    leaf, group, root = Dataset(), Dataset(), Dataset()
+    leaf.ReferencedSOPSequence = [other]
+    group.ContentSequence = [leaf]
+    root.ContentSequence = [group]
+    with pytest.raises(EncodeError, match="evidence"):
+        check_evidence(root, [image])
+    other.ReferencedSOPInstanceUID = "1.2.3"
+    check_evidence(root, [image])

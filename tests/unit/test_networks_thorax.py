@@ -2,6 +2,7 @@
 
 import torch
 
+from dicomnode.networks.lung_bases import LungBases, base_places
 from dicomnode.networks.thorax import ChestXray8Reader, ThoraxReader
 from dicomnode.networks.thorax_geometry import GEOMETRY, geometry_of, thorax_place
 from dicomnode.networks.upright import KINDS, UprightGate, gate_input
@@ -51,6 +52,52 @@ def test_the_reader_gives_classes_maps_and_organs_in_the_inputs_axes() -> None:
     assert reading["organs"].shape == (2, 3, 64, 64)
     assert reading["ratio"].shape == (2,)
     assert all(torch.isfinite(value).all() for value in reading.values())
+
+
+def test_the_bases_are_below_and_the_left_one_lies_like_the_right_one() -> None:
+    organs = drawn_organs()
+    place = thorax_place(organs)
+    bases = LungBases(1, cells=4, side=32)
+    right, left = bases.cut(organs[:, 1:2], place), bases.cut(organs[:, 2:], place)
+    # Columns 20 to 45 and 70 to 95: the middle lies at 57.5, so they are mirror images.
+    torch.testing.assert_close(right[:1], left[1:], atol=0.15, rtol=0)
+    assert right[0].mean() > 0.1
+    assert right[0, 0, -3:].max() == 0
+    corners = [
+        torch.cat([one.centre[0] - one.half, one.centre[0] + one.half])
+        for one in (place, *base_places(place))
+    ]
+    assert corners[1][1] > corners[0][1]
+    assert corners[1][3] < corners[0][3]
+
+
+def test_it_does_not_matter_on_which_side_something_lies_and_shares_add_up() -> None:
+    torch.manual_seed(0)
+    bases = LungBases(5, cells=3)
+    features = torch.rand(4, 5, 6, 6) - 0.5
+    swapped = torch.cat([features[2:], features[:2]])
+    with torch.inference_mode():
+        logit = bases(features)
+        torch.testing.assert_close(bases(swapped), logit)
+        shares = bases.shares(features)
+        torch.testing.assert_close(
+            shares.sum((1, 2, 3))[:, None], logit - bases.answer.bias, atol=1e-5, rtol=1e-4
+        )
+        there = bases.heatmap(features, thorax_place(drawn_organs().expand(2, -1, -1, -1)), 64)
+    assert there.shape == (2, 1, 64, 64)
+    assert there[:, :, :20].abs().max() == 0
+    assert there[:, :, 40:].abs().max() > 0
+
+
+def test_the_bases_tell_one_class_and_no_other() -> None:
+    torch.manual_seed(0)
+    reader = ThoraxReader(classes=3, cut=128, grids=(1, 2), bases_for=1).eval()
+    image = torch.rand(2, 1, 128, 128)
+    with torch.inference_mode():
+        before = reader(image)["logits"]
+        reader.bases.answer.bias += 5  # type: ignore[union-attr]
+        change = reader(image)["logits"] - before
+    torch.testing.assert_close(change, torch.tensor([[0.0, 5, 0, 0]]).expand(2, -1))
 
 
 def test_the_gate_takes_any_size_and_scale() -> None:

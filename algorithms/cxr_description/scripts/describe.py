@@ -78,6 +78,7 @@ def network() -> dict[str, object]:
         "diseases": [words.NUMBER[name] for name in words.DISEASES],
         "context": judged["clusters"],
         "length": words.LENGTH,
+        "bases_for": list(words.DISEASES).index("Effusion"),
     }
 
 

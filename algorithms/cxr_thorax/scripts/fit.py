@@ -1,8 +1,9 @@
 """Fits the head on cached features: seconds on one core, no gradient descent.
 
 Ridge regression of labels on the pooled features and, apart, on the geometry of heart and lungs;
-both are centred *within each source*, so that what differs between archives cannot be learned. A
-second ridge regression learns, place by place, what lies inside the boxes of lung opacities.
+both are centred *within each source*, so that what differs between archives cannot be learned.
+Effusion is learned in the same way from the features of both lungs' bases alone. One more ridge
+regression learns, place by place, what lies inside the boxes of lung opacities.
 Every choice is judged by five-fold cross-validation over the patients of the training part; the
 test part is not looked at here.
 
@@ -25,10 +26,10 @@ from dicomnode.evaluation.calibration import fit_scaling, operating, point_of_sp
 from dicomnode.evaluation.prevalence import nih_weights
 from dicomnode.evaluation.ranking import Cases, auc_gain, auc_interval, auc_within
 from scripts.features import frozen_reader
-from scripts.prepare import LABELS, OPACITY
+from scripts.prepare import FROM_BASES, LABELS, OPACITY
 
 Array = NDArray[np.float64]
-PYRAMID_PENALTY, GEOMETRY_PENALTY, FOCUS_PENALTY = 3.0, 1.0, 0.03
+PYRAMID_PENALTY, GEOMETRY_PENALTY, BASES_PENALTY, FOCUS_PENALTY = 3.0, 1.0, 1.0, 0.03
 GEOMETRY_SHARE = {"Cardiomegaly": 4.0}
 """Weight of the geometry's score beside the features' one; a heart's size is geometry."""
 OTHER_SHARE = 0.7
@@ -52,6 +53,7 @@ class Data:
     """1: mixed, 0: paired (see `prepare.source_of`)."""
     pooled: Array
     geometry: Array
+    bases: Array
     rows: NDArray[np.int_]
     """Of the features' file."""
     names: list[str]
@@ -75,6 +77,7 @@ def read(data: Path, features: Path) -> Data:
         sources=np.array([int(row["source"] == "mixed") for row in rows]),
         pooled=stored["pooled"][kept].astype(np.float64),
         geometry=stored["geometry"][kept].astype(np.float64),
+        bases=stored["bases"][kept].astype(np.float64),
         rows=np.array(kept),
         names=[row["image"] for row in rows],
     )
@@ -141,11 +144,15 @@ def fit(data_folder: Path, features: Path) -> None:
     data = read(data_folder, features)
     pyramid = Block(data, data.pooled, PYRAMID_PENALTY, None)
     geometry = Block(data, data.geometry, GEOMETRY_PENALTY, 4.0)
+    bases = Block(data, data.bases, BASES_PENALTY, None)
     share = np.array([GEOMETRY_SHARE.get(label, OTHER_SHARE) for label in LABELS])
     unseen = [
         p / pyramid.size + share * g / geometry.size
         for p, g in zip(pyramid.unseen, geometry.unseen, strict=True)
     ]
+    from_bases = LABELS.index(FROM_BASES)
+    for scores, at_bases in zip(unseen, bases.unseen, strict=True):
+        scores[:, from_bases] = at_bases[:, from_bases] / bases.size[from_bases]
     truths = {label: data.truth[:, n] for n, label in enumerate(LABELS)}
     weights = nih_weights(truths, data.is_ap)
     mixed = data.sources == 1
@@ -158,11 +165,14 @@ def fit(data_folder: Path, features: Path) -> None:
         )
     reader = frozen_reader()
     put_head(reader, pyramid, geometry, share)
+    put_bases(reader, bases, from_bases)
     figures.append(fit_focus(data, data_folder, features, reader))
     network = {k: v.contiguous() for k, v in reader.state_dict().items()}
     network = {
         # The head's weights are too small for half precision.
-        k: v if k.startswith(("head", "focus", "geom")) or v.dtype != torch.float32 else v.half()
+        k: v
+        if k.startswith(("head", "focus", "geom", "bases")) or v.dtype != torch.float32
+        else v.half()
         for k, v in network.items()
     }
     save_file(network, "models/model.safetensors")
@@ -216,6 +226,19 @@ def put_head(reader: torch.nn.Module, pyramid: Block, geometry: Block, share: Ar
         head.prediction.bias.copy_(torch.from_numpy(bias))
         reader.geometry_middle.copy_(torch.from_numpy(geometry.middle))
         reader.geometry_spread.copy_(torch.from_numpy(geometry.spread))
+
+
+def put_bases(reader: torch.nn.Module, bases: Block, number: int) -> None:
+    """Fold scales into the layer of the bases.
+
+    The head's own row of the class stays: cxr_description's embedding is made of it.
+    """
+    w = bases.weights[:, number] / np.sqrt(len(bases.weights)) / bases.spread
+    w /= bases.size[number]
+    bias = -bases.middle @ w - bases.offset[number] / bases.size[number]
+    with torch.no_grad():
+        reader.bases.answer.weight.copy_(torch.from_numpy(w)[None])
+        reader.bases.answer.bias.fill_(float(bias))
 
 
 def fit_focus(

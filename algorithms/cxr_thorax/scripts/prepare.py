@@ -16,6 +16,8 @@ LABELS = (
     *("Pleural_Thickening", "Hernia"),
 )
 OPACITY = "Lung_Opacity"
+FROM_BASES = "Effusion"
+"""The class that is told from the lungs' bases."""
 TEST_SHARE = 0.15
 _PNEUMONIA_BELOW = 15_000
 _NORMAL = range(1_280, 4_101)
