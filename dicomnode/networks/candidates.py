@@ -26,12 +26,25 @@ _EMPTY_HU = -400.0
 """What is thinner lies outside of the body, or in the lung within it."""
 _MOST_VOXELS = 9_000_000
 """Of a slab with its margins: about 2 GB in float32."""
+_ORGANS = (-20.0, 160.0)
+"""Window in which a lesion of 20 HU within the liver stands out."""
 
 
 def _block(before: int, after: int, stride: int = 1) -> nn.Module:
     return Convolution(
         3, before, after, strides=stride, kernel_size=3, act="RELU", norm="BATCH", bias=False
     )
+
+
+def _windows(hu: Tensor) -> Tensor:
+    """The channels `(n, 3, x, y, z)` of HU `(n, 1, x, y, z)`, each -1 to 1.
+
+    Soft tissue, wide, and the mean over 27 voxels in a narrow window: what differs from the organ
+    around it by less than the noise of a voxel is seen by its mean only.
+    """
+    low, high = _ORGANS
+    calm = functional.avg_pool3d(hu, 3, 1, 1, count_include_pad=False).clamp(low, high)
+    return torch.cat([two_windows(hu, 1), (calm - low) * (2.0 / (high - low)) - 1.0], 1)
 
 
 class CandidateNet(nn.Module):
@@ -51,7 +64,7 @@ class CandidateNet(nn.Module):
     def __init__(self, kinds: int, features: Sequence[int] = (16, 32, 48, 64, 64)) -> None:
         super().__init__()
         self.kinds = kinds
-        self.stem = nn.Sequential(_block(2, features[0]), _block(features[0], features[0]))
+        self.stem = nn.Sequential(_block(3, features[0]), _block(features[0], features[0]))
         self.down = nn.ModuleList(
             nn.Sequential(_block(before, after, 2), _block(after, after))
             for before, after in pairwise(features)
@@ -63,10 +76,12 @@ class CandidateNet(nn.Module):
         # Lesions are rare: without this the first steps unlearn everything.
         nn.init.constant_(cast("Tensor", self.decide.bias)[:kinds], -4.6)
         nn.init.zeros_(cast("Tensor", self.decide.bias)[kinds:])
+        # A fifth quicker on a CPU.
+        self.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
 
     def forward(self, hu: Tensor) -> Tensor:
         """Logits, see the class."""
-        x = self.stem(two_windows(hu, 1))
+        x = self.stem(_windows(hu))
         levels = []
         for down in self.down:
             x = down(x)

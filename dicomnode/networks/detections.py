@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -22,10 +24,15 @@ def peaks(heat: Tensor, *, at_least: float, most: int, reach: int = 1) -> tuple[
         most: maxima at most.
         reach: voxels to each side within which there is one maximum at most.
     """
-    size = 2 * reach + 1
-    highest = functional.max_pool3d(heat[None, None], size, 1, reach)[0, 0]
-    where = torch.nonzero((heat >= highest) & (heat >= at_least))
+    where = torch.nonzero(heat >= at_least)
     values = heat[tuple(where.T)]
+    around = functional.pad(heat[None, None], (reach,) * 6, value=-torch.inf)[0, 0]
+    # Few voxels are warm: only their neighbours are looked at.
+    highest = torch.ones(len(where), dtype=torch.bool, device=heat.device)
+    for offset in product(range(2 * reach + 1), repeat=3):
+        x, y, z = (where + torch.tensor(offset, device=heat.device)).T
+        highest &= values >= around[x, y, z]
+    where, values = where[highest], values[highest]
     # Stable, so that equal values come in the order of the voxels on every machine.
     order = torch.argsort(values, descending=True, stable=True)[:most]
     return where[order], values[order]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from dicomnode.networks.candidates import CandidateNet, heat_of
 from dicomnode.networks.detections import keep_apart, peaks
 from dicomnode.networks.phnn import PHNN
 from dicomnode.networks.views import ViewNet, aggregate, two_windows
+from dicomnode.networks.windows import bfloat16_pays
 
 __all__ = ["FoundInferer", "LesionFinder", "OutlineNet", "cube_at", "joint_score"]
 
@@ -140,6 +142,7 @@ class FoundInferer(Inferer):
         at_least: heat below which there is no candidate.
         most: lesions of each type to outline at most.
         least_score: lesions below this are left out.
+        bfloat16: run the networks in bfloat16; None: where the device has instructions for it.
     """
 
     def __init__(
@@ -153,12 +156,13 @@ class FoundInferer(Inferer):
         at_least: float = 0.03,
         most: int = 10,
         least_score: float = 0.02,
+        bfloat16: bool | None = False,
     ) -> None:
         super().__init__()
         self.spacing = tuple(spacing)
         self.kinds, self.views, self.heat_share = kinds, views, heat_share
         self.candidates, self.at_least, self.most = candidates, at_least, most
-        self.least_score = least_score
+        self.least_score, self.bfloat16 = least_score, bfloat16
 
     def __call__(
         self, inputs: Tensor, network: Callable[..., Any], *_args: Any, **_kwargs: Any
@@ -168,9 +172,7 @@ class FoundInferer(Inferer):
             raise TypeError("this inferer runs a LesionFinder")
         volume = inputs.as_subclass(Tensor)[0, 0].float()
         points, kinds, heats, radii = self.find(volume, network)
-        probabilities = aggregate(
-            network.views, volume, self.spacing, points, views=self.views, radii=radii
-        )
+        probabilities = self.views_of(volume, network, points, radii, self.views)
         seen = probabilities.mean(1)[torch.arange(len(points)), torch.from_numpy(kinds) + 1]
         scores = joint_score(torch.from_numpy(heats).to(seen), seen, self.heat_share)
         order = self._chosen(scores.cpu().numpy(), kinds)
@@ -183,6 +185,30 @@ class FoundInferer(Inferer):
             "fields": torch.from_numpy(fields),
             "cubes": self.outlines(volume, network, points[order], fields),
         }
+
+    def views_of(
+        self,
+        volume: Tensor,
+        network: LesionFinder,
+        points: npt.NDArray[np.float64],
+        radii: npt.NDArray[np.float64],
+        views: int,
+    ) -> Tensor:
+        """Probabilities `(candidates, views, types + 1)` of random views."""
+
+        def classified(some: Tensor) -> Tensor:
+            with self._rough(some):
+                told: Tensor = network.views(some)
+            return told
+
+        return aggregate(classified, volume, self.spacing, points, views=views, radii=radii)
+
+    def _rough(self, values: Tensor) -> AbstractContextManager[object]:
+        """Around the networks alone: places in millimetres would not stand it."""
+        wanted = bfloat16_pays(values.device) if self.bfloat16 is None else self.bfloat16
+        if not wanted:
+            return nullcontext()
+        return torch.autocast(values.device.type, torch.bfloat16)
 
     def _chosen(
         self, scores: npt.NDArray[np.float32], kinds: npt.NDArray[np.int_]
@@ -207,7 +233,8 @@ class FoundInferer(Inferer):
         npt.NDArray[np.float64],
     ]:
         """Candidates in a volume `(x, y, z)`: points in mm, types, heats, radii in mm."""
-        maps = heat_of(network.candidates, volume).cpu()
+        with self._rough(volume):
+            maps = heat_of(network.candidates, volume).cpu()
         step = np.array(self.spacing) * network.candidates.stride
         first = np.array(self.spacing) * (network.candidates.stride - 1) / 2
         found = []
@@ -233,8 +260,9 @@ class FoundInferer(Inferer):
             cube_at(volume, self.spacing, point, float(field))
             for point, field in zip(points, fields, strict=True)
         ]
-        parts = [
-            network.outline(torch.stack(cubes[first : first + _CUBES])).sigmoid()
-            for first in range(0, len(cubes), _CUBES)
-        ]
+        parts = []
+        for first in range(0, len(cubes), _CUBES):
+            some = torch.stack(cubes[first : first + _CUBES])
+            with self._rough(some):
+                parts.append(network.outline(some).float().sigmoid())
         return torch.cat(parts).float().cpu() if parts else torch.zeros(0, CUBE, CUBE, CUBE)

@@ -134,9 +134,26 @@ def recist_of(
 
     `field` is `(x, y, z)`, upright, z towards the head; None where nothing exceeds `level`.
     """
+    inside = field > level
+    planes = np.flatnonzero(inside.any(axis=(0, 1)))
+    bounds = [_longest_possible(inside[:, :, plane], spacing) for plane in planes]
     best: tuple[int, Diameters] | None = None
-    for plane in np.flatnonzero((field > level).any(axis=(0, 1))):
+    for row in np.argsort(-np.array(bounds), kind="stable"):
+        if best is not None and bounds[row] < best[1].long_mm:
+            break
+        plane = int(planes[row])
         one = long_short_axis(field[:, :, plane], spacing[:2], level=level)
-        if one is not None and (best is None or one.long_mm > best[1].long_mm):
-            best = (int(plane), one)
+        if one is None:
+            continue
+        if best is None or (one.long_mm, -plane) > (best[1].long_mm, -best[0]):
+            best = (plane, one)
     return best
+
+
+def _longest_possible(inside: npt.NDArray[np.bool_], spacing: Sequence[float]) -> float:
+    """No diameter of a plane exceeds its box, whose border lies less than a pixel further out."""
+    sides = []
+    for axis in (0, 1):
+        lines = np.flatnonzero(inside.any(axis=1 - axis))
+        sides.append((int(lines[-1]) - int(lines[0]) + 2) * spacing[axis])
+    return float(np.hypot(sides[0], sides[1]))

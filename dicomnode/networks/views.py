@@ -8,7 +8,7 @@ each view are drawn at random.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -163,7 +163,7 @@ class ViewNet(nn.Module):
 
 
 def aggregate(
-    network: nn.Module,
+    network: Callable[[Tensor], Tensor],
     volume: Tensor,
     spacing: Sequence[float],
     points: npt.NDArray[np.float64],

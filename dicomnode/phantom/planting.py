@@ -8,7 +8,6 @@ What is no fat (lung, marrow ...) stays as it is, so that a lesion nestles again
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -16,6 +15,7 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from dicomnode.phantom.canvas import Floats, smooth_noise
+from dicomnode.phantom.distractors import Distractors
 from dicomnode.phantom.structures import BONES, FATS, LUNGS, Organ, Tissue
 
 Labels = npt.NDArray[np.uint8]
@@ -45,6 +45,17 @@ class Lesion:
     """Of what was painted, in voxels."""
     diameter_mm: float
     """Of the ball of the same volume."""
+    contrast_hu: float
+    """Between its mean and the mean of a shell of 4 mm around it, before the scanner."""
+    slice_mm2: float
+    """Area of its largest slice."""
+
+    def visibility(self, noise_hu: float, pixel_mm2: float) -> float:
+        """Signal over noise of its largest slice.
+
+        Below about 5 nobody finds it for certain (Rose, J Opt Soc Am 38, 1948).
+        """
+        return self.contrast_hu * float(np.sqrt(self.slice_mm2 / pixel_mm2)) / max(noise_hu, 1.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +92,19 @@ _RECIPES: Final = {
 }
 _NODE_HU: Final = (38.0, 70.0, 90.0, 85.0)
 """By phase, as the nodes of the generator."""
+_NODES_BESIDE: Final = (
+    Organ.AIRWAY,
+    Organ.ESOPHAGUS,
+    Organ.AORTA,
+    Organ.PULMONARY_ARTERY,
+    Organ.SUPERIOR_VENA_CAVA,
+    Organ.INFERIOR_VENA_CAVA,
+    Organ.ARTERY,
+    Organ.VEIN,
+    Organ.PORTAL_VEIN,
+)
+_STATION_MM = 18.0
+"""Half of the nodes lie this near to a great vessel, the airway or the gullet."""
 _LEAST_SHARE = 0.45
 """Share of its ellipsoid that a lesion has to keep."""
 _GAP_MM = 5.0
@@ -117,7 +141,7 @@ class Planter:
 
     def plant(self, counts: Mapping[Kind, int]) -> tuple[Lesion, ...]:
         """Paint as many of each kind as find a place; returns all that were painted."""
-        self._add_vessels(int(self.rng.integers(2, 8)))
+        self._distract()
         for kind, count in counts.items():
             recipe = _RECIPES[kind]
             places = self._places(kind, recipe)
@@ -126,6 +150,16 @@ class Planter:
             for _ in range(count):
                 self._try_to_paint(kind, recipe, places)
         return tuple(self.lesions)
+
+    def _distract(self) -> None:
+        rng = self.rng
+        distractors = Distractors(
+            rng, hu=self.hu, labels=self.labels, tissue=self.tissue, spacing=self.spacing
+        )
+        blood = (42.0, 250.0, 150.0, 120.0)[self.phase]
+        distractors.add_vessels(int(rng.integers(2, 8)), blood)
+        distractors.add_loops(int(rng.integers(0, 4)))
+        distractors.add_fissures(int(rng.integers(0, 3)))
 
     def _places(self, kind: Kind, recipe: _Recipe) -> npt.NDArray[np.int_]:
         """Voxels that may become centres, thinned out."""
@@ -139,7 +173,19 @@ class Planter:
         if not flat.size:
             return np.empty((0, 3), int)
         drawn = self.rng.choice(flat, min(len(flat), 400))
+        if kind is Kind.LYMPH_NODE:
+            beside = np.flatnonzero(may & self._near(_NODES_BESIDE, _STATION_MM))
+            if beside.size:
+                drawn[: len(drawn) // 2] = self.rng.choice(beside, len(drawn) // 2)
         return np.stack(np.unravel_index(drawn, self.labels.shape), 1)
+
+    def _near(self, organs: tuple[Organ, ...], reach_mm: float) -> Bools:
+        """Voxels within so many millimetres of organs."""
+        one = np.isin(self.labels, organs)
+        if not one.any():
+            return one
+        away = ndimage.distance_transform_edt(~one, sampling=self.spacing)
+        return np.asarray(away <= reach_mm)
 
     def _try_to_paint(self, kind: Kind, recipe: _Recipe, places: npt.NDArray[np.int_]) -> None:
         low, high = np.log(recipe.radius_mm)
@@ -175,6 +221,8 @@ class Planter:
             return False
         cover = cover * ndimage.binary_dilation(main)
         own = self._density(kind, self.hu[part], main, depth, radius)
+        shell = ndimage.binary_dilation(main, iterations=2) & ~main
+        contrast = abs(float(own[main].mean()) - float(self.hu[part][shell].mean()))
         self.hu[part] = self.hu[part] * (1 - cover) + own * cover
         number = len(self.lesions) + 1
         self.instances[part][main] = number
@@ -186,6 +234,8 @@ class Planter:
                 number=number,
                 centre=(float(middle[0]), float(middle[1]), float(middle[2])),
                 diameter_mm=float(2 * (volume * 3 / (4 * np.pi)) ** (1 / 3)),
+                contrast_hu=contrast,
+                slice_mm2=float(main.sum((1, 2)).max() * self.spacing[1] * self.spacing[2]),
             )
         )
         return True
@@ -236,49 +286,15 @@ class Planter:
             if rng.random() < 0.2:  # a rim
                 own = np.where(depth > radius * 0.3, own - u(10, 30), own + u(10, 30))
         elif kind is Kind.KIDNEY:
-            own = (u(-5, 25) if rng.random() < 0.5 else around - u(30, 80)) + u(2, 10) * grain
+            # A cyst, or a mass that takes up less contrast medium than its kidney.
+            level = u(-5, 25) if rng.random() < 0.5 else max(around - u(30, 80), u(-5, 20))
+            own = level + u(2, 10) * grain
         else:
             contrast = u(30, 70) if around > 0 else 0.0
             own = (around - contrast if rng.random() < 0.5 else around + contrast) + 6 * grain
             if around < 0:
                 own = u(15, 75) + u(3, 10) * grain
         return np.asarray(own, np.float32)
-
-    def _add_vessels(self, count: int) -> None:
-        """Distractors: small curved vessels through fat that no label names."""
-        fat = np.flatnonzero(np.isin(self.labels, FATS))
-        if not fat.size:
-            return
-        for start in self.rng.choice(fat, count):
-            at = np.array(np.unravel_index(start, self.labels.shape), float) * self.spacing
-            way = self.rng.standard_normal(3)
-            way /= np.linalg.norm(way)
-            points = []
-            for _ in range(int(self.rng.integers(15, 45))):
-                points.append(at.copy())
-                way += 0.25 * self.rng.standard_normal(3)
-                way /= np.linalg.norm(way)
-                at = at + 2.0 * way
-            blood = (42.0, 250.0, 150.0, 120.0)[self.phase] * self.rng.uniform(0.7, 1.1)
-            self._paint_tube(np.array(points), float(self.rng.uniform(1.5, 4.5)), blood)
-
-    def _paint_tube(self, points: Floats, radius: float, value: float) -> None:
-        index = points / self.spacing
-        reach = np.ceil(radius / self.spacing).astype(int) + 2
-        start = np.maximum(np.floor(index.min(0)).astype(int) - reach, 0)
-        stop = np.minimum(np.ceil(index.max(0)).astype(int) + reach + 1, self.labels.shape)
-        if (start >= stop).any():
-            return
-        part = (slice(start[0], stop[0]), slice(start[1], stop[1]), slice(start[2], stop[2]))
-        line = np.ones(tuple(stop - start), bool)
-        fine = np.concatenate([np.linspace(a, b, 4) for a, b in pairwise(index)])
-        on = np.round(fine - start).astype(int)
-        on = on[((on >= 0) & (on < stop - start)).all(1)]
-        line[tuple(on.T)] = False
-        away = ndimage.distance_transform_edt(line, sampling=self.spacing)
-        cover = np.clip(0.5 + (radius - away) / self.spacing.min(), 0, 1)
-        cover = cover * np.isin(self.labels[part], FATS)
-        self.hu[part] = self.hu[part] * (1 - cover) + value * cover
 
 
 def counts_of(rng: np.random.Generator, most: Sequence[int]) -> dict[Kind, int]:

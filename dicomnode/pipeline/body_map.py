@@ -69,11 +69,14 @@ def _block_means(volume: Volume) -> tuple[npt.NDArray[np.float32], npt.NDArray[n
     cut = np.array(volume.grid.shape) // block * block
     array = volume.array[: cut[0], : cut[1], : cut[2]]
     n = cut // block
-    split = array.reshape(n[0], block[0], n[1], block[1], n[2], block[2])
+    # Axis by axis, the slowest first: all at once takes several times as long.
+    for axis in range(3):
+        split = (*array.shape[:axis], n[axis], block[axis], *array.shape[axis + 1 :])
+        array = array.reshape(split).mean(axis=axis + 1, dtype=np.float32)
     affine = volume.grid.affine_lps_mm.copy()
     affine[:3, 3] += affine[:3, :3] @ ((block - 1) / 2)
     affine[:3, :3] *= block
-    return split.mean(axis=(1, 3, 5), dtype=np.float32), affine
+    return array, affine
 
 
 def _classes(hounsfield: npt.NDArray[np.float32]) -> Classes:

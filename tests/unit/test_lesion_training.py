@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 BUNDLE = Path(__file__).resolve().parents[2] / "algorithms" / "lymph_node"
 SIZE = (80, 72, 60)
@@ -111,7 +112,6 @@ def test_crops_reach_beyond_a_scene_into_air_and_hard_ones_come_again(
     write_scene(tmp_path)
     training = recipe("candidate_training")
     crops = training.Crops([str(tmp_path)], [1.0], again=1.0)
-    crops.look()
     rng = np.random.default_rng(0)
     scene, _ = crops.draw(rng)
     crop = training.cut(scene, (-8, 0, 20))
@@ -122,6 +122,60 @@ def test_crops_reach_beyond_a_scene_into_air_and_hard_ones_come_again(
         crops.told(float(loss), scene, (loss, 0, 0))
     _, corner = crops.draw(rng)
     assert corner[1:] == (0, 0)
+
+
+def test_a_lesion_drowned_in_noise_is_neither_asked_for_nor_forbidden(
+    recipe: Any, tmp_path: Path
+) -> None:
+    drowned = {**ball(0, (60.0, 60.0, 60.0), 12.0), "visibility": 1.5}
+    write_scene(tmp_path, lesions=[drowned, ball(1, (100.0, 90.0, 70.0), 20.0)])
+    training = recipe("candidate_training")
+    (scene,) = recipe("scenes").scenes_in(tmp_path)
+    assert len(scene.lesions) == 2
+    _, middle, counts, _ = training.wanted_of(scene, (0, 0, 0), 2)
+    assert float(middle[0].sum()) == 0
+    assert float(middle[1].sum()) == pytest.approx(1, abs=1e-5)
+    assert float(counts[0, 15, 15, 15]) == 0
+
+
+def test_crops_are_drawn_around_kinds_by_their_shares(recipe: Any, tmp_path: Path) -> None:
+    write_scene(tmp_path)
+    training = recipe("candidate_training")
+    crops = training.Crops([str(tmp_path)], [1.0], again=0.0, around=1.0)
+    crops.kind_shares[1] = 0.0
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        _, corner = crops.draw(rng)
+        near = 30 - np.array(corner)
+        assert (near >= 0).all()
+        assert (near < training.CROP).all()
+
+
+def test_weights_of_fewer_channels_are_gone_on_from(recipe: Any, tmp_path: Path) -> None:
+    finder = importlib.import_module("dicomnode.networks.lesion_finder").LesionFinder(2).eval()
+    stem = "candidates.stem.0.conv.weight"
+    kept = {k: v.clone().contiguous() for k, v in finder.state_dict().items()}
+    kept[stem] = kept[stem][:, :2].contiguous()
+    save_file(kept, tmp_path / "before.safetensors")
+    recipe("training").begin(finder, str(tmp_path / "before.safetensors"))
+    weights = finder.state_dict()[stem]
+    assert torch.equal(weights[:, :2], kept[stem])
+    assert not weights[:, 2].any()
+
+
+def test_weights_are_mixed_by_shares(recipe: Any, tmp_path: Path) -> None:
+    finder = importlib.import_module("dicomnode.networks.lesion_finder").LesionFinder(2).eval()
+    before = {k: v.clone().contiguous() for k, v in finder.state_dict().items()}
+    save_file(before, tmp_path / "before.safetensors")
+    with torch.no_grad():
+        for weight in finder.parameters():
+            weight.add_(1.0)
+    recipe("training").mix_candidates(finder, str(tmp_path / "before.safetensors"), 0.3)
+    for name, value in finder.state_dict().items():
+        if "num_batches" in name or "running" in name:
+            continue
+        more = 0.7 if name.startswith("candidates.") else 1.0
+        assert torch.allclose(value, before[name] + more, atol=1e-5), name
 
 
 def test_one_kind_can_be_looked_for_alone(recipe: Any, tmp_path: Path) -> None:

@@ -99,3 +99,30 @@ def test_the_surer_of_two_near_points_stays() -> None:
     assert keep_apart(points, scores, np.array([5.0, 5, 5])) == [1, 0, 2]
     assert keep_apart(points, scores, np.array([8.0, 2, 5])) == [1, 2]
     assert keep_apart(points[:0], scores[:0], scores[:0]) == []
+
+
+def test_the_plane_of_the_longest_diameter_is_that_of_looking_at_all_planes() -> None:
+    rng = np.random.default_rng(3)
+    for _ in range(12):
+        soft = rng.random((14, 12, 9)).astype(np.float32)
+        soft = np.where(rng.random((1, 1, 9)) < 0.7, soft, 0.0) * (rng.random(soft.shape) < 0.4)
+        told = recist_of(soft, (0.8, 1.1, 3.0))
+        alone = [long_short_axis(soft[:, :, z], (0.8, 1.1)) for z in range(9)]
+        longest = max((one.long_mm for one in alone if one is not None), default=None)
+        assert (told is None) == (longest is None)
+        if told is not None:
+            first = next(z for z, one in enumerate(alone) if one and one.long_mm == longest)
+            assert (told[0], told[1].long_mm) == (first, longest)
+
+
+def test_peaks_are_the_highest_of_their_neighbourhood_and_no_lower_than_asked() -> None:
+    heat = torch.rand(9, 8, 7, generator=torch.Generator().manual_seed(1))
+    where, values = peaks(heat, at_least=0.6, most=100)
+    told = {tuple(row) for row in where.tolist()}
+    wanted = set()
+    for x, y, z in torch.nonzero(heat >= 0.6).tolist():
+        around = heat[max(x - 1, 0) : x + 2, max(y - 1, 0) : y + 2, max(z - 1, 0) : z + 2]
+        if heat[x, y, z] >= around.max():
+            wanted.add((x, y, z))
+    assert told == wanted
+    assert values.tolist() == sorted(values.tolist(), reverse=True)

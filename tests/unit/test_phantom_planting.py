@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from dicomnode.phantom.distractors import Distractors
 from dicomnode.phantom.planting import Kind, Planter, counts_of
 from dicomnode.phantom.structures import Organ, Tissue
 
@@ -68,3 +69,37 @@ def test_counts_keep_to_the_most() -> None:
     told = counts_of(np.random.default_rng(0), (1, 2, 3, 4, 5, 6, 0))
     assert list(told) == list(Kind)
     assert all(told[kind] <= top for kind, top in zip(Kind, (1, 2, 3, 4, 5, 6, 0), strict=True))
+
+
+def test_contrast_is_that_of_what_was_painted() -> None:
+    for one in planted(2).lesions:
+        assert (
+            one.contrast_hu > {Kind.LYMPH_NODE: 60, Kind.LUNG_NODULE: 150, Kind.BONE: 100}[one.kind]
+        )
+        assert one.visibility(10.0, 4.0) == pytest.approx(
+            one.contrast_hu * np.sqrt(one.slice_mm2 / 4.0) / 10.0
+        )
+        assert one.visibility(0.0, 4.0) < 10_000
+
+
+def test_distractors_stay_in_fat_and_lung() -> None:
+    labels = np.full((40, 50, 60), Organ.VISCERAL_FAT, np.uint8)
+    labels[:, :, 30:] = Organ.LUNG_LEFT
+    labels[:, :, 50:] = Organ.LIVER
+    hu = np.where(labels == Organ.LIVER, 60, -100).astype(np.float32)
+    before = hu.copy()
+    painter = Distractors(
+        np.random.default_rng(1),
+        hu=hu,
+        labels=labels,
+        tissue=np.full(labels.shape, Tissue.WALL, np.uint8),
+        spacing=np.array(SPACING),
+    )
+    painter.add_vessels(4, 150.0)
+    painter.add_loops(3)
+    assert (hu[:, :, 30:] == before[:, :, 30:]).all()
+    assert hu[:, :, :30].max() > 30
+    painter.add_fissures(1)
+    changed = hu[:, :, 30:50] != before[:, :, 30:50]
+    assert 0 < changed.mean() < 0.2
+    assert (hu[:, :, 50:] == before[:, :, 50:]).all()

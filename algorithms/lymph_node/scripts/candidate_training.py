@@ -16,8 +16,8 @@ from scripts.averaging import Averaged, varied
 from scripts.scenes import SPACING, Planted, Scene, scenes_in
 
 CROP = (64, 64, 48)
-LOOK_AGAIN = 200
-"""Steps after which folders are read anew: scenes may still be in the making."""
+SHARES = (0.21, 0.11, 0.10, 0.14, 0.16, 0.13, 0.15)
+"""How often crops are drawn around lesions of each kind: what is found worst most often."""
 
 
 class Crops:
@@ -28,6 +28,7 @@ class Crops:
         shares: of each folder, together 1.
         kinds: what is looked for; None: all that was planted.
         again: share of crops that are taken from the hardest.
+        around: share of the others that are drawn around a lesion.
     """
 
     def __init__(
@@ -37,38 +38,49 @@ class Crops:
         *,
         kinds: Sequence[int] | None = None,
         again: float = 0.2,
+        around: float = 0.65,
     ) -> None:
-        self.kinds = kinds
-        self.folders, self.shares, self.again = list(folders), list(shares), again
-        self.scenes: list[list[Scene]] = []
+        self.shares, self.again, self.around = list(shares), again, around
+        self.scenes = [scenes_in(folder, kinds) for folder in folders]
+        wanted = range(len(SHARES)) if kinds is None else kinds
+        self.kind_shares = np.array([SHARES[kind] for kind in wanted])
+        self.holding = [
+            [
+                [scene for scene in folder if any(one.kind == kind for one in scene.clear)]
+                for kind in range(len(self.kind_shares))
+            ]
+            for folder in self.scenes
+        ]
         self.hardest: list[tuple[float, int, Scene, tuple[int, int, int]]] = []
         self.drawn = 0
-
-    def look(self) -> None:
-        """Read the folders anew."""
-        self.scenes = [scenes_in(folder, self.kinds) for folder in self.folders]
 
     def draw(self, rng: np.random.Generator) -> tuple[Scene, tuple[int, int, int]]:
         """A scene and the lowest corner of a crop, which may reach beyond the scene."""
         if len(self.hardest) > 50 and rng.random() < self.again:
             return self.hardest.pop(int(rng.integers(len(self.hardest))))[2:]
         share = np.array([s if f else 0.0 for s, f in zip(self.shares, self.scenes, strict=True)])
-        folder = self.scenes[int(rng.choice(len(share), p=share / share.sum()))]
-        scene = folder[int(rng.integers(len(folder)))]
-        size = np.array(scene.hu.shape)
+        folder = int(rng.choice(len(share), p=share / share.sum()))
         spare = np.array((8, 8, 12))
-        if scene.lesions and rng.random() < 0.75:
-            kinds = sorted({one.kind for one in scene.lesions})
-            wanted = kinds[int(rng.integers(len(kinds)))]
-            some = [one for one in scene.lesions if one.kind == wanted]
+        kind = self._kind(rng, folder)
+        if kind is not None and rng.random() < self.around:
+            holding = self.holding[folder][kind]
+            scene = holding[int(rng.integers(len(holding)))]
+            some = [one for one in scene.clear if one.kind == kind]
             at = np.array(some[int(rng.integers(len(some)))].centre) / SPACING
             corner = at - np.array(CROP) * rng.uniform(0.15, 0.85, 3)
         else:
-            corner = rng.uniform(-spare, np.maximum(size + spare - CROP, 1))
+            scene = self.scenes[folder][int(rng.integers(len(self.scenes[folder])))]
+            corner = rng.uniform(-spare, np.maximum(np.array(scene.hu.shape) + spare - CROP, 1))
+        size = np.array(scene.hu.shape)
         corner = np.minimum(corner, size + spare - CROP)
         corner = np.maximum(corner, np.minimum(-spare, (size - CROP) // 2))
         low = np.round(corner).astype(int)
         return scene, (int(low[0]), int(low[1]), int(low[2]))
+
+    def _kind(self, rng: np.random.Generator, folder: int) -> int | None:
+        """A kind that the folder holds, by its share; None: it holds no lesion."""
+        share = self.kind_shares * [bool(scenes) for scenes in self.holding[folder]]
+        return int(rng.choice(len(share), p=share / share.sum())) if share.any() else None
 
     def told(self, loss: float, scene: Scene, corner: tuple[int, int, int]) -> None:
         """Remember how much false heat a crop gave."""
@@ -122,7 +134,7 @@ def wanted_of(
     middle, counts = np.zeros_like(heat), np.ones_like(heat)
     radius = np.zeros(shape, np.float32)
     counts[list(scene.unknown_kinds)] = 0
-    for one in (*scene.lesions, *scene.ignored):
+    for one in (*scene.clear, *scene.ignored):
         far2 = sum(
             ((line - c) ** 2).reshape([-1 if a == axis else 1 for a in range(3)])
             for axis, (line, c) in enumerate(zip(lines, one.centre, strict=True))
@@ -186,8 +198,6 @@ def train_candidates(
     def loss_of(step: int) -> Tensor:
         rng = np.random.default_rng([1, step])
         torch.manual_seed(step)
-        if not crops.scenes or step % LOOK_AGAIN == 0:
-            crops.look()
         drawn = [crops.draw(rng) for _ in range(batch)]
         images, wanted = [], []
         for scene, corner in drawn:

@@ -163,6 +163,7 @@ def planted_scene(
                 "diameter": one.diameter_mm,
                 "organ": int(background.labels[tuple(np.round(one.centre).astype(int))]),
                 "plan_z": 0.0,
+                "visibility": one.visibility(background.noise_hu, SPACING[1] * SPACING[2]),
             }
         )
     turned = [

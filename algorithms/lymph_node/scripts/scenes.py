@@ -22,10 +22,14 @@ log = logging.getLogger("lesions.scenes")
 SPACING = (2.0, 2.0, 2.0)
 TALL_MM = 128.0
 HALF_WIDTH_MM, HALF_DEPTH_MM = 165.0, 128.0
-TRAIN_MOST = (10, 7, 7, 6, 5, 3, 5)
-REAL_MOST = (10, 8, 7, 6, 4, 3, 5)
+ABDOMEN = (-20.0, 190.0)
+"""Lowest height of a scene that holds kidneys, most of the colon or liver, in the body plan."""
+TRAIN_MOST = (9, 6, 6, 8, 7, 6, 7)
+REAL_MOST = (9, 7, 6, 8, 6, 5, 7)
 TEST_MOST = (6, 4, 5, 4, 3, 2, 3)
 """Lesions of each kind at most, in the order of `planting.Kind`."""
+LEAST_VISIBILITY = 3.0
+"""Below this a lesion is drowned in noise: training leaves it out, evaluation counts it."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,8 @@ class Planted:
     """`Organ` it was planted in."""
     plan_z: float
     """Height in the body plan, mm above the top of the sacrum."""
+    visibility: float = np.inf
+    """Signal over noise of its largest slice, see `planting.Lesion`."""
 
     @property
     def radius(self) -> float:
@@ -79,9 +85,15 @@ class Scene:
         )
 
     @cached_property
+    def clear(self) -> tuple[Planted, ...]:
+        """The lesions that training may ask for."""
+        return tuple(one for one in self.lesions if one.visibility >= LEAST_VISIBILITY)
+
+    @cached_property
     def ignored(self) -> tuple[Planted, ...]:
-        """Where a real image holds, or may hold, a lesion that nobody planted."""
-        return self._balls("ignored")
+        """What is neither lesion nor none: drowned in noise, or a real patient's own."""
+        hidden = [one for one in self.lesions if one.visibility < LEAST_VISIBILITY]
+        return (*self._balls("ignored"), *hidden)
 
     @cached_property
     def unknown_kinds(self) -> tuple[int, ...]:
@@ -109,15 +121,26 @@ def scenes_in(folder: str | Path, kinds: Sequence[int] | None = None) -> list[Sc
 
 
 def write_scenes(
-    folder: str | Path, seeds: Sequence[int], most: Sequence[int], variants: int = 1
+    folder: str | Path,
+    seeds: Sequence[int],
+    most: Sequence[int],
+    variants: int = 1,
+    *,
+    abdomens: float = 0.0,
 ) -> None:
-    """Make what is missing; each person is scanned `variants` times with other lesions."""
+    """Make what is missing; each person is scanned `variants` times with other lesions.
+
+    `abdomens`: share of people of whom the abdomen is scanned; of the others any part.
+    """
     root = Path(folder)
     root.mkdir(parents=True, exist_ok=True)
     for seed in seeds:
         if (root / f"{seed}_{variants - 1}.json").exists():
             continue
-        low = float(np.random.default_rng([77, seed]).uniform(-150, 385))
+        place = np.random.default_rng([77, seed])
+        low = float(place.uniform(-150, 385))
+        if place.random() < abdomens:
+            low = float(place.uniform(*ABDOMEN))
         anatomy = make_anatomy(
             seed,
             region=(low, low + TALL_MM),
@@ -160,6 +183,7 @@ def _write(
                 "diameter": one.diameter_mm,
                 "organ": int(organ),
                 "plan_z": low + one.centre[0] * SPACING[0],
+                "visibility": one.visibility(scan.noise_hu, SPACING[1] * SPACING[2]),
             }
         )
     np.save(root / f"{name}_hu.npy", _turned(seen).astype(np.int16))

@@ -28,7 +28,7 @@ Mined = Mapping[str, npt.NDArray[np.generic]]
 
 def class_of(scene: Scene, point: npt.NDArray[np.float64], kind: int) -> int:
     """0: no lesion; its kind + 1; `UNKNOWN`."""
-    for one in scene.lesions:
+    for one in scene.clear:
         if np.linalg.norm(np.asarray(one.centre) - point) <= one.radius + HIT_MARGIN_MM:
             return one.kind + 1
     for one in scene.ignored:
@@ -98,7 +98,7 @@ def _view_points(
             one.radius * float(np.exp(rng.normal(0, 0.2))),
             one.kind + 1,
         )
-        for one in scene.lesions
+        for one in scene.clear
     ]
     chosen = []
     present = sorted({row[2] for row in some})
