@@ -55,9 +55,10 @@ def test_liver_and_bone_lie_where_they_were_painted(
         ("spleen", Organ.SPLEEN),
         ("right kidney", Organ.KIDNEY_RIGHT),
         ("left kidney", Organ.KIDNEY_LEFT),
+        ("aorta", Organ.AORTA),
     ],
 )
-def test_spleen_and_kidneys_lie_where_they_were_painted_on_their_side(
+def test_spleen_kidneys_and_aorta_lie_where_they_were_painted_on_their_side(
     case: Case, findings: dict[str, SegmentFinding], name: str, organ: Organ
 ) -> None:
     assert dice(findings[name].mask, case.labels == organ) > 0.5
@@ -75,7 +76,7 @@ def test_tissues_are_measured(case: Case, findings: dict[str, SegmentFinding]) -
 def test_what_lost_to_its_baseline_on_a_real_patient_stays_off(
     findings: dict[str, SegmentFinding],
 ) -> None:
-    organs = {"liver", "spleen", "right kidney", "left kidney"}
+    organs = {"liver", "spleen", "right kidney", "left kidney", "aorta"}
     assert set(findings) <= organs | {"bone", "muscle", "subcutaneous fat", "visceral fat"}
 
 

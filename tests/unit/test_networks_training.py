@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from dicomnode.networks.partial import NEUTRAL, UNKNOWN, PartialLoss
+from dicomnode.networks.partial import NEUTRAL, NOT_DRAWN, UNKNOWN, PartialLoss
 from dicomnode.networks.timed import TimedTraining
 
 WEIGHTS = (1.0, 1.0, 1.0)
@@ -28,6 +28,13 @@ def test_neutral_voxels_punish_only_what_has_masks() -> None:
     organ_there = loss(said(1, 1), labels(1, NEUTRAL))
     for other in (0, 2):
         assert loss(said(1, other), labels(1, NEUTRAL)) < 0.1 < organ_there
+
+
+def test_what_was_not_drawn_may_be_all_but_the_organs_drawn() -> None:
+    loss = PartialLoss(WEIGHTS, unnamed=(0,), undrawn=(0, 1))
+    organ_there = loss(said(1, 2), labels(1, NOT_DRAWN))
+    for other in (0, 1):
+        assert loss(said(1, other), labels(1, NOT_DRAWN)) < 0.1 < organ_there
 
 
 def test_unknown_voxels_count_for_nothing() -> None:

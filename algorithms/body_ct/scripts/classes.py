@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from dicomnode.networks.partial import UNKNOWN
+from dicomnode.networks.partial import NOT_DRAWN, UNKNOWN
 from dicomnode.phantom import Organ
 from dicomnode.phantom.structures import VERTEBRAE
 
@@ -54,6 +54,20 @@ UNNAMED = (
     "other vessels",
 )
 """Classes that masks of real CT leave out; see `PartialLoss`."""
+
+DRAWN = (
+    "right lung",
+    "left lung",
+    "liver",
+    "spleen",
+    "right kidney",
+    "left kidney",
+    "heart",
+    "aorta",
+    "bone",
+    "vertebrae",
+)
+"""Classes that are outlined wherever they are, where only some organs were; see `PartialLoss`."""
 
 _MEMBERS: dict[str, tuple[Organ, ...]] = {
     "right lung": (Organ.LUNG_RIGHT,),
@@ -105,6 +119,7 @@ def class_table() -> npt.NDArray[np.uint8]:
     """Class of every `Organ` number, `(256,)`; what is only a neighbour is left unknown."""
     table = np.full(256, UNKNOWN, np.uint8)
     table[[Organ.OUTSIDE, Organ.TABLE, Organ.ARM]] = 0
+    table[[Organ.UTERUS, Organ.PROSTATE]] = NOT_DRAWN
     for name, organs in _MEMBERS.items():
         table[[int(o) for o in organs]] = CLASSES.index(name)
     return table

@@ -33,8 +33,9 @@ PLACES = {
 """Seed and box there: slice from the feet, row and column of every second pixel."""
 COLON = np.s_[:5, :105]
 """Rows and slices of the right kidney's box where contrast medium in the colon touches it."""
-UNTOLD = Organ.MASS
-"""Soft tissue within the trunk that was not drawn: bowel, vessels, pancreas; no class is taught."""
+UNTOLD = Organ.UTERUS
+"""Soft tissue within the trunk that was not drawn: bowel, vessels, pancreas. Like a uterus it is
+none of the organs drawn; it is taught no more than that."""
 LOWEST = {"right kidney": 3, "left kidney": 5}
 """Slices where the kidneys begin."""
 FIRST_RIB, RIM = 13, 22

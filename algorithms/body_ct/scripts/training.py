@@ -16,7 +16,7 @@ from dicomnode.networks.partial import PartialLoss
 from dicomnode.networks.timed import TimedTraining
 from dicomnode.phantom.masks import example_stocks
 from dicomnode.phantom.slabs import Stock, read_stock
-from scripts.classes import CLASSES, UNNAMED
+from scripts.classes import CLASSES, DRAWN, UNNAMED
 from scripts.drawn import crlm_stock
 from scripts.synthesis import make_slab, slab_samples
 
@@ -118,7 +118,9 @@ class Training:
         self.batch_size, self.seed, self.workers = batch_size, seed, workers
         if start:
             network.load_state_dict(load_file(start))
-        self.partial = PartialLoss(class_weights(), [CLASSES.index(name) for name in UNNAMED])
+        unnamed = [CLASSES.index(name) for name in UNNAMED]
+        undrawn = [n for n, name in enumerate(CLASSES) if name not in DRAWN]
+        self.partial = PartialLoss(class_weights(), unnamed, undrawn)
         self.training = TimedTraining(
             network, self._loss_of, Path(output), seconds=seconds, learning_rate=learning_rate
         )
