@@ -35,21 +35,21 @@ TYPICAL: dict[str, list[dict[str, str]]] = {
     "findings": [{}, {"name": "heart"}, {"algorithm": "cxr_14", "least_score": "0.5"}],
     "key_images": [{}, {"label": "pneumothorax"}],
     "largest_changes": [{}, {"measure": "Cardiothoracic ratio"}],
-    "measure_over_time": [{"patient": "P3401"}],
+    "measure_over_time": [{"patient": "P325804"}],
     "mentioned_but_not_by_model": [{}, {"label": "cardiomegaly"}],
     "occurring_with": [{}, {"label": "hernia"}],
-    "patient_lesions": [{"patient": "P3401"}],
+    "patient_lesions": [{"patient": "P325804"}],
     "positives": [{}, {"label": "pneumothorax"}],
     "prevalence_by_month": [{}, {"label": "hernia"}],
     "prevalence_by_scanner": [{}, {"label": "hernia"}],
     "prevalence_by_unit": [{}, {"label": "hernia"}],
-    "recist_sums": [{"patient": "P3401"}],
+    "recist_sums": [{"patient": "P325804"}],
     "search_reports": [
         {"words": "effusion"},
         {"words": '"liver lesion" unchanged'},
         {"words": "vascular hernia pneumothorax ascites"},
     ],
-    "volume_over_time": [{"patient": "P3401"}],
+    "volume_over_time": [{"patient": "P325804"}],
 }
 
 
