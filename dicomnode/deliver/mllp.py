@@ -60,7 +60,7 @@ def _read(data: bytes, control_id: str) -> Answer:
     """The MSA segment. A peer that repeats another control id answers something else."""
     lines = data.decode("utf-8", "replace").replace("\n", "\r").split("\r")
     header = next((each for each in lines if each.startswith("MSH")), "MSH|")
-    separator = header[3]
+    separator = header[3:4] or "|"
     found = next((each for each in lines if each.startswith("MSA" + separator)), "")
     fields = [*found.split(separator), "", "", ""]
     if fields[1] not in ("AA", "CA", "AE", "CE", "AR", "CR"):

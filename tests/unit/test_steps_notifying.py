@@ -150,9 +150,10 @@ class TestAnswers:
             lambda _: "MSH|^~\\&|\rMSA|AA|other|\r",
             lambda control: f"MSH|^~\\&|\rMSA|OK|{control}|\r",
             lambda _: "HTTP/1.1 400 Bad Request",
+            lambda _: "MSH\r",
             lambda _: "x" * 70_000,
         ],
-        ids=["silent", "another message", "no code", "no HL7", "endless"],
+        ids=["silent", "another message", "no code", "no HL7", "cut short", "endless"],
     )
     def test_what_does_not_acknowledge_this_message_is_a_failure(
         self, said: Callable[[str], str | None]
