@@ -15,6 +15,30 @@ Point: TypeAlias = tuple[float, float, float]
 Box: TypeAlias = tuple[slice, slice, slice]
 
 
+class Painting:
+    """A phantom being painted: HU `(slice, row, column)` and what every voxel is, in place.
+
+    Args:
+        rng: what is drawn.
+        hu: before the scanner.
+        labels: `Organ` of every voxel.
+        tissue: `Tissue` of every voxel.
+        spacing: mm, (slice, row, column).
+    """
+
+    def __init__(
+        self,
+        rng: np.random.Generator,
+        *,
+        hu: Floats,
+        labels: Bytes,
+        tissue: Bytes,
+        spacing: Point | npt.NDArray[np.float64],
+    ) -> None:
+        self.rng, self.hu, self.labels, self.tissue = rng, hu, labels, tissue
+        self.spacing: npt.NDArray[np.float64] = np.array(spacing, np.float64)
+
+
 def smooth_noise(
     rng: np.random.Generator, shape: Sequence[int], spacing: Sequence[float], grain_mm: float
 ) -> Floats:

@@ -9,34 +9,12 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from dicomnode.phantom.canvas import Bools, Box, Bytes, Floats, smooth_noise
+from dicomnode.phantom.canvas import Bools, Box, Painting, smooth_noise
 from dicomnode.phantom.structures import FATS, LUNGS, Organ, Tissue
 
-Spacing = npt.NDArray[np.float64]
 
-
-class Distractors:
-    """Paints them; `blood` is the density of vessels in this scan.
-
-    Args:
-        rng: what is drawn.
-        hu: before the scanner.
-        labels: `Organ` of every voxel.
-        tissue: `Tissue` of every voxel.
-        spacing: mm, (slice, row, column).
-    """
-
-    def __init__(
-        self,
-        rng: np.random.Generator,
-        *,
-        hu: Floats,
-        labels: Bytes,
-        tissue: Bytes,
-        spacing: Spacing,
-    ) -> None:
-        self.rng, self.hu, self.labels, self.tissue = rng, hu, labels, tissue
-        self.spacing = spacing
+class Distractors(Painting):
+    """Paints them; `blood` is the density of vessels in this scan."""
 
     def add_vessels(self, count: int, blood: float) -> None:
         """Small curved vessels through fat."""

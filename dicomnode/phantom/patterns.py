@@ -10,10 +10,8 @@ from typing import Final
 import numpy as np
 from scipy import ndimage
 
-from dicomnode.phantom.canvas import Bools, Bytes, Floats, smooth_noise
+from dicomnode.phantom.canvas import Bools, Bytes, Floats, Painting, Point, smooth_noise
 from dicomnode.phantom.structures import LUNGS, Organ, Tissue
-
-Spacing = tuple[float, float, float]
 
 
 class Pattern(IntEnum):
@@ -33,16 +31,8 @@ _RIND_MM: Final = (12.0, 35.0)
 """How deep what begins at the pleura reaches."""
 
 
-class Painter:
-    """Paints patterns into HU `(slice, row, column)`; `painted` says where.
-
-    Args:
-        rng: what is drawn.
-        hu: before the scanner.
-        labels: `Organ` of every voxel.
-        tissue: `Tissue` of every voxel.
-        spacing: mm, (slice, row, column).
-    """
+class Painter(Painting):
+    """Paints patterns; `painted` says where."""
 
     def __init__(
         self,
@@ -51,10 +41,9 @@ class Painter:
         hu: Floats,
         labels: Bytes,
         tissue: Bytes,
-        spacing: Spacing,
+        spacing: Point,
     ) -> None:
-        self.rng, self.hu, self.labels, self.tissue = rng, hu, labels, tissue
-        self.spacing = spacing
+        super().__init__(rng, hu=hu, labels=labels, tissue=tissue, spacing=spacing)
         self.painted: Bytes = np.zeros(labels.shape, np.uint8)
 
     def paint(self, pattern: Pattern) -> bool:
@@ -88,7 +77,7 @@ class Painter:
             for axis, (n, a, s) in enumerate(zip(lungs.shape, at, self.spacing, strict=True))
         ]
         far = np.sqrt(lines[0] + lines[1] + lines[2])
-        uneven = 1 + 0.35 * smooth_noise(rng, lungs.shape, self.spacing, 20.0)
+        uneven = 1 + 0.35 * smooth_noise(rng, lungs.shape, tuple(self.spacing), 20.0)
         region = lungs & (far < rng.uniform(22, 60) * uneven)
         if pattern in _AT_THE_PLEURA:
             region &= deep < rng.uniform(*_RIND_MM)
@@ -115,7 +104,7 @@ class Painter:
         return np.where(holes, np.float32(u(-1010, -960)), self.hu)
 
     def _noise(self, grain_mm: float) -> Floats:
-        return smooth_noise(self.rng, self.labels.shape, self.spacing, grain_mm)
+        return smooth_noise(self.rng, self.labels.shape, tuple(self.spacing), grain_mm)
 
     def _cells(self, size_mm: float) -> Floats:
         """Millimetres to the wall between the cells of random points, about `size_mm` apart."""

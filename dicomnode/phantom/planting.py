@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from dicomnode.phantom.canvas import Floats, smooth_noise
+from dicomnode.phantom.canvas import Floats, Painting, smooth_noise
 from dicomnode.phantom.distractors import Distractors
 from dicomnode.phantom.structures import BONES, FATS, LUNGS, Organ, Tissue
 
@@ -111,17 +111,8 @@ _GAP_MM = 5.0
 _TRIES = 12
 
 
-class Planter:
-    """Paints lesions into HU `(slice, row, column)` of a phantom, in place.
-
-    Args:
-        rng: what is drawn.
-        hu: before the scanner.
-        labels: `Organ` of every voxel.
-        tissue: `Tissue` of every voxel.
-        spacing: mm, (slice, row, column).
-        phase: of contrast medium, 0 native to 3 late.
-    """
+class Planter(Painting):
+    """Paints lesions; `phase` is that of contrast medium, 0 native to 3 late."""
 
     def __init__(
         self,
@@ -133,8 +124,7 @@ class Planter:
         spacing: tuple[float, float, float],
         phase: int,
     ) -> None:
-        self.rng, self.hu, self.labels, self.tissue = rng, hu, labels, tissue
-        self.spacing = np.array(spacing)
+        super().__init__(rng, hu=hu, labels=labels, tissue=tissue, spacing=spacing)
         self.phase = phase
         self.instances = np.zeros(labels.shape, np.uint8)
         self.lesions: list[Lesion] = []
