@@ -4,51 +4,34 @@ Nothing stands in for anything: storescu sends, the shipped detector reads by a 
 what comes back, and a browser shows it.
 """
 
-import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
-from urllib.request import urlopen
 
 import numpy as np
 import pytest
-from pydicom import dcmread
 from pydicom.dataset import Dataset
 
 from dicomnode.domain.findings import Mark
 from dicomnode.domain.identifiers import InstanceUid, SeriesUid, StudyUid
 from dicomnode.phantom import Case, make_case
 from dicomnode.phantom.lesions import LesionKind
-from dicomnode.testing.orthanc import RunningOrthanc, orthanc_program
 from dicomnode.testing.studies import StudyIdentity
-from dicomnode.viewer.configuration import app_config
-from dicomnode.viewer.site import Content, ViewerSite
-from dicomnode.viewer.upstream import Upstream
-from tests.acceptance.ohif_pages import OhifPage, chromium_on
-from tests.acceptance.running_node import DESTINATION, NodeUnderTest, eventually
-from tests.acceptance.test_organs_in_viewer import Site
+from tests.acceptance.ohif_pages import OhifPage
+from tests.acceptance.running_node import eventually
 from tests.acceptance.test_viewer import (
-    DICOMWEB_PLUGIN,
     are_drawn,
     check_line,
     chromium,
     ohif,
     save_page,
 )
+from tests.acceptance.viewer_sites import NEEDS_PROGRAMS, Site, running_site, viewer_on
 
 __all__ = ["chromium", "ohif"]  # fixtures
 
-STORESCU = Path("/usr/bin/storescu")
-pytestmark = [
-    pytest.mark.timeout(900),
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        not (orthanc_program() and DICOMWEB_PLUGIN.exists() and STORESCU.exists()),
-        reason="Orthanc, its DICOMweb plug-in or DCMTK is not installed",
-    ),
-]
+pytestmark = [pytest.mark.timeout(900), pytest.mark.slow, NEEDS_PROGRAMS]
 
 RULES = """\
 [[rule]]
@@ -81,16 +64,8 @@ class Read:
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    folder = tmp_path_factory.mktemp("site")
-    pacs = RunningOrthanc(folder / "orthanc", extra={"Plugins": [str(DICOMWEB_PLUGIN)]})
-    node = NodeUnderTest(folder=folder / "node")
-    goal = DESTINATION.format(
-        name="archive", ae_title=pacs.ae_title, port=pacs.dicom_port, confirm="read-back"
-    )
-    node.prepare([goal])
-    (node.folder / "rules.toml").write_text(RULES, encoding="utf-8")
-    with pacs, node:
-        yield Site(pacs=pacs, node=node)
+    with running_site(tmp_path_factory.mktemp("site"), RULES) as running:
+        yield running
 
 
 @pytest.fixture(scope="module")
@@ -105,24 +80,13 @@ def read(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Read:
     identity = StudyIdentity(seed="chest with nodules")
     images = site.send(chest, identity, tmp_path_factory.mktemp("ct"))
 
-    def confirmed() -> bool:
-        told = site.node.story(identity.study_uid)
-        states = {each.state for job in told.jobs for each in job.deliveries} if told else set()
-        return states == {"confirmed"}
-
-    eventually(confirmed, what=lambda: f"confirmed results: {site.node.log}", timeout_s=300.0)
-    (report,) = reports(site, identity.study_uid)
+    eventually(
+        lambda: site.are_confirmed(identity.study_uid, {"universal_lesion"}),
+        what=lambda: f"confirmed results: {site.node.log}",
+        timeout_s=300.0,
+    )
+    (report,) = (one for one in site.results(identity.study_uid) if one.Modality == "SR")
     return Read(case=chest, images=images, study=StudyUid(identity.study_uid), report=report)
-
-
-def reports(site: Site, study: str) -> list[Dataset]:
-    """The SRs that the PACS holds of a study."""
-    found = []
-    for known in cast("list[dict[str, Any]]", site.pacs.get("/series?expand")):
-        if known["MainDicomTags"]["Modality"] == "SR":
-            with urlopen(f"{site.pacs.url}/instances/{known['Instances'][0]}/file") as answer:
-                found.append(dcmread(io.BytesIO(answer.read())))
-    return [one for one in found if one.StudyInstanceUID == study]
 
 
 def lines(read: Read, item: Dataset) -> Iterator[Line]:
@@ -146,12 +110,7 @@ def lines(read: Read, item: Dataset) -> Iterator[Line]:
 
 @pytest.fixture(scope="module")
 def page(site: Site, chromium: str, ohif: Path) -> Iterator[OhifPage]:
-    content = Content(
-        files=ohif,
-        app_config=app_config(name="Orthanc", notice=False),
-        pacs=Upstream.at(f"{site.pacs.url}/dicom-web"),
-    )
-    with ViewerSite(content) as viewer, chromium_on(viewer.url, chromium) as opened:
+    with viewer_on(site, chromium, ohif) as opened:
         yield opened
 
 

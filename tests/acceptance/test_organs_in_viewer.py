@@ -4,49 +4,34 @@ Nothing stands in for anything: storescu sends, shipped bundles read by rules, O
 comes back, `dicomnode sql` is asked, and a browser shows it.
 """
 
-import io
 import json
 import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
-from urllib.request import urlopen
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
-from pydicom import dcmread
 from pydicom.dataset import Dataset
 
 from dicomnode.domain.codes import Code
 from dicomnode.domain.findings import SegmentFinding
 from dicomnode.domain.identifiers import InstanceUid, SeriesUid, StudyUid
 from dicomnode.phantom import Case, Organ, make_case
-from dicomnode.phantom.series import write_case
 from dicomnode.shipped import shipped
-from dicomnode.testing.orthanc import RunningOrthanc, orthanc_program
 from dicomnode.testing.studies import StudyIdentity
-from dicomnode.viewer.configuration import app_config
-from dicomnode.viewer.site import Content, ViewerSite
-from dicomnode.viewer.upstream import Upstream
 from tests.acceptance.ohif_overlays import LEAST_OVERLAP, flipped, overlap, overlays
-from tests.acceptance.ohif_pages import OhifPage, chromium_on
-from tests.acceptance.running_node import AE_TITLE, DESTINATION, NodeUnderTest, eventually
-from tests.acceptance.test_viewer import DICOMWEB_PLUGIN, chromium, ohif, save_page
+from tests.acceptance.ohif_pages import OhifPage
+from tests.acceptance.running_node import eventually
+from tests.acceptance.test_viewer import chromium, ohif, save_page
+from tests.acceptance.viewer_sites import NEEDS_PROGRAMS, Site, running_site, viewer_on
 
 __all__ = ["chromium", "ohif"]  # fixtures
 
-STORESCU = Path("/usr/bin/storescu")
-pytestmark = [
-    pytest.mark.timeout(1500),
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        not (orthanc_program() and DICOMWEB_PLUGIN.exists() and STORESCU.exists()),
-        reason="Orthanc, its DICOMweb plug-in or DCMTK is not installed",
-    ),
-]
+pytestmark = [pytest.mark.timeout(1500), pytest.mark.slow, NEEDS_PROGRAMS]
 
 RULES = """\
 [[rule]]
@@ -83,69 +68,34 @@ class Read:
     """By algorithm and modality."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Site:
-    """A PACS and a node whose results go there."""
+def ask(site: Site, *arguments: str) -> list[dict[str, Any]]:
+    """`dicomnode sql`, as it is typed."""
+    command = [sys.executable, "-m", "dicomnode", "sql", *arguments, "--format", "json"]
+    told = subprocess.run(
+        [*command, "-s", str(site.node.settings_path)],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    return [json.loads(line) for line in told.stdout.splitlines()]
 
-    pacs: RunningOrthanc
-    node: NodeUnderTest
 
-    def send(self, case: Case, identity: StudyIdentity, folder: Path) -> tuple[InstanceUid, ...]:
-        """By storescu to the archive and to the node; returns the images from feet to head."""
-        paths = write_case(case, folder, identity)
-        for name, port in ((self.pacs.ae_title, self.pacs.dicom_port), (AE_TITLE, self.node.port)):
-            subprocess.run(
-                [STORESCU, "-aec", name, "127.0.0.1", str(port), *paths], check=True, timeout=120
-            )
-        return tuple(InstanceUid(str(dcmread(path).SOPInstanceUID)) for path in paths)
-
-    def confirmed(self, study: str) -> bool:
-        told = self.node.story(study)
-        jobs = {job.algorithm: job for job in told.jobs} if told else {}
-        return set(jobs) == set(ALGORITHMS) and all(
-            job.deliveries and {each.state for each in job.deliveries} <= {"confirmed"}
-            for job in jobs.values()
-        )
-
-    def results(self, study: str) -> dict[tuple[str, str], Dataset]:
-        """What the PACS holds of ours: SEG and SR of each algorithm."""
-        found: dict[tuple[str, str], Dataset] = {}
-        for known in cast("list[dict[str, Any]]", self.pacs.get("/series?expand")):
-            modality = known["MainDicomTags"]["Modality"]
-            if modality not in {"SEG", "SR"}:
-                continue
-            with urlopen(f"{self.pacs.url}/instances/{known['Instances'][0]}/file") as answer:
-                ds = dcmread(io.BytesIO(answer.read()))
-            if ds.StudyInstanceUID == study:
-                organ = "pancreas" if "pancreas" in str(ds.SeriesDescription).lower() else "body_ct"
-                found[organ, modality] = ds
-        return found
-
-    def ask(self, *arguments: str) -> list[dict[str, Any]]:
-        """`dicomnode sql`, as it is typed."""
-        command = [sys.executable, "-m", "dicomnode", "sql", *arguments, "--format", "json"]
-        told = subprocess.run(
-            [*command, "-s", str(self.node.settings_path)],
-            check=True,
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
-        return [json.loads(line) for line in told.stdout.splitlines()]
+def by_algorithm(results: list[Dataset]) -> dict[tuple[str, str], Dataset]:
+    """By algorithm and modality."""
+    return {
+        (
+            "pancreas" if "pancreas" in str(one.SeriesDescription).lower() else "body_ct",
+            str(one.Modality),
+        ): one
+        for one in results
+    }
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    folder = tmp_path_factory.mktemp("site")
-    pacs = RunningOrthanc(folder / "orthanc", extra={"Plugins": [str(DICOMWEB_PLUGIN)]})
-    node = NodeUnderTest(folder=folder / "node")
-    goal = DESTINATION.format(
-        name="archive", ae_title=pacs.ae_title, port=pacs.dicom_port, confirm="read-back"
-    )
-    node.prepare([goal])
-    (node.folder / "rules.toml").write_text(RULES, encoding="utf-8")
-    with pacs, node:
-        yield Site(pacs=pacs, node=node)
+    with running_site(tmp_path_factory.mktemp("site"), RULES) as running:
+        yield running
 
 
 @pytest.fixture(scope="module")
@@ -156,7 +106,7 @@ def read(site: Site, tmp_path_factory: pytest.TempPathFactory) -> tuple[Read, ..
     images = [site.send(case, one, tmp_path_factory.mktemp("ct")) for one in people]
     for one in people:
         eventually(
-            lambda study=one.study_uid: site.confirmed(study),  # type: ignore[misc]
+            lambda study=one.study_uid: site.are_confirmed(study, set(ALGORITHMS)),  # type: ignore[misc]
             what=lambda: f"results of both algorithms: {site.node.log}",
             timeout_s=600.0,
         )
@@ -165,7 +115,7 @@ def read(site: Site, tmp_path_factory: pytest.TempPathFactory) -> tuple[Read, ..
             case=case,
             images=shown,
             study=StudyUid(one.study_uid),
-            results=site.results(one.study_uid),
+            results=by_algorithm(site.results(one.study_uid)),
         )
         for one, shown in zip(people, images, strict=True)
     )
@@ -173,12 +123,7 @@ def read(site: Site, tmp_path_factory: pytest.TempPathFactory) -> tuple[Read, ..
 
 @pytest.fixture(scope="module")
 def page(site: Site, chromium: str, ohif: Path) -> Iterator[OhifPage]:
-    content = Content(
-        files=ohif,
-        app_config=app_config(name="Orthanc", notice=False),
-        pacs=Upstream.at(f"{site.pacs.url}/dicom-web"),
-    )
-    with ViewerSite(content) as viewer, chromium_on(viewer.url, chromium) as opened:
+    with viewer_on(site, chromium, ohif) as opened:
         yield opened
 
 
@@ -296,8 +241,8 @@ def measured(report: Dataset) -> dict[tuple[str, str | None], float]:
 
 
 def test_sql_tells_the_volume_of_the_pancreas_over_time(site: Site, read: tuple[Read, ...]) -> None:
-    rows = site.ask(
-        "volume_over_time", "--param", "patient=PHANTOM-1", "--param", "finding=pancreas"
+    rows = ask(
+        site, "volume_over_time", "--param", "patient=PHANTOM-1", "--param", "finding=pancreas"
     )
     assert [row["study_date"] for row in rows] == list(DATES)
     for row, one in zip(rows, read, strict=True):
