@@ -23,6 +23,7 @@ from dicomnode.cli import (
     serving,
     sql,
     stories,
+    training,
     users,
     viewer,
 )
@@ -55,6 +56,7 @@ for group in (
     viewer,
     export,
     evaluation,
+    training,
     users,
 ):
     group.register(app)

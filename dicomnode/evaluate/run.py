@@ -14,7 +14,7 @@ from dicomnode.evaluate.lesions_page import write_lesions_report
 from dicomnode.evaluate.page import write_report
 from dicomnode.evaluate.pairs import patients_of
 from dicomnode.evaluate.scoring import classes_of, score
-from dicomnode.evaluate.segments import evaluate_segments
+from dicomnode.evaluate.segments import SegmentSummary, evaluate_segments
 from dicomnode.evaluate.segments_page import write_segments_report
 from dicomnode.evaluate.summary import Summary, summarise
 from dicomnode.evaluate.truths import lists_positives_alone, read_truths
@@ -72,19 +72,32 @@ def _said(read: str, patients: int, refused: Mapping[str, str], out: Path) -> st
 
 
 def _segments(algorithm: BundleAlgorithm, asked: Asked, tick: Tick) -> str:
-    summary = evaluate_segments(
-        algorithm, asked.data, device=asked.device, draws=asked.draws, tick=tick
+    summary = report_segments(
+        algorithm, asked.data, asked.out, device=asked.device, draws=asked.draws, tick=tick
     )
+    patients = patients_of([case.pair for case in summary.cases])
+    return _said(f"{len(summary.cases)} images", patients, summary.refused, asked.out)
+
+
+def report_segments(
+    algorithm: BundleAlgorithm, data: Path, out: Path, *, device: str, draws: int, tick: Tick
+) -> SegmentSummary:
+    """Score a bundle of segments on the outlined images below `data`, and write the report `out`.
+
+    Raises:
+        StudyError: no pairs, or labels that the bundle does not give.
+    """
+    summary = evaluate_segments(algorithm, data, device=device, draws=draws, tick=tick)
     read = [case for case in summary.cases if not case.refused]
     patients = patients_of([case.pair for case in summary.cases])
     speed = f"{np.median([case.seconds for case in read]):.1f}" if read else "-"
     about = _about(
         algorithm,
         ("Images", f"{len(summary.cases)} of {patients} patients"),
-        ("Seconds an image, median", f"{speed} on {asked.device}, without reading and drawing"),
+        ("Seconds an image, median", f"{speed} on {device}, without reading and drawing"),
     )
-    write_segments_report(summary, asked.out, about=about)
-    return _said(f"{len(summary.cases)} images", patients, summary.refused, asked.out)
+    write_segments_report(summary, out, about=about)
+    return summary
 
 
 def _lesions(algorithm: BundleAlgorithm, asked: Asked, tick: Tick) -> str:

@@ -28,8 +28,8 @@ class TimedTraining:
     `clock`: `time.monotonic`, or `time.process_time` where the processor is shared.
 
     Args:
-        network: what is trained, in place.
-        loss: of the network and a batch, a scalar.
+        network: what is trained, in place, on the device it is on.
+        loss: of the network and a batch there, a scalar.
         output: folder of `checkpoint.pt`, `curve.json` and weights.
         seconds: the whole length, by which the learning rate falls.
         learning_rate: at its highest, after 100 steps.
@@ -83,10 +83,12 @@ class TimedTraining:
     def fit(self, batches: Iterable[Batch], until: float) -> None:
         """Train until `until` seconds in all are spent."""
         losses: list[float] = []
+        device = next(self.network.parameters()).device
         before = self.clock()
         for batch in batches:
             self.network.train()
-            losses.append(self.fitted.descend(self.loss(self.network, batch), self._rate()))
+            there = {key: value.to(device) for key, value in batch.items()}
+            losses.append(self.fitted.descend(self.loss(self.network, there), self._rate()))
             now = self.clock()
             self.spent, before = self.spent + now - before, now
             if self.step % 100 == 0:

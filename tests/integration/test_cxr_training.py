@@ -1,16 +1,13 @@
 """The fine-tuning recipe of cxr_thorax: two layouts, going on from a checkpoint, early stopping."""
 
 import csv
-import hashlib
 import json
-import os
-import shutil
-import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from importlib import import_module
 from importlib.resources import files
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,6 +16,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 from dicomnode.algorithm import RunContext
+from dicomnode.cli.main import main
+from dicomnode.evaluation.ranking import Interval
 from dicomnode.export.dataset import DatasetOptions
 from dicomnode.export.pseudonyms import Pseudonyms
 from dicomnode.export.run import export_dataset
@@ -35,22 +34,33 @@ pytest.importorskip("matplotlib", reason="needs the extra `train`")
 BUNDLE = Path(__file__).resolve().parents[2] / "algorithms" / "cxr_thorax"
 LABELS = ("Effusion", "Cardiomegaly")
 PATIENTS = 30
+(SAMPLE,) = (Path(str(files("dicomnode.testing"))) / "samples" / "chest_radiograph").glob("*.dcm")
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # MONAI's and torch's own
 
 
 @pytest.fixture
-def training(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
-    """`scripts.training` of the bundle, which is imported from its own folder."""
+def scripts(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], ModuleType]]:
+    """Modules of the bundle, which are imported from its own folder."""
     monkeypatch.syspath_prepend(str(BUNDLE))
     known = {name for name in sys.modules if name.split(".")[0] == "scripts"}
     for name in known:
         monkeypatch.delitem(sys.modules, name)
-    import scripts.training as module  # type: ignore[import-not-found]
-
-    yield module
+    yield lambda name: import_module(f"scripts.{name}")
     for name in [one for one in sys.modules if one.split(".")[0] == "scripts"]:
         del sys.modules[name]
+
+
+@pytest.fixture
+def training(scripts: Callable[[str], ModuleType]) -> ModuleType:
+    """`scripts.training` of the bundle."""
+    return scripts("training")
+
+
+@pytest.fixture
+def publishing(scripts: Callable[[str], ModuleType]) -> ModuleType:
+    """`scripts.publish` of the bundle."""
+    return scripts("publish")
 
 
 def write_images(folder: Path) -> list[tuple[str, int, bool, bool]]:
@@ -221,24 +231,25 @@ def test_it_stops_once_it_gets_no_better_and_keeps_the_best(
 
 
 def export_of_a_node(folder: Path) -> Path:
-    """A folder that `dicomnode export dataset` made: a few patients, some with an effusion."""
+    """A folder that `dicomnode export dataset` made: a few patients, half of them with effusion."""
     index = folder / "data" / "index.sqlite"
     index.parent.mkdir(parents=True)
     database = Database(f"sqlite:///{index}", index.parent)
     upgrade(database)
     archive = Archive(database=database)
+    chest = chest_radiograph()
     for number in range(24):
         ill = number % 2 == 0
         identity = StudyIdentity(seed=f"training {number}", patient_id=f"MRN-{number}")
-        pixels = np.full((96, 96), 600, np.uint16)
-        pixels[64:] += np.uint16(2500 * ill)
+        pixels = chest.copy()
+        pixels[-90:] = np.clip(pixels[-90:].astype(int) + 900 * ill + 5 * number, 0, 4095)
         archive.take([radiograph(identity, pixels)])
         words = "Large left effusion. Heart enlarged." if ill else "No effusion. No cardiomegaly."
         archive.report(identity.study_uid, words)
     export_dataset(
         database,
         folder / "export",
-        options=DatasetOptions(size=64),
+        options=DatasetOptions(size=256),
         pseudonyms=Pseudonyms(b"k" * 32),
         now=NOON,
     )
@@ -246,46 +257,64 @@ def export_of_a_node(folder: Path) -> Path:
     return folder / "export"
 
 
-def test_an_export_is_trained_on_by_the_documented_command_and_its_weights_drop_in(
-    tmp_path: Path,
+def chest_radiograph() -> np.ndarray[tuple[int, ...], np.dtype[np.uint16]]:
+    """The shipped radiograph, which the gate lets through, on 12 bits."""
+    grey = read_radiograph(SAMPLE).array[0, ::4, ::4]
+    low, high = np.percentile(grey, [1, 99])
+    return (np.clip((grey - low) / (high - low), 0, 1) * 3600).astype(np.uint16)
+
+
+def test_an_export_is_trained_on_by_the_documented_command_and_what_comes_out_is_a_bundle(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    data = export_of_a_node(tmp_path)
     documented = (BUNDLE / "docs" / "README.md").read_text(encoding="utf-8")
-    command = "python -m monai.bundle run --config_file configs/train.json"
-    assert f"{command} --data_root DATA --run_dir runs" in documented
-    run_dir = tmp_path / "runs"
+    assert "dicomnode train cxr_thorax DATA --out FOLDER" in documented
+    data, out = export_of_a_node(tmp_path), tmp_path / "trained"
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
     small = {"size": 64, "batch_size": 4, "epochs": 1, "workers": 0}
-    options = [word for key, value in small.items() for word in (f"--{key}", str(value))]
-    done = subprocess.run(
-        [sys.executable, *command.split()[1:], "--data_root", data, "--run_dir", run_dir, *options],
-        cwd=BUNDLE,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    (row,) = json.loads((run_dir / "history.json").read_text())
+    options = [word for key, value in small.items() for word in ("--set", f"{key}={value}")]
+    with pytest.raises(SystemExit) as ended:
+        main(["train", "cxr_thorax", str(data), "--out", str(out), *options])
+    assert ended.value.code == 0, capfd.readouterr().err[-3000:]
+    (row,) = json.loads((out / "runs" / "history.json").read_text())
     assert np.isfinite(row["loss"])
 
-    own = tmp_path / "own"
-    shutil.copytree(BUNDLE, own)
-    (own / "models" / "model.safetensors").write_bytes((run_dir / "model.safetensors").read_bytes())
-    inference = json.loads((own / "configs" / "inference.json").read_text())
-    inference["network_def"] = {
-        "_target_": "dicomnode.networks.thorax.ChestXray8Reader",
-        "classes": 14,
-    }
-    described = json.loads((own / "configs" / "dicom.json").read_text())
-    del described["outputs"]["pred"]["classes"]["14"], described["outputs"]["pred"]["ratio_check"]
-    described["files"]["models/model.safetensors"] = hashlib.sha256(
-        (own / "models" / "model.safetensors").read_bytes()
-    ).hexdigest()
-    for name, content in (("inference", inference), ("dicom", described)):
-        (own / "configs" / f"{name}.json").write_text(json.dumps(content))
-    (sample,) = (Path(str(files("dicomnode.testing"))) / "samples" / "chest_radiograph").glob(
-        "*.dcm"
-    )
+    bundle = load_bundle(out / "bundle")
+    pred = bundle.manifest.outputs.pred
+    assert pred.kind == "classes"
+    # A handful of images is no evidence.
+    assert not any(one.reported for one in pred.classes.values())
+    assert "trained at this site on" in bundle.identity.intended_use
+    assert "1,011" not in bundle.identity.intended_use
     context = RunContext(device="cpu", scratch=tmp_path)
-    found = load_bundle(own).run({"image": read_radiograph(sample)}, context)
-    assert {"Cardiomegaly", "Effusion"} <= {one.name for one in found}
+    reading = bundle.reading({"image": read_radiograph(SAMPLE)}, context)
+    assert reading.logits.shape == (14,)
+    assert np.isfinite(reading.logits).all()
+
+
+def test_classes_are_calibrated_and_switched_on_by_what_validation_shows(
+    publishing: ModuleType,
+) -> None:
+    rng = np.random.default_rng(1)
+    truth = (rng.random(400) < 0.3).astype(float)
+    logits = 2 * truth + rng.normal(0, 1, 400) + 3
+    scored = [SimpleNamespace(logits={"Effusion": value}) for value in logits]
+
+    def figures(gain: float, positive: int = 120) -> SimpleNamespace:
+        return SimpleNamespace(
+            name="Effusion",
+            truth=truth,
+            positive=positive,
+            auc=Interval(value=0.9, low=0.85, high=0.95),
+            gain=Interval(value=gain, low=gain - 0.1, high=gain + 0.1),
+        )
+
+    good = publishing._calibrated(figures(0.3), scored)
+    likely = 1 / (1 + np.exp(-(logits + good["bias"]) / good["temperature"]))
+    assert good["reported"]
+    assert likely.mean() == pytest.approx(truth.mean(), abs=0.01)
+    called = likely[truth == 0] >= good["operating_point"]
+    assert called.mean() == pytest.approx(0.1, abs=0.01)
+    assert not publishing._calibrated(figures(0.05), scored)["reported"]
+    assert not publishing._calibrated(figures(0.3, positive=19), scored)["reported"]

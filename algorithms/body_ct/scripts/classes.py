@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 from dicomnode.networks.partial import NOT_DRAWN, UNKNOWN
 from dicomnode.phantom import Organ
+from dicomnode.phantom.masks import organ_of
 from dicomnode.phantom.structures import VERTEBRAE
 
 CLASSES = (
@@ -123,3 +124,9 @@ def class_table() -> npt.NDArray[np.uint8]:
     for name, organs in _MEMBERS.items():
         table[[int(o) for o in organs]] = CLASSES.index(name)
     return table
+
+
+def organ_named(name: str) -> Organ | None:
+    """What a label of a site stands for: one of `CLASSES`, or as TotalSegmentator names it."""
+    members = _MEMBERS.get(name)
+    return members[0] if members else organ_of(name)

@@ -29,8 +29,8 @@ def make_slab(seed: int) -> Anatomy:
     return make_anatomy(seed, region=region, spacing_mm=SPACING, detail=seed % 3 == 0)
 
 
-def main() -> None:
-    folder, first, last = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+def fill(folder: Path, first: int, last: int) -> None:
+    """Make the slabs of these seeds that are not there yet."""
     folder.mkdir(parents=True, exist_ok=True)
     for seed in range(first, last + 1):
         path = folder / f"slab_{seed:06d}.npz"
@@ -39,4 +39,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    fill(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))

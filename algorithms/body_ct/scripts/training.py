@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +16,10 @@ from dicomnode.networks.partial import PartialLoss
 from dicomnode.networks.timed import TimedTraining
 from dicomnode.phantom.masks import example_stocks
 from dicomnode.phantom.slabs import Stock, read_stock
-from scripts.classes import CLASSES, DRAWN, UNNAMED
+from dicomnode.training.stocks import site_stocks
+from scripts.classes import CLASSES, DRAWN, UNNAMED, organ_named
 from scripts.drawn import crlm_stock
-from scripts.synthesis import make_slab, slab_samples
+from scripts.synthesis import SHAPE, TABLE, make_slab, slab_samples
 
 
 class Slabs(IterableDataset[dict[str, Tensor]]):
@@ -29,7 +30,13 @@ class Slabs(IterableDataset[dict[str, Tensor]]):
     """
 
     def __init__(
-        self, pool: Path, real: list[Stock], share: float, seed: int, keep: int = 40, uses: int = 3
+        self,
+        pool: Path,
+        real: Sequence[Stock],
+        share: float,
+        seed: int,
+        keep: int = 40,
+        uses: int = 3,
     ) -> None:
         self.pool, self.real, self.share, self.seed = pool, real, share, seed
         self.keep, self.uses = keep, uses
@@ -91,7 +98,8 @@ class Training:
     Until `example_from` of the time TotalSegmentator's example CT is not read; a copy of the
     weights is kept there as `without_example.safetensors`: they tell how the network does on that
     patient unseen. Real CT makes `shares` of the slabs, before and after. `start`: weights to go on
-    from, if no checkpoint is there.
+    from, if no checkpoint is there. `site`: a folder of labelled CTs (`dicomnode train`), which are
+    then the only real ones; what has no label there may be any class but those that have.
     """
 
     def __init__(
@@ -110,6 +118,8 @@ class Training:
         threads: int = 1,
         workers: int = 1,
         start: str | None = None,
+        site: str | None = None,
+        device: str = "cpu",
     ) -> None:
         torch.set_num_threads(threads)
         torch.manual_seed(seed)
@@ -119,10 +129,20 @@ class Training:
         if start:
             network.load_state_dict(load_file(start))
         unnamed = [CLASSES.index(name) for name in UNNAMED]
+        self.site: Sequence[Stock] = []
+        if site:
+            kept = Path(output) / "stocks"
+            self.site, organs = site_stocks(Path(site), organ_named, SHAPE.spacing_mm, kept)
+            named = set(TABLE[[int(organ) for organ in organs]].tolist())
+            unnamed = [channel for channel in range(len(CLASSES)) if channel not in named]
         undrawn = [n for n, name in enumerate(CLASSES) if name not in DRAWN]
-        self.partial = PartialLoss(class_weights(), unnamed, undrawn)
+        self.partial = PartialLoss(class_weights(), unnamed, undrawn).to(device)
         self.training = TimedTraining(
-            network, self._loss_of, Path(output), seconds=seconds, learning_rate=learning_rate
+            network.to(device),
+            self._loss_of,
+            Path(output),
+            seconds=seconds,
+            learning_rate=learning_rate,
         )
 
     def run(self) -> None:
@@ -131,7 +151,7 @@ class Training:
         drawn = [crlm_stock(Path(self.data_root))] if self.data_root else []
         while training.spent < training.seconds:
             late = training.spent >= training.seconds * self.example_from
-            stocks = drawn
+            stocks: Sequence[Stock] = self.site or drawn
             if late and self.data_root:
                 stocks = [*drawn, *drawn, *example_stocks(Path(self.data_root))]
             start = self.seed * 1_000_000 + training.step * 8
@@ -144,7 +164,7 @@ class Training:
 
     def _loss_of(self, network: nn.Module, batch: dict[str, Tensor]) -> Tensor:
         image = batch["image"].flatten(0, 1).contiguous(memory_format=torch.channels_last)
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast(image.device.type, torch.bfloat16):
             logits = network(image)
         loss: Tensor = self.partial(logits.float(), batch["target"].flatten(0, 1))
         return loss

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +12,10 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from scripts.cases import CASES, LEFT, RIGHT, UNKNOWN, Case, body_mask
+from dicomnode.domain.errors import StudyError
+from dicomnode.evaluate.pairs import Pair, read_image, read_pairs, read_truth
+from dicomnode.pipeline.tensors import ras_affine
+from scripts.cases import CASES, LEFT, RIGHT, UNKNOWN, Case, body_mask, to_ras
 from scripts.phantom import make_phantom
 from scripts.synthesis import Anatomy, make_sample
 
@@ -66,6 +70,48 @@ def load_anatomies(
             )
         )
     return found
+
+
+SIDES = {"right lung": RIGHT, "left lung": LEFT}
+_TOTALSEGMENTATOR = {f"lung_{lobe}_lobe_right": RIGHT for lobe in ("upper", "middle", "lower")}
+_TOTALSEGMENTATOR |= {f"lung_{lobe}_lobe_left": LEFT for lobe in ("upper", "lower")}
+
+
+def site_anatomies(site: str, cache: str) -> list[Anatomy]:
+    """Return a site's labelled CTs (`dicomnode.evaluate.pairs`), all drawn alike, 4.5 together.
+
+    Kept as files that stay on the disk: what is drawn is read from there.
+    """
+    pairs, said = read_pairs(Path(site))
+    sides = {n: side for n, name in said.items() if (side := (SIDES | _TOTALSEGMENTATOR).get(name))}
+    if set(sides.values()) != {RIGHT, LEFT}:
+        raise StudyError("labels.json must name labels of the right lung and of the left lung")
+    folder = Path(cache)
+    folder.mkdir(parents=True, exist_ok=True)
+    found = []
+    for pair in pairs:
+        path = folder / f"site_{pair.name}.npy"
+        told = path.with_suffix(".json")
+        if not told.exists():
+            made = anatomy_of(_site_case(pair, sides))
+            np.save(path, made.channels.numpy())
+            told.write_text(json.dumps(made.spacing))
+        x, y, z = json.loads(told.read_text())
+        channels = torch.from_numpy(np.load(path, mmap_mode="c"))
+        weight = 4.5 / len(pairs)
+        found.append(Anatomy(name=pair.name, channels=channels, spacing=(x, y, z), weight=weight))
+    return found
+
+
+def _site_case(pair: Pair, sides: dict[int, int]) -> Case:
+    image = read_image(pair, "CT")
+    truth = read_truth(pair.truth, image.grid)
+    labels = np.zeros(truth.shape, np.uint8)
+    for number, side in sides.items():
+        labels[truth == number] = side
+    hu, affine = to_ras(image.array.T.astype(np.float32), ras_affine(image.grid))
+    turned, _ = to_ras(labels.T, ras_affine(image.grid))
+    return Case(name=pair.name, hu=hu, labels=turned, affine=affine, truth="site")
 
 
 def _kept(path: Path, make) -> Anatomy:  # type: ignore[no-untyped-def]

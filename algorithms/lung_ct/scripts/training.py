@@ -11,10 +11,11 @@ from pathlib import Path
 
 import matplotlib as mpl
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from dicomnode.networks.averaging import AveragedWeights
-from scripts.data import load_anatomies, sample_loader
+from scripts.data import load_anatomies, sample_loader, site_anatomies
 from scripts.draws import HU_HIGH, HU_LOW, SIZE
 from scripts.synthesis import Anatomy, make_sample
 
@@ -74,6 +75,9 @@ class Training:
 
     Every loaded batch is used three times, each time another part of it, once mirrored with the
     sides exchanged. Weights are averaged exponentially; the average is validated and kept.
+
+    `start`: weights to go on from, if no checkpoint is there. `site`: a folder of labelled CTs,
+    read beside `cases`.
     """
 
     def __init__(
@@ -99,10 +103,14 @@ class Training:
         device: str = "cpu",
         threads: int = 1,
         cache: str | None = None,
+        start: str | None = None,
+        site: str | None = None,
     ) -> None:
         torch.set_num_threads(threads)
         torch.manual_seed(seed)
         self.device = torch.device(device)
+        if start:
+            network.load_state_dict(load_file(start))
         self.network = network.to(self.device, memory_format=torch.channels_last)
         self.output = Path(output)
         self.output.mkdir(parents=True, exist_ok=True)
@@ -110,10 +118,11 @@ class Training:
         self.learning_rate = learning_rate
         self.validate_every, self.patience = validate_every, patience
         kept = cache or str(self.output / "cache")
-        every = load_anatomies(
+        own = site_anatomies(site, kept) if site else []
+        every = own + load_anatomies(
             data_root, kept, cases, phantoms + validation_phantoms, phantom_weight
         )
-        real = len(cases)
+        real = len(own) + len(cases)
         self.anatomies = every[: real + phantoms]
         apart: list[Anatomy] = every[real + phantoms :] or self.anatomies
         self.validation = [make_sample(apart, -1 - i) for i in range(validation_samples)]

@@ -1,0 +1,87 @@
+"""`train`: a shipped bundle trained further on a site's own labelled images."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+
+from dicomnode.cli.common import SettingsPath, console, progress_bar, settings_from
+
+if TYPE_CHECKING:
+    from dicomnode.evaluate.segments import SegmentSummary
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(train)
+
+
+def train(
+    algorithm: Annotated[str, typer.Argument(help="As `dicomnode algorithms` lists it.")],
+    data: Annotated[
+        Path,
+        typer.Argument(
+            help="Labelled images, as `dicomnode evaluate` reads them.",
+            exists=True,
+            file_okay=False,
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for the new bundle, reports, checkpoints.")],
+    hold_out: Annotated[
+        float,
+        typer.Option(min=0, max=0.9, help="Share of patients kept from training, to judge by."),
+    ] = 0.2,
+    set_value: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="KEY=VALUE of the bundle's configs/retrain.json."),
+    ] = None,
+    draws: Annotated[int, typer.Option(help="Bootstrap draws for each interval.")] = 1000,
+    device: Annotated[str, typer.Option(help="For judging: `cpu`, `cuda:0` ...")] = "cpu",
+    settings: SettingsPath = None,
+) -> None:
+    """Train a bundle further on your own labelled images, and judge it by patients held out.
+
+    Stopped, it goes on when called again. What comes out is a bundle to add; nothing is switched.
+
+    Example: dicomnode train body_ct ./outlined --out ./trained --set seconds=7200
+    """
+    from dicomnode.domain.errors import StudyError
+    from dicomnode.logs import configure_logging
+    from dicomnode.training.run import Asked
+    from dicomnode.training.run import train as train_further
+
+    chosen = settings_from(settings)
+    configure_logging("error")
+    odd = [pair for pair in set_value or () if "=" not in pair]
+    if odd:
+        raise StudyError(f"--set {odd[0]}: KEY=VALUE is needed")
+    asked = Asked(
+        algorithm=algorithm,
+        data=data,
+        out=out,
+        hold_out=hold_out,
+        values=dict(pair.split("=", 1) for pair in set_value or ()),
+        draws=draws,
+        device=device,
+    )
+    with progress_bar() as bar:
+        done = train_further(chosen, asked, bar.track)
+    if done.before is not None and done.after is not None:
+        console.print(_compared(done.before, done.after))
+        console.print(f"reports: {out / 'before.html'}, {out / 'after.html'}")
+    console.print(f"version {done.version}; to use it:")
+    console.print(f"  dicomnode models add {done.bundle} --activate")
+
+
+def _compared(before: "SegmentSummary", after: "SegmentSummary") -> Table:
+    table = Table(box=None, title="Dice on patients held out, with 95 % intervals")
+    for column in ("segment", "n", "before", "after"):
+        table.add_column(column)
+    for old, new in zip(before.segments, after.segments, strict=True):
+        values = [
+            f"{one.dice.value:.3f} ({one.dice.low:.3f} to {one.dice.high:.3f})"
+            for one in (old, new)
+        ]
+        table.add_row(old.name, str(old.cases), *values)
+    return table

@@ -1,0 +1,86 @@
+"""A labelled folder in two by patient: one part to learn from, the other to judge by.
+
+Both parts have the layout of `dicomnode.evaluate.pairs`; images and labels are links.
+"""
+
+import csv
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dicomnode.domain.errors import StudyError
+from dicomnode.evaluate.pairs import Pair, read_pairs
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """One part."""
+
+    folder: Path
+    images: int
+    patients: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What is learned from, and what is not shown to training."""
+
+    learned: Part
+    held_out: Part | None
+
+
+def divide(data: Path, out: Path, *, meanings: Mapping[int, str], share: float) -> Parts:
+    """Link the pairs of `data` into `out/learned` and `out/held_out`.
+
+    Who is held out depends on the patient's name alone, so that a folder that grows, or a second
+    run, keeps them apart.
+
+    Args:
+        data: the labelled folder.
+        out: where both parts go; what an earlier call left there is replaced.
+        meanings: of label numbers, where the folder has no `labels.json`.
+        share: of patients to hold out; 0: none, and no figure can be given.
+
+    Raises:
+        StudyError: no pairs, or too few patients for two parts.
+    """
+    pairs, said = read_pairs(data)
+    chosen = _held_out({pair.patient for pair in pairs}, share)
+    labels = said or meanings
+    learned = [pair for pair in pairs if pair.patient not in chosen]
+    judged = [pair for pair in pairs if pair.patient in chosen]
+    return Parts(
+        learned=_link(learned, labels, out / "learned"),
+        held_out=_link(judged, labels, out / "held_out") if judged else None,
+    )
+
+
+def _held_out(patients: set[str], share: float) -> set[str]:
+    if share == 0:
+        return set()
+    if len(patients) < 2:
+        raise StudyError(
+            "one patient cannot be both learned from and judged by: add labelled images of others "
+            "to the folder (patients.csv says whose they are), or hold none out (--hold-out 0)"
+        )
+    ranked = sorted(patients, key=lambda name: hashlib.sha256(name.encode()).digest())
+    return set(ranked[: min(max(1, round(share * len(ranked))), len(ranked) - 1)])
+
+
+def _link(pairs: Sequence[Pair], labels: Mapping[int, str], folder: Path) -> Part:
+    shutil.rmtree(folder, ignore_errors=True)
+    for pair in pairs:
+        for kind, path in (("images", pair.image), ("labels", pair.truth)):
+            (folder / kind).mkdir(parents=True, exist_ok=True)
+            (folder / kind / path.name).symlink_to(path.resolve())
+    written = {str(number): name for number, name in labels.items()}
+    (folder / "labels.json").write_text(json.dumps(written, indent=1) + "\n", encoding="utf-8")
+    with (folder / "patients.csv").open("w", encoding="utf-8", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(("image", "patient"))
+        rows.writerows((pair.name, pair.patient) for pair in pairs)
+    patients = len({pair.patient for pair in pairs})
+    return Part(folder=folder, images=len(pairs), patients=patients)

@@ -1,0 +1,186 @@
+"""`dicomnode train`: a site's labelled folder in, a bundle to add out."""
+
+import json
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+
+from dicomnode.cli.main import main
+from dicomnode.domain.errors import StudyError
+from dicomnode.phantom import Organ, make_case
+from dicomnode.phantom.masks import organ_of
+from dicomnode.pipeline.bundle import load_bundle
+from dicomnode.pipeline.tensors import ras_affine
+from dicomnode.training.parts import divide
+from dicomnode.training.stocks import site_stocks
+
+SPACING = (6.0, 4.0, 4.0)
+LABELS = {1: "liver", 2: "kidney_left", 3: "scar"}
+
+
+def site(folder: Path, *, people: int, labels: dict[int, str] | None = None) -> Path:
+    """Upper bellies of phantoms as a researcher might hand them over: NIfTI, two organs."""
+    for kind in ("images", "labels"):
+        (folder / kind).mkdir(parents=True)
+    for seed in range(people):
+        case = make_case(seed, region=(40.0, 160.0), spacing_mm=SPACING, pathology={}, detail=False)
+        drawn = np.zeros(case.labels.shape, np.uint8)
+        drawn[case.labels == Organ.LIVER] = 1
+        drawn[case.labels == Organ.KIDNEY_LEFT] = 2
+        affine = ras_affine(case.grid)
+        for kind, values in (("images", case.hu.astype(np.int16)), ("labels", drawn)):
+            file = nibabel.Nifti1Image(values.T, affine)
+            nibabel.save(file, folder / kind / f"case{seed}.nii.gz")
+    (folder / "labels.json").write_text(json.dumps(labels or LABELS))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return site(tmp_path_factory.mktemp("site"), people=3)
+
+
+def test_patients_are_kept_apart_and_a_growing_folder_keeps_them_there(
+    tmp_path: Path, data: Path
+) -> None:
+    (data / "patients.csv").write_text("image,patient\ncase0,A\ncase1,B\ncase2,A\n")
+    try:
+        parts = divide(data, tmp_path, meanings={}, share=0.4)
+    finally:
+        (data / "patients.csv").unlink()
+    assert parts.held_out is not None
+    assert {parts.learned.patients, parts.held_out.patients} == {1}
+    assert parts.learned.images + parts.held_out.images == 3
+    names = [
+        {path.name for path in (part.folder / "images").iterdir()}
+        for part in (parts.learned, parts.held_out)
+    ]
+    assert not names[0] & names[1]
+    both_of_a = {"case0.nii.gz", "case2.nii.gz"}
+    assert both_of_a in names
+
+
+def test_one_patient_is_not_both_learned_from_and_judged_by(tmp_path: Path, data: Path) -> None:
+    (data / "patients.csv").write_text("image,patient\ncase0,A\ncase1,A\ncase2,A\n")
+    try:
+        with pytest.raises(StudyError, match="labelled images of others"):
+            divide(data, tmp_path, meanings={}, share=0.2)
+        assert divide(data, tmp_path, meanings={}, share=0).held_out is None
+    finally:
+        (data / "patients.csv").unlink()
+
+
+def test_a_ct_is_the_same_anatomy_however_its_axes_lie(tmp_path: Path, data: Path) -> None:
+    turned = tmp_path / "turned"
+    for kind in ("images", "labels"):
+        (turned / kind).mkdir(parents=True)
+        file = nibabel.load(data / kind / "case0.nii.gz")
+        other = nibabel.orientations.axcodes2ornt(("I", "A", "R"))
+        here = nibabel.io_orientation(file.affine)
+        moved = file.as_reoriented(nibabel.orientations.ornt_transform(here, other))
+        nibabel.save(moved, turned / kind / "case0.nii.gz")
+    (turned / "labels.json").write_text(json.dumps(LABELS))
+    plain, organs = site_stocks(data, organ_of, (3.0, 3.0, 3.0), tmp_path / "a")
+    other_way, _ = site_stocks(turned, organ_of, (3.0, 3.0, 3.0), tmp_path / "b")
+    assert organs == {Organ.LIVER, Organ.KIDNEY_LEFT}
+    assert len(plain) == 3
+    first, second = plain[0], other_way[0]
+    assert first.labels.shape == second.labels.shape == (40, 112, 140)
+    assert np.array_equal(first.labels, second.labels)
+    assert first.hu is not None
+    assert second.hu is not None
+    assert np.array_equal(first.hu, second.hu)
+    # The patient's left is where columns rise, the back where rows do.
+    middle = np.argwhere(first.labels == Organ.LIVER).mean(0)
+    kidney = np.argwhere(first.labels == Organ.KIDNEY_LEFT).mean(0)
+    assert kidney[2] > middle[2] + 20
+    assert kidney[1] > middle[1]
+    assert first.unlabelled is not None
+    assert not (first.unlabelled & (first.labels == Organ.LIVER)).any()
+
+
+def test_labels_that_name_no_organ_are_refused(tmp_path: Path, data: Path) -> None:
+    odd = tmp_path / "odd"
+    odd.mkdir()
+    for kind in ("images", "labels"):
+        (odd / kind).symlink_to(data / kind)
+    (odd / "labels.json").write_text(json.dumps({"1": "scar"}))
+    with pytest.raises(StudyError, match="no known organ: scar"):
+        site_stocks(odd, organ_of, (3.0, 3.0, 3.0), tmp_path / "kept")
+
+
+def test_a_bundle_is_trained_further_judged_and_ready_to_be_added(
+    tmp_path: Path, data: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    out = tmp_path / "trained"
+    quick = {"seconds": "2", "people": "1", "workers": "0"}
+    options = [word for key, value in quick.items() for word in ("--set", f"{key}={value}")]
+    with pytest.raises(SystemExit) as ended:
+        main(["train", "body_ct", str(data), "--out", str(out), *options])
+    said = capfd.readouterr()
+    assert ended.value.code == 0, said.err[-3000:]
+    assert "liver" in said.out
+    for name in ("before", "after"):
+        assert len(json.loads((out / f"{name}.json").read_text())["cases"]) == 1
+    learned = {path.name for path in (out / "learned" / "images").iterdir()}
+    held_out = {path.name for path in (out / "held_out" / "images").iterdir()}
+    assert len(learned) == 2
+    assert not learned & held_out
+
+    new = load_bundle(out / "bundle")
+    assert "2 labelled images of 2 patients of this site" in new.identity.intended_use
+    assert "+site." in new.identity.version
+    shipped = Path(__file__).parents[2] / "algorithms" / "body_ct" / "models" / "model.safetensors"
+    weights = (out / "bundle" / "models" / "model.safetensors").read_bytes()
+    assert weights != shipped.read_bytes()
+    assert (out / "bundle" / "docs" / "README.md").read_text().startswith("> **Trained further")
+
+    with pytest.raises(SystemExit) as added:
+        main(["models", "add", str(out / "bundle"), "--activate"])
+    assert added.value.code == 0, capfd.readouterr().err
+    assert new.identity.version in capfd.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["body_ct", "--set", "epochs=3"], "has no key 'epochs' to set; it has: "),
+        (["ct_patterns"], "cannot be trained further"),
+        (["no_such"], "there is no bundle 'no_such'"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_with_the_reason(
+    tmp_path: Path,
+    data: Path,
+    arguments: list[str],
+    reason: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    name, *rest = arguments
+    with pytest.raises(SystemExit) as ended:
+        main(["train", name, str(data), "--out", str(tmp_path / "out"), *rest])
+    assert ended.value.code != 0
+    assert reason in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_training_that_fails_says_so(
+    tmp_path: Path, data: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    odd = tmp_path / "odd"
+    odd.mkdir()
+    for kind in ("images", "labels"):
+        (odd / kind).symlink_to(data / kind)
+    (odd / "labels.json").write_text(json.dumps({"1": "scar"}))
+    with pytest.raises(SystemExit) as ended:
+        main(["train", "body_ct", str(odd), "--out", str(tmp_path / "out"), "--set", "people=1"])
+    assert ended.value.code != 0
+    said = " ".join(capfd.readouterr().err.split())
+    assert "names no known organ: scar" in said
+    assert "training ended with exit code 1" in said
