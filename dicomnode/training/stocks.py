@@ -103,7 +103,8 @@ def _upright(
     """Axes turned and swapped to the closest of slice, row, column in LPS; spacing along them."""
     import nibabel
 
-    turned = nibabel.as_closest_canonical(nibabel.Nifti1Image(array.T, affine))  # type: ignore[attr-defined, no-untyped-call]
+    canonical: Any = nibabel.as_closest_canonical
+    turned = canonical(nibabel.Nifti1Image(array.T, affine))  # type: ignore[no-untyped-call]
     x, y, z = (float(step) for step in turned.header.get_zooms()[:3])
     values = np.asarray(turned.dataobj)[::-1, ::-1].transpose(2, 1, 0)
     return np.ascontiguousarray(values), (z, y, x)

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
@@ -76,7 +77,7 @@ def test_a_ct_is_the_same_anatomy_however_its_axes_lie(tmp_path: Path, data: Pat
     turned = tmp_path / "turned"
     for kind in ("images", "labels"):
         (turned / kind).mkdir(parents=True)
-        file = nibabel.load(data / kind / "case0.nii.gz")
+        file: Any = nibabel.load(data / kind / "case0.nii.gz")
         other = nibabel.orientations.axcodes2ornt(("I", "A", "R"))
         here = nibabel.io_orientation(file.affine)
         moved = file.as_reoriented(nibabel.orientations.ornt_transform(here, other))
