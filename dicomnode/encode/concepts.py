@@ -1,5 +1,7 @@
 """Coded concepts in highdicom's form, and what every object says of its maker."""
 
+from functools import lru_cache
+
 from highdicom.color import CIELabColor
 from highdicom.content import AlgorithmIdentificationSequence
 from highdicom.sr.coding import CodedConcept
@@ -46,6 +48,12 @@ def concept(code: Code) -> CodedConcept:
     return CodedConcept(value=code.value, scheme_designator=code.scheme, meaning=code.meaning[:64])
 
 
+@lru_cache(maxsize=1024)
+def shared_concept(code: Code) -> CodedConcept:
+    """The same, one object for all content items that have this code; not to be changed."""
+    return concept(code)
+
+
 def algorithm_sequence(identity: AlgorithmIdentity) -> AlgorithmIdentificationSequence:
     """Algorithm Identification macro (PS3.3 10.16), with the digest of the model."""
     return AlgorithmIdentificationSequence(
@@ -57,13 +65,14 @@ def algorithm_sequence(identity: AlgorithmIdentity) -> AlgorithmIdentificationSe
     )
 
 
+@lru_cache(maxsize=16)
 def algorithm_items(identity: AlgorithmIdentity) -> AlgorithmIdentification:
-    """The same as content items (PS3.16 TID 4019)."""
+    """The same as content items (PS3.16 TID 4019); one object for all, not to be changed."""
     return AlgorithmIdentification(
         name=identity.name,
         version=identity.version,
         manufacturer=identity.manufacturer,
-        family=concept(ARTIFICIAL_INTELLIGENCE),
+        family=shared_concept(ARTIFICIAL_INTELLIGENCE),
         parameters=[f"model_sha256={identity.model_digest}"],
     )
 

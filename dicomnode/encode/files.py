@@ -8,9 +8,11 @@ from io import BytesIO
 from pathlib import Path
 
 from pydicom.dataset import Dataset
+from pydicom.uid import ExplicitVRLittleEndian
 
 from dicomnode.domain.disk import disk_fault, is_disk_fault
 from dicomnode.domain.errors import EncodeError
+from dicomnode.encode.explicit import CHARACTER_SET, Unusual, explicit_bytes
 
 
 def file_bytes(ds: Dataset) -> bytes:
@@ -21,10 +23,29 @@ def file_bytes(ds: Dataset) -> bytes:
     """
     buffer = BytesIO()
     try:
-        ds.save_as(buffer, enforce_file_format=True)
+        body = _body(ds)
+        whole = ds if body is None else _only_meta(ds)
+        whole.save_as(buffer, enforce_file_format=True)
     except (ValueError, TypeError, AttributeError, KeyError, OverflowError) as exc:
         raise EncodeError(f"the object cannot be written: {type(exc).__name__}") from exc
-    return buffer.getvalue()
+    return buffer.getvalue() + (body or b"")
+
+
+def _body(ds: Dataset) -> bytes | None:
+    """What follows the file meta information; None: pydicom has to write it."""
+    syntax = ds.file_meta.TransferSyntaxUID
+    if syntax != ExplicitVRLittleEndian or ds.get("SpecificCharacterSet") != CHARACTER_SET:
+        return None
+    try:
+        return explicit_bytes(ds)
+    except Unusual:
+        return None
+
+
+def _only_meta(ds: Dataset) -> Dataset:
+    empty = Dataset()
+    empty.file_meta = ds.file_meta
+    return empty
 
 
 @contextmanager

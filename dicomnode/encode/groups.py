@@ -35,7 +35,7 @@ from dicomnode.encode.concepts import (
     PROBABILITY,
     SCORE,
     algorithm_items,
-    concept,
+    shared_concept,
 )
 from dicomnode.encode.origin import Origin
 from dicomnode.encode.outlines import largest_slice, outline
@@ -140,7 +140,7 @@ class GroupMaker:
         ]
         drawn = templates.MeasurementsAndQualitativeEvaluations(
             tracking_identifier=self._tracking(finding.name),
-            finding_type=concept(finding.type),
+            finding_type=shared_concept(finding.type),
             finding_sites=_sites(finding),
             algorithm_id=algorithm_items(self.origin.identity),
             measurements=lines if segment else [*lines, *others],
@@ -153,7 +153,7 @@ class GroupMaker:
         return templates.PlanarROIMeasurementsAndQualitativeEvaluations(
             referenced_region=self._region(name, mark),
             tracking_identifier=self._tracking(name),
-            finding_type=concept(type_of(finding)),
+            finding_type=shared_concept(type_of(finding)),
             finding_sites=_sites(finding),
             algorithm_id=algorithm_items(self.origin.identity),
             measurements=[_measurement(finding, number) for number in numbers],
@@ -170,7 +170,7 @@ class GroupMaker:
                 source_series=sr_content.SourceSeriesForSegmentation(self.origin.volume.series_uid),
             ),
             tracking_identifier=self._tracking(finding.name),
-            finding_type=concept(type_of(finding)),
+            finding_type=shared_concept(type_of(finding)),
             finding_sites=_sites(finding),
             algorithm_id=algorithm_items(self.origin.identity),
             measurements=numbers,
@@ -253,10 +253,10 @@ def _measurement(
     line: sr_content.CoordinatesForMeasurement | None = None,
 ) -> templates.Measurement:
     return templates.Measurement(
-        name=concept(number.name),
+        name=shared_concept(number.name),
         value=checked_value(finding.name, number),
-        unit=concept(number.unit),
-        derivation=concept(number.derivation) if number.derivation else None,
+        unit=shared_concept(number.unit),
+        derivation=shared_concept(number.derivation) if number.derivation else None,
         referenced_coordinates=[line] if line else None,
     )
 
@@ -281,7 +281,7 @@ def _sites(finding: Finding) -> Sequence[sr_content.FindingSite] | None:
         return None
     return [
         sr_content.FindingSite(
-            anatomic_location=concept(site),
-            laterality=concept(laterality) if laterality else None,
+            anatomic_location=shared_concept(site),
+            laterality=shared_concept(laterality) if laterality else None,
         )
     ]

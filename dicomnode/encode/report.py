@@ -1,7 +1,9 @@
 """Findings -> one Comprehensive 3D SR after PS3.16 TID 1500 Measurement Report."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 
+from highdicom import ContributingEquipment
 from highdicom.sr import Comprehensive3DSR, templates, value_types
 from highdicom.sr.coding import CodedConcept
 from highdicom.sr.enum import RelationshipTypeValues
@@ -25,8 +27,8 @@ from dicomnode.encode.concepts import (
     QUALITATIVE_EVALUATIONS,
     REPORT_TITLE,
     algorithm_items,
-    concept,
     private_scheme,
+    shared_concept,
 )
 from dicomnode.encode.derivation import Derivation, device_uid
 from dicomnode.encode.groups import (
@@ -48,6 +50,7 @@ _SEGMENTATIONS = {
 }
 RESEARCH_USE = "Research use only. Not for diagnosis."
 
+_CONTENT_SEQUENCE = 0x0040A730
 _CONTAINS = RelationshipTypeValues.CONTAINS
 _HAS_PROPERTIES = RelationshipTypeValues.HAS_PROPERTIES
 _HAS_CONCEPT_MOD = RelationshipTypeValues.HAS_CONCEPT_MOD
@@ -72,19 +75,37 @@ def build_report(
     """
     maker = GroupMaker(origin=origin, segments=segments, segmentation=_SEGMENTATIONS[kind])
     groups = {finding.name: maker.groups(finding) for finding in findings}
-    root = value_types.ContainerContentItem(name=concept(REPORT_TITLE), template_id="1500")
-    root.ContentSequence = value_types.ContentSequence()
-    root.ContentSequence.extend(templates.LanguageOfContentItemAndDescendants(_english()))
-    root.ContentSequence.extend(
-        templates.ObservationContext(observer_device_context=device_observer(origin.identity))
-    )
-    root.ContentSequence.extend(_procedures(origin.source))
+    root = value_types.ContainerContentItem(name=shared_concept(REPORT_TITLE), template_id="1500")
     placed = [group for of_finding in groups.values() for group in of_finding]
-    root.ContentSequence.append(_measurements(placed or [maker.whole_image()]))
     unplaced = [finding for finding in findings if not groups[finding.name]]
     notes = _notes(origin, kind, none_found=not findings)
-    root.ContentSequence.append(_evaluations(notes, unplaced, origin.identity))
+    content = [
+        *_english(),
+        *templates.ObservationContext(observer_device_context=device_observer(origin.identity)),
+        *_procedures(origin.source),
+        _measurements(placed or [maker.whole_image()]),
+        _evaluations(notes, unplaced, origin.identity),
+    ]
+    _fill(root, content)
     return _document(root, origin, kind, with_segmentation=bool(segments))
+
+
+class _Document(Comprehensive3DSR):
+    """Without the search for what the stand-ins of source images do not have.
+
+    They name neither patient (`finish` puts it in) nor equipment, and highdicom looks for both
+    through all modules of their class.
+    """
+
+    def copy_patient_and_study_information(self, dataset: Dataset) -> None:
+        """Leave the patient to `finish`."""
+
+    def _add_contributing_equipment(
+        self,
+        contributing_equipment: Sequence[ContributingEquipment] | None = None,
+        _source_image: Dataset | None = None,
+    ) -> None:
+        super()._add_contributing_equipment(contributing_equipment)
 
 
 def _document(
@@ -96,11 +117,11 @@ def _document(
         evidence.append(_segmentation_reference(origin, _SEGMENTATIONS[kind]))
     check_evidence(root, evidence)
     content = root.ContentSequence
-    root.ContentSequence = value_types.ContentSequence(content[:1])
+    root.ContentSequence = []
     try:
-        # With one item of its content: highdicom would copy the whole tree twice, which costs as
-        # much as everything else here.
-        sr = Comprehensive3DSR(
+        # Without its content: highdicom would copy the whole tree twice, which costs as much as
+        # everything else here.
+        sr = _Document(
             evidence=evidence,
             content=root,
             series_instance_uid=origin.uids.series(kind),
@@ -118,7 +139,7 @@ def _document(
         )
     except (ValueError, TypeError, AttributeError, KeyError) as exc:
         raise EncodeError(f"no report could be made on this source: {type(exc).__name__}") from exc
-    sr.ContentSequence = content
+    _fill(sr, content)
     sr.CodingSchemeIdentificationSequence = [private_scheme()]
     finish(sr, origin.source.patient, heading)
     return sr
@@ -148,12 +169,15 @@ def _segmentation_reference(origin: Origin, kind: ResultKind) -> Dataset:
     return ds
 
 
-def _english() -> CodedConcept:
-    return CodedConcept("en-US", "RFC5646", "English (United States)")
+@lru_cache(maxsize=1)
+def _english() -> templates.LanguageOfContentItemAndDescendants:
+    language = CodedConcept("en-US", "RFC5646", "English (United States)")
+    return templates.LanguageOfContentItemAndDescendants(language)
 
 
+@lru_cache(maxsize=16)
 def device_observer(identity: AlgorithmIdentity) -> templates.ObserverContext:
-    """The algorithm as observer (PS3.16 TID 1002, TID 1004)."""
+    """The algorithm as observer (PS3.16 TID 1002, TID 1004); one for all, not to be changed."""
     return templates.ObserverContext(
         observer_type=codes.DCM.Device,
         observer_identifying_attributes=templates.DeviceObserverIdentifyingAttributes(
@@ -174,19 +198,17 @@ def _procedures(source: SourceSeries) -> list[value_types.CodeContentItem]:
     by_modality = PROCEDURES.get(str(source.images[0].Modality), IMAGING_PROCEDURE)
     return [
         value_types.CodeContentItem(
-            name=concept(PROCEDURE_REPORTED), value=value, relationship_type=_HAS_CONCEPT_MOD
+            name=shared_concept(PROCEDURE_REPORTED), value=value, relationship_type=_HAS_CONCEPT_MOD
         )
-        for value in stated or [concept(by_modality)]
+        for value in stated or [shared_concept(by_modality)]
     ]
 
 
 def _measurements(groups: Sequence[Group]) -> value_types.ContainerContentItem:
     container = value_types.ContainerContentItem(
-        name=concept(IMAGING_MEASUREMENTS), relationship_type=_CONTAINS
+        name=shared_concept(IMAGING_MEASUREMENTS), relationship_type=_CONTAINS
     )
-    container.ContentSequence = value_types.ContentSequence()
-    for group in groups:
-        container.ContentSequence.extend(group)
+    _fill(container, [item for group in groups for item in group])
     return container
 
 
@@ -223,13 +245,16 @@ def _evaluations(
 ) -> value_types.ContainerContentItem:
     """TID 1500 row 12; names the algorithm even where no measurement group does."""
     container = value_types.ContainerContentItem(
-        name=concept(QUALITATIVE_EVALUATIONS), relationship_type=_CONTAINS
+        name=shared_concept(QUALITATIVE_EVALUATIONS), relationship_type=_CONTAINS
     )
-    container.ContentSequence = value_types.ContentSequence()
-    container.ContentSequence.extend(algorithm_items(identity))
-    container.ContentSequence.extend(notes)
-    container.ContentSequence.extend(_evaluation(finding) for finding in unplaced)
+    evaluations = [_evaluation(finding) for finding in unplaced]
+    _fill(container, [*algorithm_items(identity), *notes, *evaluations])
     return container
+
+
+def _fill(item: Dataset, content: Sequence[Dataset]) -> None:
+    """Put content items below one; a `ContentSequence` would sort them all by concept as well."""
+    item.add_new(_CONTENT_SEQUENCE, "SQ", content)
 
 
 def _evaluation(finding: Finding) -> value_types.ContentItem:
@@ -238,32 +263,36 @@ def _evaluation(finding: Finding) -> value_types.ContentItem:
     numbers = [_number(finding, number) for number in numbers_of(finding)]
     if isinstance(finding, ClassFinding):
         item = value_types.CodeContentItem(
-            name=concept(finding.finding),
-            value=concept(PRESENT if finding.positive else ABSENT),
+            name=shared_concept(finding.finding),
+            value=shared_concept(PRESENT if finding.positive else ABSENT),
             relationship_type=_CONTAINS,
         )
     elif numbers:
         item = value_types.CodeContentItem(
-            name=concept(FINDING), value=concept(type_of(finding)), relationship_type=_CONTAINS
+            name=shared_concept(FINDING),
+            value=shared_concept(type_of(finding)),
+            relationship_type=_CONTAINS,
         )
     else:
         return _text(FINDING, f"{finding.name}: nothing was marked.")
     if numbers:
-        item.ContentSequence = value_types.ContentSequence(numbers)
+        _fill(item, numbers)
     return item
 
 
 def _number(finding: Finding, number: Measurement) -> value_types.NumContentItem:
     return value_types.NumContentItem(
-        name=concept(number.name),
+        name=shared_concept(number.name),
         value=checked_value(finding.name, number),
-        unit=concept(number.unit),
+        unit=shared_concept(number.unit),
         relationship_type=_HAS_PROPERTIES,
     )
 
 
 def _text(name: Code, value: str) -> value_types.TextContentItem:
-    return value_types.TextContentItem(name=concept(name), value=value, relationship_type=_CONTAINS)
+    return value_types.TextContentItem(
+        name=shared_concept(name), value=value, relationship_type=_CONTAINS
+    )
 
 
 def _previous(derivation: Derivation, kind: ResultKind) -> list[Dataset]:

@@ -45,7 +45,7 @@ def check_report(path: Path, findings: Sequence[Finding], volume: Volume) -> Non
     Raises:
         GeometryMismatch: naming finding and fault.
     """
-    ds = dcmread(path)
+    ds = dcmread(path, specific_tags=["ContentSequence"])
     drawn: dict[str, list[_Drawn]] = {}
     segments: dict[str, list[int]] = {}
     for group in _groups(ds):
@@ -66,7 +66,8 @@ def check_report(path: Path, findings: Sequence[Finding], volume: Volume) -> Non
 def _groups(ds: Dataset) -> Iterator[Dataset]:
     for container in ds.ContentSequence:
         for item in container.get("ContentSequence", []):
-            if _concept(item) == _GROUP:
+            # The value type first: a concept is a sequence, which takes longer to parse.
+            if item.get("ValueType") == "CONTAINER" and _concept(item) == _GROUP:
                 yield item
 
 

@@ -91,9 +91,9 @@ def _stretch(values: Values, stored: Stored, ds: Dataset) -> Stretch:
     """Over all values but the padding (PS3.3 C.7.5.1.1.2)."""
     # US or SS: pydicom tells them apart by the data set, so not by `value_of`.
     padding = ds.get("PixelPaddingValue")
-    inside = np.ones(stored.shape, dtype=np.bool_)
+    shown = values
     if padding is not None:
         ends = sorted((int(padding), int(ds.get("PixelPaddingRangeLimit", padding))))
         inside = (stored < ends[0]) | (stored > ends[1])
-    shown = values[inside] if inside.any() else values
+        shown = values[inside] if inside.any() else values
     return Stretch(lowest=float(shown.min()), highest=float(shown.max()))

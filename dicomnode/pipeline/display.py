@@ -56,8 +56,9 @@ class Stretch:
         """Brightness from 0 to 1; an image of one value is dark."""
         if self.highest <= self.lowest:
             return np.zeros_like(values)
-        spread = (values - self.lowest) / (self.highest - self.lowest)
-        return np.clip(spread, 0, 1).astype(np.float32)
+        spread = np.subtract(values, self.lowest, dtype=np.float32)
+        spread /= self.highest - self.lowest
+        return np.clip(spread, 0, 1, out=spread)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

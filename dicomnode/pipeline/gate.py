@@ -4,6 +4,7 @@ from pathlib import Path
 
 import safetensors.torch
 import torch
+from torch.utils.dlpack import from_dlpack
 
 from dicomnode.domain.errors import BundleInvalid, InputRefused
 from dicomnode.domain.volumes import Volume
@@ -53,6 +54,6 @@ def check_upright(network: UprightGate, gate: Gate, image: Volume) -> None:
 def kinds_of(network: UprightGate, image: Volume) -> dict[str, float]:
     """How likely the image is of each kind; the sum is 1."""
     with torch.inference_mode():
-        grey = torch.from_numpy(image.array[0].copy())[None, None]
+        grey = from_dlpack(image.array)[None]
         likely = network(gate_input(grey)).softmax(1)[0].tolist()
     return dict(zip(KINDS, likely, strict=True))

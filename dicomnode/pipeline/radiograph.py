@@ -22,13 +22,12 @@ _CROSS_SECTIONAL = ("CT", "MR", "PT", "NM")
 _FRONTAL = ("PA", "AP")
 
 
-def is_radiograph(path: Path) -> bool:
-    """True for a single image without a place in the patient, unless its modality needs one.
+Header = tuple[Dataset, ImageFile]
+"""What `read_header` gives for `RADIOGRAPH_KEYWORDS`."""
 
-    Raises:
-        UnsupportedImage: no image this node can read.
-    """
-    ds, image = read_header(path, RADIOGRAPH_KEYWORDS)
+
+def is_radiograph(ds: Dataset, image: ImageFile) -> bool:
+    """True for a single image without a place in the patient, unless its modality needs one."""
     return (
         image.layout.frames == 1
         and "ImagePositionPatient" not in ds
@@ -49,13 +48,15 @@ def read_radiograph(path: Path) -> Volume:
     return _volume(ds, image, ())
 
 
-def read_radiograph_among(paths: Sequence[Path]) -> Volume:
+def read_radiograph_among(first: Header, others: Sequence[Path]) -> Volume:
     """The only radiograph of a series, or the only frontal one (ViewPosition PA or AP).
+
+    `first` is the header of its first file, which was read to tell that it is one.
 
     Raises:
         UnsupportedImage: there is not exactly one, or it cannot be read.
     """
-    headers = [read_header(path, RADIOGRAPH_KEYWORDS) for path in paths]
+    headers = [first, *(read_header(path, RADIOGRAPH_KEYWORDS) for path in others)]
     if len(headers) == 1:
         return _volume(*headers[0], ())
     frontal = [header for header in headers if text(header[0], "ViewPosition") in _FRONTAL]
@@ -65,8 +66,8 @@ def read_radiograph_among(paths: Sequence[Path]) -> Volume:
             "ViewPosition (PA, AP): which one is meant cannot be told"
         )
     ds, image = frontal[0]
-    others = f"{image.label} was read, the only frontal one of {len(headers)} in its series"
-    return _volume(ds, image, (others,))
+    chosen = f"{image.label} was read, the only frontal one of {len(headers)} in its series"
+    return _volume(ds, image, (chosen,))
 
 
 def _volume(ds: Dataset, image: ImageFile, warnings: tuple[str, ...]) -> Volume:

@@ -12,6 +12,7 @@ import torch
 from monai.data.meta_tensor import MetaTensor
 from monai.utils.enums import MetaKeys, SpaceKeys
 from scipy.ndimage import affine_transform
+from torch.utils.dlpack import from_dlpack
 
 from dicomnode.domain.volumes import Grid, Volume
 
@@ -46,9 +47,13 @@ def to_metatensor(volume: Volume, dimensions: int) -> MetaTensor:
     """
     array = volume.array if dimensions == 3 else volume.array[0]
     turned = np.empty((1, *array.shape[::-1]), np.float32)
-    # Row by row: turned at once, every value of a CT is fetched from main memory alone.
-    for row in range(array.shape[-2]):
-        turned[0, :, row] = array[..., row, :].T
+    if dimensions == 2:
+        # Not by numpy, which writes every value to another line of memory.
+        torch.from_numpy(turned[0]).copy_(from_dlpack(array).T)
+    else:
+        # Row by row: turned at once, every value is fetched from main memory alone.
+        for row in range(array.shape[-2]):
+            turned[0, :, row] = array[..., row, :].T
     kept = [*range(dimensions), 3]
     affine = torch.from_numpy(ras_affine(volume.grid)[np.ix_(kept, kept)])
     tensor = MetaTensor(torch.from_numpy(turned), affine=affine)

@@ -18,6 +18,7 @@ from dicomnode.pipeline.elements import text
 from dicomnode.pipeline.frames import Frame, ImageFile
 from dicomnode.pipeline.geometry import Arrangement, arrange
 from dicomnode.pipeline.headers import (
+    RADIOGRAPH_KEYWORDS,
     SLICE_KEYWORDS,
     read_header,
     read_plane,
@@ -46,8 +47,9 @@ def read_series(paths: Sequence[Path], *, progress: Progress = no_progress) -> V
     """
     if not paths:
         raise UnsupportedImage("the series has no images")
-    if is_radiograph(paths[0]):
-        return read_radiograph_among(paths)
+    first = read_header(paths[0], RADIOGRAPH_KEYWORDS)
+    if is_radiograph(*first):
+        return read_radiograph_among(first, paths[1:])
     return read_volume(paths, progress=progress)
 
 

@@ -27,7 +27,9 @@ from dicomnode.domain.findings import (
 from dicomnode.domain.identifiers import InstanceUid, SeriesUid, StudyUid
 from dicomnode.domain.results import EncodedObject, ResultKind
 from dicomnode.domain.volumes import Volume
+from dicomnode.encode.concepts import algorithm_items, concept, shared_concept
 from dicomnode.encode.derivation import Derivation, Predecessor
+from dicomnode.encode.explicit import explicit_bytes
 from dicomnode.encode.report import check_evidence
 from dicomnode.encode.results import encode_results
 from dicomnode.settings import OutputSettings
@@ -566,3 +568,14 @@ def test_a_report_that_refers_to_what_is_not_its_evidence_is_not_made() -> None:
         check_evidence(root, [image])
     other.ReferencedSOPInstanceUID = "1.2.3"
     check_evidence(root, [image])
+
+
+def test_what_reports_share_is_left_as_it_was(ct: Volume, tmp_path: Path) -> None:
+    encode(lungs(ct), ct, tmp_path)
+
+    for code in (LUNG, RIGHT, VOLUME):
+        assert explicit_bytes(shared_concept(code)) == explicit_bytes(concept(code))
+    shared = algorithm_items(PHANTOM_ALGORITHM)
+    algorithm_items.cache_clear()
+    made_anew = algorithm_items(PHANTOM_ALGORITHM)
+    assert [explicit_bytes(one) for one in shared] == [explicit_bytes(one) for one in made_anew]
