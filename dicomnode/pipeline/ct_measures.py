@@ -41,6 +41,8 @@ CALCIUM_HU = 130.0
 NATIVE_BLOOD_HU = 90.0
 """Median of an artery's lumen above which there is contrast medium, and calcium is not scored."""
 SMALLEST_PLAQUE_MM2 = 1.0
+_LEAST_SIGMAS = 3.0
+"""Standard deviations of noise between blood and 130 HU: below, specks of noise are plaques."""
 _MARGIN_MM = 30.0
 
 
@@ -130,10 +132,13 @@ def calcification_of(mask: Mask, image: Volume) -> tuple[Measurement, ...]:
     400 HU), times the distance of slices over 3 mm. The original is defined for gated 3 mm slices
     of the heart at 120 kV (Agatston 1990): thinner slices and more noise score higher, thicker
     ones lower, so compare only like with like. Nothing where the blood's median shows contrast
-    medium.
+    medium, or where its noise alone reaches 130 HU.
     """
     blood = image.array[mask]
-    if float(np.median(blood)) > NATIVE_BLOOD_HU:
+    median = float(np.median(blood))
+    # Of the lower half: calcium lies above.
+    noise = 1.4826 * float(np.median(median - blood[blood <= median]))
+    if median > NATIVE_BLOOD_HU or CALCIUM_HU - median < _LEAST_SIGMAS * noise:
         return ()
     from scipy import ndimage
 

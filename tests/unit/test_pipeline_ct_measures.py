@@ -139,6 +139,13 @@ def test_calcium_is_not_scored_where_blood_is_enhanced() -> None:
     assert calcification_of(np.ones(hu.shape, bool), volume(hu, (3, 1, 1))) == ()
 
 
+@pytest.mark.parametrize(("noise", "is_scored"), [(20.0, True), (40.0, False)])
+def test_calcium_is_not_scored_where_noise_looks_like_it(noise: float, is_scored: bool) -> None:
+    hu = np.random.default_rng(0).normal(45, noise, (4, 40, 40)).astype(np.float32)
+    found = calcification_of(np.ones(hu.shape, bool), volume(hu, (3, 1, 1)))
+    assert bool(found) is is_scored
+
+
 def test_planted_calcium_is_found_and_healthy_aortas_score_near_nothing() -> None:
     scores = {}
     for count in (0, 12):

@@ -17,7 +17,6 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
 
 from dicomnode.domain.identifiers import derived_uid
 from dicomnode.domain.volumes import Volume
@@ -32,8 +31,6 @@ from scripts.evaluation import Bundle
 log = logging.getLogger("body_ct.densities")
 REGION = (0.0, 240.0)
 SPACING = (3.0, 1.0, 1.0)
-GROWN_MM = (0.0, 2.0, 4.0)
-"""By how much the outline of the aorta is widened, bone left out."""
 Mask = npt.NDArray[np.bool_]
 
 
@@ -54,15 +51,13 @@ def measured(bundle: Bundle, seed: int) -> dict[str, object]:
     aorta, vertebrae, bone = (
         found == CLASSES.index(name) for name in ("aorta", "vertebrae", "bone")
     )
-    far = ndimage.distance_transform_edt(~aorta, sampling=SPACING)
-    calcium = {
-        f"{grown:g} mm wider": _calcium((far <= grown) & ~vertebrae & ~bone, volume)
-        for grown in GROWN_MM
-    }
     return {
         "seed": seed,
         "planted": len(case.lesions),
-        "calcium": {"true": _calcium(case.labels == Organ.AORTA, volume), **calcium},
+        "calcium": {
+            "true": _calcium(case.labels == Organ.AORTA, volume),
+            "found": _calcium(aorta, volume),
+        },
         "marrow": {
             "true": _marrow(np.isin(case.labels, VERTEBRAE), volume),
             "found": _marrow(vertebrae, volume),
