@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +23,7 @@ __all__ = ["PlaceLesionsd"]
 
 Floats = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int16]
+Indices = npt.NDArray[np.int_]
 
 _TO_LPS = np.array([-1.0, -1.0, 1.0])
 _BALL_OF_FIELD = 0.2
@@ -162,25 +164,13 @@ def _outlined(cube: _Cube, *, to_ct: Floats, spacing: Floats, labels: Labels) ->
     stop = np.minimum(np.ceil(middle + reach).astype(int) + 1, labels.shape)
     start = np.minimum(start, here)
     stop = np.maximum(stop, here + 1)
-    part = tuple(slice(a, b) for a, b in zip(start, stop, strict=True))
-    inside = _read(cube, to_ct, start, stop)
-    taken = labels[part] > 0
-    soft = _middle_part(np.where(taken, 0.0, inside).astype(np.float32), here - start, spacing)
-    if soft is None:
-        away = (
-            np.stack(
-                np.meshgrid(
-                    *(np.arange(a, b) for a, b in zip(start, stop, strict=True)), indexing="ij"
-                ),
-                -1,
-            )
-            - middle
-        )
-        radius = _BALL_OF_FIELD * cube.side_mm
-        far = np.linalg.norm(away * spacing, axis=-1)
-        soft = np.clip(0.5 + (radius - far) / (2 * spacing.max()), 0, 1).astype(np.float32)
-        soft[tuple(here - start)] = 1.0
-        soft[taken] = 0.0
+    found = _soft(
+        cube, to_ct=to_ct, spacing=spacing, labels=labels, within=(start, stop), here=here
+    )
+    if found is None:
+        soft = _ball(cube, middle, spacing, labels=labels, within=(start, stop), here=here)
+    else:
+        soft, start = found
     told = recist_of(soft, spacing.tolist())
     if told is None:
         return None
@@ -193,9 +183,64 @@ def _outlined(cube: _Cube, *, to_ct: Floats, spacing: Floats, labels: Labels) ->
     )
 
 
-def _read(
-    cube: _Cube, to_ct: Floats, start: npt.NDArray[np.int_], stop: npt.NDArray[np.int_]
+def _soft(
+    cube: _Cube,
+    *,
+    to_ct: Floats,
+    spacing: Floats,
+    labels: Labels,
+    within: tuple[Indices, Indices],
+    here: Indices,
+) -> tuple[npt.NDArray[np.float32], Indices] | None:
+    """What the cube outlines and is not taken yet, and its first voxel; None: there is nothing.
+
+    Only the box of what can exceed one half is read, with a voxel around it.
+    """
+    warm = np.argwhere(cube.values > 0.5)
+    if not len(warm):
+        return None
+    step = cube.side_mm / cube.values.shape[0]
+    ends = np.stack([warm.min(0) - 1, warm.max(0) + 1]) - (cube.values.shape[0] - 1) / 2
+    corners = cube.middle_mm + step * np.array(list(product(*ends.T)))
+    index = corners @ to_ct[:3, :3].T + to_ct[:3, 3]
+    start = np.clip(np.floor(index.min(0)).astype(int) - 1, *within)
+    stop = np.clip(np.ceil(index.max(0)).astype(int) + 2, start, within[1])
+    if (stop <= start).any():
+        return None
+    taken = labels[_part(start, stop)] > 0
+    read = np.where(taken, 0.0, _read(cube, to_ct, start, stop)).astype(np.float32)
+    soft = _middle_part(read, here - start, spacing)
+    return None if soft is None else (soft, start)
+
+
+def _ball(
+    cube: _Cube,
+    middle: Floats,
+    spacing: Floats,
+    *,
+    labels: Labels,
+    within: tuple[Indices, Indices],
+    here: Indices,
 ) -> npt.NDArray[np.float32]:
+    """A lesion that has no outline, in the box `within`."""
+    start, stop = within
+    lines = [
+        (np.arange(a, b) - m) * step
+        for a, b, m, step in zip(start, stop, middle, spacing, strict=True)
+    ]
+    far = np.linalg.norm(np.stack(np.meshgrid(*lines, indexing="ij"), -1), axis=-1)
+    radius = _BALL_OF_FIELD * cube.side_mm
+    soft = np.clip(0.5 + (radius - far) / (2 * spacing.max()), 0, 1).astype(np.float32)
+    soft[tuple(here - start)] = 1.0
+    soft[labels[_part(start, stop)] > 0] = 0.0
+    return soft
+
+
+def _part(start: Indices, stop: Indices) -> tuple[slice, ...]:
+    return tuple(slice(a, b) for a, b in zip(start, stop, strict=True))
+
+
+def _read(cube: _Cube, to_ct: Floats, start: Indices, stop: Indices) -> npt.NDArray[np.float32]:
     """The cube at the voxels `start` to `stop` of the CT, linear in between, 0 beyond it."""
     back = np.linalg.inv(to_ct)
     side = cube.values.shape[0]

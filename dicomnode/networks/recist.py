@@ -108,23 +108,25 @@ def _widest_across(hull: Points, along: Points) -> Points:
     """The longest chord of a convex outline at right angles to a direction."""
     across = np.array([-along[1], along[0]])
     u, v = hull @ along, hull @ across
-    order = np.arange(len(hull))
-    after = np.roll(order, -1)
-    # A chord is longest where it passes through a corner: its length is piecewise linear.
-    best = np.stack([hull[0], hull[0]])
-    longest = -1.0
-    for at in u:
-        low, high = np.minimum(u, u[after]), np.maximum(u, u[after])
-        crossed = (low <= at) & (at <= high)
-        step = np.where(high > low, high - low, 1.0)
-        share = np.where(u[after] >= u, at - low, high - at) / step
-        cut = v + (v[after] - v) * np.where(high > low, share, 0.0)
-        ends = np.concatenate([cut[crossed], v[after][crossed & (high == low)]])
-        length = float(ends.max() - ends.min())
-        if length > longest:
-            longest = length
-            best = np.stack([at * along + ends.min() * across, at * along + ends.max() * across])
-    return best
+    after = np.roll(np.arange(len(hull)), -1)
+    # A chord is longest where it passes through a corner: its length is piecewise linear. Of each
+    # corner (rows), where its chord cuts the edges (columns).
+    at = u[:, None]
+    low, high = np.minimum(u, u[after]), np.maximum(u, u[after])
+    crossed = (low <= at) & (at <= high)
+    step = np.where(high > low, high - low, 1.0)
+    share = np.where(u[after] >= u, at - low, high - at) / step
+    cut = v + (v[after] - v) * np.where(high > low, share, 0.0)
+    # An edge along the chord is cut at both its ends.
+    flat = crossed & (high == low)
+    least = np.minimum(
+        np.where(crossed, cut, np.inf).min(1), np.where(flat, v[after], np.inf).min(1)
+    )
+    most = np.maximum(
+        np.where(crossed, cut, -np.inf).max(1), np.where(flat, v[after], -np.inf).max(1)
+    )
+    best = int((most - least).argmax())
+    return np.stack([u[best] * along + least[best] * across, u[best] * along + most[best] * across])
 
 
 def recist_of(

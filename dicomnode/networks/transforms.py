@@ -48,6 +48,9 @@ class ToWorkingGridd(MapTransform):
         fill: HU outside the volume; darker values (-3024, -2048) become this too.
         max_voxels: the largest working grid.
         keep_as: key under which the image stays as it came, for `OntoImageGridd`.
+
+    Attributes:
+        only_reads: nothing after this step can reach the image as it came.
     """
 
     def __init__(
@@ -62,6 +65,7 @@ class ToWorkingGridd(MapTransform):
     ) -> None:
         super().__init__(keys, allow_missing_keys)
         self.keep_as = keep_as
+        self.only_reads = keep_as is None
         self.spacing = tuple(float(value) for value in spacing)
         self.fill = fill
         self.max_voxels = max_voxels

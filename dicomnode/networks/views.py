@@ -25,6 +25,8 @@ TILT = np.pi / 9
 SIDE = 24
 """Pixels of a view."""
 
+_ABOVE_AIR = 1024.0
+"""Added to HU while they are read, so that what lies beyond the volume, 0, is air."""
 _SOFT, _WIDE = (-160.0, 240.0), (-1000.0, 1000.0)
 
 
@@ -66,18 +68,34 @@ def draw_poses(
         translation_mm: greatest shift along each axis.
         seed: of the whole run.
     """
+    return _poses(_draws(point, count, seed), np.asarray(scales), np.asarray(point), translation_mm)
+
+
+def _draws(point: Sequence[float], count: int, seed: int) -> npt.NDArray[np.float64]:
+    """`(count, 8)` of 0 to 1 for the views of one candidate."""
     place = [round(float(v) * 4) + 2**20 for v in point]
     # Row by row, so that a longer draw begins with the shorter one.
-    draws = np.random.default_rng([seed, *place]).random((count, 8))
+    return np.random.default_rng([seed, *place]).random((count, 8))
+
+
+def _poses(
+    draws: npt.NDArray[np.float64],
+    scales: npt.NDArray[np.float64],
+    points: npt.NDArray[np.float64],
+    translation_mm: float,
+) -> npt.NDArray[np.float32]:
+    """The poses of `draw_poses`; scales and points for all draws, or a row for each."""
     turns = _about(np.array([[0.0, 0.0, 1.0]]), 2 * np.pi * draws[:, 0])
     toward = np.pi * draws[:, 1]
-    across = np.stack([np.cos(toward), np.sin(toward), np.zeros(count)], 1)
+    across = np.stack([np.cos(toward), np.sin(toward), np.zeros(len(draws))], 1)
     axes = turns @ _about(across, TILT * (2 * draws[:, 2] - 1))
     axes[:, :, 0] *= np.where(draws[:, 3] < 0.5, -1.0, 1.0)[:, None]
-    halves = np.asarray(scales)[(draws[:, 4] * len(scales)).astype(int)] / 2
-    poses = np.empty((count, 3, 4), np.float32)
+    choices = np.broadcast_to(scales, (len(draws), scales.shape[-1]))
+    chosen = (draws[:, 4] * choices.shape[1]).astype(int)
+    halves = choices[np.arange(len(draws)), chosen] / 2
+    poses = np.empty((len(draws), 3, 4), np.float32)
     poses[:, :, :3] = axes * halves[:, None, None]
-    poses[:, :, 3] = np.asarray(point) + translation_mm * (2 * draws[:, 5:8] - 1)
+    poses[:, :, 3] = points + translation_mm * (2 * draws[:, 5:8] - 1)
     return poses
 
 
@@ -100,31 +118,36 @@ def views_at(volume: Tensor, spacing: Sequence[float], poses: Tensor, side: int 
         poses: `(n, 3, 4)` of `draw_poses`, millimetres.
         side: pixels.
     """
-    line = (torch.arange(side, dtype=torch.float32) + 0.5) * (2.0 / side) - 1.0
-    u, v = torch.meshgrid(line, line, indexing="ij")
-    nought = torch.zeros_like(u)
-    planes = torch.stack(
-        [
-            torch.stack([u, v, nought], -1),
-            torch.stack([u, nought, v], -1),
-            torch.stack([nought, u, v], -1),
-        ]
-    )
-    poses = poses.to(volume.device)
-    points = torch.einsum("nij,pabj->npabi", poses[..., :3], planes.to(volume.device))
-    points = points + poses[:, None, None, None, :, 3]
-    size = torch.tensor(volume.shape, dtype=torch.float32, device=volume.device)
-    step = torch.tensor(list(spacing), dtype=torch.float32, device=volume.device)
+    return _cut(volume + _ABOVE_AIR, spacing, poses, side) - _ABOVE_AIR
+
+
+def _cut(raised: Tensor, spacing: Sequence[float], poses: Tensor, side: int) -> Tensor:
+    """The views of a volume in which air is 0."""
+    poses = poses.to(raised.device)
+    size = torch.tensor(raised.shape, dtype=torch.float32, device=raised.device)
+    step = torch.tensor(list(spacing), dtype=torch.float32, device=raised.device)
     # grid_sample wants the last axis first, and counts -1..1 from edge to edge.
-    grid = ((points / step * 2 + 1) / size - 1).flip(-1)
-    n = len(poses)
+    scale = 2 / (step * size)
+    axes = (poses[..., :3] * scale[:, None]).flip(1)
+    middle = (poses[..., 3] * scale + 1 / size - 1).flip(1)
+    planes = _planes(side).to(raised.device)
+    grid = torch.baddbmm(middle[:, None], planes.expand(len(poses), -1, -1), axes.transpose(1, 2))
     read = functional.grid_sample(
-        volume[None, None] + 1024.0,
-        grid.reshape(1, n * 3, side, side, 3),
+        raised[None, None],
+        grid.reshape(1, len(poses) * 3, side, side, 3),
         padding_mode="zeros",
         align_corners=False,
     )
-    return read.reshape(n, 3, side, side) - 1024.0
+    return read.reshape(len(poses), 3, side, side)
+
+
+def _planes(side: int) -> Tensor:
+    """`(3 * side * side, 3)`: pixels of the planes across z, y and x, -1 to 1 along each side."""
+    line = (torch.arange(side, dtype=torch.float32) + 0.5) * (2.0 / side) - 1.0
+    u, v = torch.meshgrid(line, line, indexing="ij")
+    nought = torch.zeros_like(u)
+    planes = [(u, v, nought), (u, nought, v), (nought, u, v)]
+    return torch.stack([torch.stack(plane, -1) for plane in planes]).flatten(0, 2)
 
 
 class ViewNet(nn.Module):
@@ -185,18 +208,18 @@ def aggregate(
         batch: views a forward pass.
         seed: of the whole run.
     """
-    sizes = np.zeros(len(points)) if radii is None else radii
-    drawn = [
-        draw_poses(point, views, scales=scales_for(float(radius)), seed=seed)
-        for point, radius in zip(points, sizes, strict=True)
-    ]
-    poses = np.concatenate([np.empty((0, 3, 4), np.float32), *drawn])
-    parts = [
-        network(views_at(volume, spacing, torch.from_numpy(poses[first : first + batch])))
-        .float()
-        .softmax(1)
-        for first in range(0, len(poses), batch)
-    ]
-    if not parts:
+    if not len(points):
         return torch.zeros(0, views, 1)
+    sizes = np.zeros(len(points)) if radii is None else radii
+    poses = _poses(
+        np.concatenate([_draws(point, views, seed) for point in points]),
+        np.repeat([scales_for(float(radius)) for radius in sizes], views, axis=0),
+        np.repeat(points, views, axis=0),
+        TRANSLATION_MM,
+    )
+    raised = volume + _ABOVE_AIR
+    parts = [
+        network(_cut(raised, spacing, torch.from_numpy(some), SIDE) - _ABOVE_AIR).float().softmax(1)
+        for some in (poses[first : first + batch] for first in range(0, len(poses), batch))
+    ]
     return torch.cat(parts).reshape(len(points), views, -1)

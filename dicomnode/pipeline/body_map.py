@@ -66,17 +66,19 @@ def _block_means(volume: Volume) -> tuple[npt.NDArray[np.float32], npt.NDArray[n
     """Means of blocks of about half the map's spacing, and where their centres lie."""
     spacing = np.array(volume.grid.spacing_mm)
     block = np.clip(np.floor(SPACING_MM / 2 / spacing).astype(int), 1, volume.grid.shape)
-    cut = np.array(volume.grid.shape) // block * block
-    array = volume.array[: cut[0], : cut[1], : cut[2]]
-    n = cut // block
-    # Axis by axis, the slowest first: all at once takes several times as long.
-    for axis in range(3):
-        split = (*array.shape[:axis], n[axis], block[axis], *array.shape[axis + 1 :])
-        array = array.reshape(split).mean(axis=axis + 1, dtype=np.float32)
+    means = np.empty(np.array(volume.grid.shape) // block, np.float32)
+    _, rows, columns = means.shape
+    of_slices, of_rows, of_columns = block.tolist()
+    cut = (slice(None), slice(rows * of_rows), slice(columns * of_columns))
+    # A few slices at a time, which stay near the processor, and axis by axis.
+    for index, mean in enumerate(means):
+        some = volume.array[index * of_slices : (index + 1) * of_slices][cut]
+        flat = some.mean(axis=0, dtype=np.float32).reshape(rows, of_rows, -1).mean(axis=1)
+        mean[...] = flat.reshape(rows, columns, of_columns).mean(axis=2)
     affine = volume.grid.affine_lps_mm.copy()
     affine[:3, 3] += affine[:3, :3] @ ((block - 1) / 2)
     affine[:3, :3] *= block
-    return array, affine
+    return means, affine
 
 
 def _classes(hounsfield: npt.NDArray[np.float32]) -> Classes:

@@ -281,7 +281,7 @@ def _prepared(
 ) -> tuple[dict[str, Any], "_Place"]:
     """The dictionary after preprocessing, and the grid of the first input before it."""
     data: dict[str, Any] = {
-        name: to_metatensor(inputs[name], wanted.dimensions)
+        name: to_metatensor(inputs[name], wanted.dimensions, copy=not _only_read(ready, name))
         for name, wanted in manifest.inputs.items()
     }
     source = _Place.of(data[next(iter(manifest.inputs))])
@@ -290,6 +290,13 @@ def _prepared(
         if ready.preprocessing is not None:
             data = ready.preprocessing(data)
     return data, source
+
+
+def _only_read(ready: ReadyBundle, name: str) -> bool:
+    """True if an input's first step gives a new image and leaves none of its memory to others."""
+    steps = getattr(ready.preprocessing, "transforms", ())
+    first = next((step for step in steps if name in getattr(step, "keys", ())), None)
+    return bool(getattr(first, "only_reads", False))
 
 
 def _forward(ready: ReadyBundle, image: Tensor) -> Tensor:

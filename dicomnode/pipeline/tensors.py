@@ -40,29 +40,36 @@ def grid_of_ras(affine: Affine, shape: tuple[int, ...], frame_of_reference: str)
     )
 
 
-def to_metatensor(volume: Volume, dimensions: int) -> MetaTensor:
-    """(1, columns, rows, slices), or (1, columns, rows) for 2 dimensions; float32, a copy.
+def to_metatensor(volume: Volume, dimensions: int, *, copy: bool = True) -> MetaTensor:
+    """(1, columns, rows, slices), or (1, columns, rows) for 2 dimensions; float32.
 
-    The affine is 4 x 4, or 3 x 3 for 2 dimensions: MONAI's transforms expect it so.
+    The affine is 4 x 4, or 3 x 3 for 2 dimensions: MONAI's transforms expect it so. Without `copy`
+    it is the volume's own memory, for who only reads it: turning a CT takes a second.
     """
     array = volume.array if dimensions == 3 else volume.array[0]
-    turned = np.empty((1, *array.shape[::-1]), np.float32)
-    if dimensions == 2:
-        # Not by numpy, which writes every value to another line of memory.
-        torch.from_numpy(turned[0]).copy_(from_dlpack(array).T)
-    else:
-        # Row by row: turned at once, every value is fetched from main memory alone.
-        for row in range(array.shape[-2]):
-            turned[0, :, row] = array[..., row, :].T
+    turned = _turned(array) if copy or array.dtype != np.float32 else from_dlpack(array.T)
     kept = [*range(dimensions), 3]
     affine = torch.from_numpy(ras_affine(volume.grid)[np.ix_(kept, kept)])
-    tensor = MetaTensor(torch.from_numpy(turned), affine=affine)
+    tensor = MetaTensor(turned[None], affine=affine)
     # What LoadImaged and EnsureChannelFirstd would have left, and some transforms look for.
     tensor.meta[MetaKeys.SPACE] = SpaceKeys.RAS
     tensor.meta["original_affine"] = affine.clone()
-    tensor.meta["spatial_shape"] = np.array(turned.shape[1:])
+    tensor.meta["spatial_shape"] = np.array(turned.shape)
     tensor.meta["original_channel_dim"] = 0
     return tensor
+
+
+def _turned(array: npt.NDArray[np.generic]) -> torch.Tensor:
+    """A copy with the axes reversed, float32."""
+    turned = np.empty(array.shape[::-1], np.float32)
+    if array.ndim == 2:
+        # Not by numpy, which writes every value to another line of memory.
+        torch.from_numpy(turned).copy_(from_dlpack(array).T)
+    else:
+        # Row by row: turned at once, every value is fetched from main memory alone.
+        for row in range(array.shape[-2]):
+            turned[:, row] = array[..., row, :].T
+    return torch.from_numpy(turned)
 
 
 def same_place(first: Affine, second: Affine, shape: Sequence[int]) -> bool:

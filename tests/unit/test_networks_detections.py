@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from scipy.spatial import ConvexHull
 
 from dicomnode.networks.detections import keep_apart, peaks
-from dicomnode.networks.recist import long_short_axis, recist_of
+from dicomnode.networks.recist import _widest_across, long_short_axis, recist_of
 
 
 def ellipse(
@@ -126,3 +127,34 @@ def test_peaks_are_the_highest_of_their_neighbourhood_and_no_lower_than_asked() 
             wanted.add((x, y, z))
     assert told == wanted
     assert values.tolist() == sorted(values.tolist(), reverse=True)
+
+
+def test_no_chord_at_right_angles_is_longer_than_the_short_axis() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(10):
+        points = rng.normal(size=(30, 2))
+        hull = points[ConvexHull(points).vertices]
+        angle = rng.uniform(0, np.pi)
+        along = np.array([np.cos(angle), np.sin(angle)])
+
+        ends = _widest_across(hull, along)
+
+        length = float(np.linalg.norm(ends[1] - ends[0]))
+        assert (ends[1] - ends[0]) @ along == pytest.approx(0, abs=1e-9)
+        u, v = hull @ along, hull @ [-along[1], along[0]]
+        after = np.roll(np.arange(len(hull)), -1)
+        chords = []
+        for at in np.linspace(u.min(), u.max(), 301)[1:-1]:
+            cut = (u - at) * (u[after] - at) <= 0
+            share = (at - u[cut]) / (u[after] - u)[cut]
+            chords.append(float(np.ptp(v[cut] + share * (v[after] - v)[cut])))
+        assert max(chords) <= length + 1e-9
+        assert max(chords) == pytest.approx(length, rel=0.05)
+
+
+def test_a_square_is_as_wide_as_its_edge() -> None:
+    square = np.array([[0.0, 0.0], [4.0, 0.0], [4.0, 4.0], [0.0, 4.0]])
+
+    ends = _widest_across(square, np.array([1.0, 0.0]))
+
+    assert np.linalg.norm(ends[1] - ends[0]) == pytest.approx(4)

@@ -8,6 +8,7 @@ import numpy.typing as npt
 import pytest
 import torch
 from monai.data.meta_tensor import MetaTensor
+from scipy import ndimage
 
 from dicomnode.networks.candidates import CandidateNet, heat_of
 from dicomnode.networks.lesion_finder import (
@@ -18,7 +19,7 @@ from dicomnode.networks.lesion_finder import (
     cube_at,
     joint_score,
 )
-from dicomnode.networks.lesion_placing import PlaceLesionsd
+from dicomnode.networks.lesion_placing import PlaceLesionsd, _Cube, _middle_part, _read, _soft
 from dicomnode.networks.transforms import ToWorkingGridd
 from dicomnode.networks.views import (
     SCALES_MM,
@@ -244,6 +245,37 @@ def test_a_lesion_without_an_outline_is_a_ball() -> None:
     pred, _ = placed(AFFINES["upright"], found)
     long = pred["long_axes"][0]
     assert np.linalg.norm(long[1] - long[0]) == pytest.approx(16, abs=2)
+
+
+def test_only_the_box_of_a_lesion_is_read_and_nothing_of_it_is_lost() -> None:
+    turn = np.eye(4)
+    turn[:3, :3] = np.array([[0.8, 0.1, 0], [-0.1, 0.7, 0.05], [0, -0.05, 0.4]])
+    turn[:3, 3] = (-3.3, 2.1, 0.4)
+    spacing = np.array([1.25, 1.4, 2.5])
+    labels = np.zeros((60, 50, 30), np.int16)
+    labels[20:30, :, :8] = 1
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        values = ndimage.gaussian_filter(rng.normal(size=(40, 40, 40)), 4)
+        values = np.clip(0.5 + 4 * values, 0, 1).astype(np.float32)
+        cube = _Cube(values=values, middle_mm=rng.uniform(0, 60, 3), side_mm=rng.uniform(30, 60))
+        here = np.clip(np.round(turn[:3, :3] @ cube.middle_mm + turn[:3, 3]), 0, (59, 49, 29))
+        whole = np.zeros(3, int), np.array(labels.shape)
+        read = np.where(labels > 0, 0.0, _read(cube, turn, *whole)).astype(np.float32)
+        wanted = _middle_part(read, here.astype(int), spacing)
+
+        found = _soft(
+            cube, to_ct=turn, spacing=spacing, labels=labels, within=whole, here=here.astype(int)
+        )
+
+        assert (found is None) == (wanted is None)
+        if found is None or wanted is None:
+            continue
+        soft, start = found
+        part = tuple(slice(a, a + n) for a, n in zip(start, soft.shape, strict=True))
+        assert np.abs(wanted[part] - soft).max() < 1e-6
+        wanted[part] = 0
+        assert not wanted.any()
 
 
 def test_at_the_border_everything_stays_inside() -> None:

@@ -15,6 +15,7 @@ from dicomnode.networks import (
     ToWorkingGridd,
     WindowToUnitd,
 )
+from dicomnode.networks.resampling import block_means
 
 CENTRE = np.array([20.0, -35.0, 60.0])
 HALF = np.array([40.0, 30.0, 50.0])
@@ -216,3 +217,14 @@ def test_the_border_is_laid_where_the_ct_crosses_the_density_and_dense_lung_insi
     assert snapped[0, 24:32, 12, 12].all()
     assert isinstance(snapped, MetaTensor)
     assert snapped.meta["filename_or_obj"] == "a.nii.gz"
+
+
+def test_a_turned_view_has_the_block_means_of_its_copy() -> None:
+    lying = torch.randn(37, 41, 50) * 500
+    view = lying.permute(2, 1, 0)
+
+    means = block_means(view, (2, 3, 4), -1024.0)
+
+    wanted = block_means(view.contiguous(), (2, 3, 4), -1024.0)
+    assert means.shape == wanted.shape == (1, 1, 25, 14, 10)
+    assert torch.allclose(means, wanted, atol=1e-3)
