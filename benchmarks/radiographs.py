@@ -6,7 +6,8 @@ Each image is the node's sample radiograph, framed and windowed a little differe
 file of its own: read, inferred, encoded to SR, drawn. Told are processor seconds an image of each
 stage (which other work on the machine disturbs less than the clock), the same for the bare network,
 which runs in turn with them on the same images, what the node adds to that, and resident memory as
-images go by.
+images go by. Strictly, bare is the main network alone; told second is the share over it and the
+gate's own small network, which the bundle has to run as well.
 """
 
 import argparse
@@ -32,7 +33,9 @@ from dicomnode.encode.derivation import Derivation
 from dicomnode.encode.preview import draw_overlay
 from dicomnode.encode.results import encode_results
 from dicomnode.logs import silence_readers
+from dicomnode.networks.upright import gate_input
 from dicomnode.pipeline.bundle import load_bundle
+from dicomnode.pipeline.gate import load_gate
 from dicomnode.pipeline.inference import _autocast, _prepared, make_ready
 from dicomnode.pipeline.volume import read_series
 from dicomnode.settings import OutputSettings
@@ -77,7 +80,7 @@ class Radiographs:
 
 
 class Bare:
-    """The network alone, on what preprocessing makes of an image."""
+    """The networks alone, on what preprocessing makes of an image."""
 
     def __init__(self, name: str, folder: Path) -> None:
         root = shipped("algorithms") / name
@@ -85,24 +88,34 @@ class Bare:
         self._ready = make_ready(root, self._manifest, "cpu")
         self._first = next(iter(self._manifest.inputs))
         self._context = RunContext(device="cpu", scratch=folder)
+        gate = self._manifest.gate
+        self._gate = load_gate(root, self._manifest, gate) if gate else None
 
-    def seconds(self, volume: Volume) -> float:
-        """Processor seconds of one forward pass."""
+    def seconds(self, volume: Volume) -> tuple[float, float]:
+        """Processor seconds of one forward pass of the network, and of the gate's."""
         data, _ = _prepared(self._ready, self._manifest, {self._first: volume}, self._context)
         batch = data[self._first].as_tensor()[None]
         with torch.inference_mode(), _autocast(self._ready):
             started = time.process_time()
             self._ready.network(batch)
-            return time.process_time() - started
+            network = time.process_time() - started
+        if self._gate is None:
+            return network, 0.0
+        with torch.inference_mode():
+            small = gate_input(torch.tensor(volume.array)[None])
+            started = time.process_time()
+            self._gate(small)
+            return network, time.process_time() - started
 
 
 def read_all(
     name: str, count: int, folder: Path
-) -> tuple[float, Mapping[str, float], dict[int, float]]:
-    """Processor seconds of the bare network and of each stage; megabytes after some images."""
+) -> tuple[tuple[float, float], Mapping[str, float], dict[int, float]]:
+    """Processor seconds of bare networks and of each stage; megabytes after some images."""
     bundle = load_bundle(shipped("algorithms") / name)
     first, me, clock = next(iter(bundle.needs)), psutil.Process(), Processor()
-    radiographs, bare, network = Radiographs(folder), Bare(name, folder), 0.0
+    radiographs, bare = Radiographs(folder), Bare(name, folder)
+    network, gate = 0.0, 0.0
     memory = {}
     for number in range(count):
         path = radiographs.next(number)
@@ -131,15 +144,16 @@ def read_all(
         draw_overlay(volume, findings, out / "overlay.png")
         clock.ended("draw")
         shutil.rmtree(out)
-        network += bare.seconds(volume)
+        forward, small = bare.seconds(volume)
+        network, gate = network + forward, gate + small
         if number == 0:
-            clock.seconds, network = dict.fromkeys(STAGES, 0.0), 0.0
+            clock.seconds, network, gate = dict.fromkeys(STAGES, 0.0), 0.0, 0.0
         if number + 1 in (10, 50, 100, 200, 400, 600, 800, count):
             memory[number + 1] = me.memory_info().rss / 1e6
             print(number + 1, f"{memory[number + 1]:.0f} MB", flush=True)
     counted = max(1, count - 1)
     stages = {stage: spent / counted for stage, spent in clock.seconds.items()}
-    return network / counted, stages, memory
+    return (network / counted, gate / counted), stages, memory
 
 
 def main() -> None:
@@ -152,18 +166,20 @@ def main() -> None:
     silence_readers()
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
-        network, stages, memory = read_all(asked.algorithm, asked.images, folder)
+        (network, gate), stages, memory = read_all(asked.algorithm, asked.images, folder)
     to_sr = sum(spent for stage, spent in stages.items() if stage != "draw")
     table = Table("stage", "processor seconds an image")
-    told = {"network alone": network, **stages, "from file to SR": to_sr}
+    told = {"network alone": network, "gate's network": gate, **stages, "from file to SR": to_sr}
     for stage, spent in {**told, "and overlay": to_sr + stages["draw"]}.items():
-        table.add_row(stage, f"{spent:.3f}")
+        table.add_row(stage, f"{spent:.4f}")
     console = Console()
     console.print(table)
-    console.print(f"file to SR over the bare network: {100 * (to_sr / network - 1):.0f} %")
+    console.print(f"file to SR over the bare network: {100 * (to_sr / network - 1):.1f} %")
+    both = 100 * (to_sr / (network + gate) - 1)
+    console.print(f"file to SR over the bare network and the gate's: {both:.1f} %")
     console.print(f"resident memory, MB: { ({n: round(mb) for n, mb in memory.items()}) }")
     if asked.json is not None:
-        figures = {"network_s": network, "stages_s": stages, "memory_mb": memory}
+        figures = {"network_s": network, "gate_s": gate, "stages_s": stages, "memory_mb": memory}
         asked.json.write_text(json.dumps(figures, indent=1) + "\n")
 
 

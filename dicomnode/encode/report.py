@@ -39,7 +39,7 @@ from dicomnode.encode.groups import (
     numbers_of,
     type_of,
 )
-from dicomnode.encode.heading import finish, heading_of
+from dicomnode.encode.heading import Heading, finish, heading_of
 from dicomnode.encode.origin import Origin
 from dicomnode.encode.segments import Segment
 from dicomnode.encode.sources import SourceSeries
@@ -78,7 +78,8 @@ def build_report(
     root = value_types.ContainerContentItem(name=shared_concept(REPORT_TITLE), template_id="1500")
     placed = [group for of_finding in groups.values() for group in of_finding]
     unplaced = [finding for finding in findings if not groups[finding.name]]
-    notes = _notes(origin, kind, none_found=not findings)
+    heading = heading_of(kind, origin)
+    notes = _notes(origin, heading, none_found=not findings)
     content = [
         *_english(),
         *templates.ObservationContext(observer_device_context=device_observer(origin.identity)),
@@ -87,7 +88,7 @@ def build_report(
         _evaluations(notes, unplaced, origin.identity),
     ]
     _fill(root, content)
-    return _document(root, origin, kind, with_segmentation=bool(segments))
+    return _document(root, origin, kind, heading, with_segmentation=bool(segments))
 
 
 class _Document(Comprehensive3DSR):
@@ -109,9 +110,8 @@ class _Document(Comprehensive3DSR):
 
 
 def _document(
-    root: Dataset, origin: Origin, kind: ResultKind, *, with_segmentation: bool
+    root: Dataset, origin: Origin, kind: ResultKind, heading: Heading, *, with_segmentation: bool
 ) -> Dataset:
-    heading = heading_of(kind, origin)
     evidence = [*origin.source.images]
     if with_segmentation:
         evidence.append(_segmentation_reference(origin, _SEGMENTATIONS[kind]))
@@ -213,14 +213,13 @@ def _measurements(groups: Sequence[Group]) -> value_types.ContainerContentItem:
 
 
 def _notes(
-    origin: Origin, kind: ResultKind, *, none_found: bool
+    origin: Origin, heading: Heading, *, none_found: bool
 ) -> list[value_types.TextContentItem]:
     derivation = origin.derivation
-    versions = heading_of(kind, origin).software_versions
     notes = [
         _text(COMMENT, RESEARCH_USE),
         _text(COMMENT, f"Intended use: {origin.identity.intended_use}"),
-        _text(COMMENT, f"Software: {', '.join(versions)}"),
+        _text(COMMENT, f"Software: {', '.join(heading.software_versions)}"),
         *(_text(COMMENT, f"Note: {warning}") for warning in origin.volume.warnings),
     ]
     if derivation.predecessors:

@@ -66,9 +66,13 @@ def check_report(path: Path, findings: Sequence[Finding], volume: Volume) -> Non
 def _groups(ds: Dataset) -> Iterator[Dataset]:
     for container in ds.ContentSequence:
         for item in container.get("ContentSequence", []):
-            # The value type first: a concept is a sequence, which takes longer to parse.
-            if item.get("ValueType") == "CONTAINER" and _concept(item) == _GROUP:
+            if _is(item, "CONTAINER", _GROUP):
                 yield item
+
+
+def _is(item: Dataset, value_type: str, concept: str) -> bool:
+    """The value type first: a concept is a sequence, which takes longer to parse."""
+    return item.get("ValueType") == value_type and _concept(item) == concept
 
 
 def _concept(item: Dataset) -> str:
@@ -78,14 +82,14 @@ def _concept(item: Dataset) -> str:
 
 def _tracking_identifier(group: Dataset) -> str:
     for item in group.ContentSequence:
-        if _concept(item) == _TRACKING_IDENTIFIER:
+        if _is(item, "TEXT", _TRACKING_IDENTIFIER):
             return str(item.TextValue)
     raise GeometryMismatch("a measurement group has no tracking identifier")
 
 
 def _segment_numbers(group: Dataset) -> Iterator[int]:
     for item in group.ContentSequence:
-        if _concept(item) == _REFERENCED_SEGMENT:
+        if _is(item, "IMAGE", _REFERENCED_SEGMENT):
             yield int(item.ReferencedSOPSequence[0].ReferencedSegmentNumber)
 
 
