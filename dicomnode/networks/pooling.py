@@ -73,16 +73,37 @@ class PyramidPool(nn.Module):
         `weights` is `(K, C * places)`. The mean over all places is near what the weights make of
         the pooled activations (equal where the grids divide h and w).
         """
-        channels, size = activations.shape[1], activations.shape[2:]
+        channels = activations.shape[1]
         maps = torch.zeros(())
         first = 0
         for cells in self.grids:
             last = first + channels * cells * cells
             block = weights[:, first:last].reshape(len(weights), channels, cells, cells)
-            wide = functional.interpolate(block, size=size, mode="nearest")
-            maps = maps + cells**2 * torch.einsum("kchw,nchw->nkhw", wide, activations)
+            maps = maps + cells**2 * _cell_by_cell(block, activations)
             first = last
         return maps
+
+
+def _cell_by_cell(weights: Tensor, activations: Tensor) -> Tensor:
+    """Return `(N, K, h, w)` for weights `(K, C, cells, cells)`, each place weighted as in its cell.
+
+    Weights spread over all places would be as many times more numbers as a cell has places.
+    """
+    cells = weights.shape[2]
+    rows, columns = (_lengths(n, cells) for n in activations.shape[2:])
+    bands = []
+    for row, band in enumerate(activations.split(rows, 2)):
+        parts = [
+            torch.einsum("kc,nchw->nkhw", weights[:, :, row, column], part)
+            for column, part in enumerate(band.split(columns, 3))
+        ]
+        bands.append(torch.cat(parts, 3))
+    return torch.cat(bands, 2)
+
+
+def _lengths(places: int, cells: int) -> list[int]:
+    """How many of the places lie in each cell, each in its nearest."""
+    return torch.bincount(torch.arange(places) * cells // places, minlength=cells).tolist()
 
 
 def global_pooling(name: str, r: float = 10.0, grids: Sequence[int] = (4, 5, 6)) -> nn.Module:

@@ -123,3 +123,21 @@ def test_the_backbone_halves_five_times_and_fusing_changes_nothing() -> None:
 def test_weights_of_another_network_are_refused() -> None:
     with pytest.raises(ValueError, match="not the weights"):
         EfficientNetLite0().load_imagenet({"_conv_stem.weight": torch.zeros(32, 3, 3, 3)})
+
+
+@pytest.mark.parametrize("size", [(32, 32), (24, 31), (5, 7), (4, 3)])
+def test_a_pyramid_spreads_its_weights_to_the_places_of_their_cells(size: tuple[int, int]) -> None:
+    pool = PyramidPool((2, 4, 6))
+    activations, weights = torch.randn(2, 5, *size), torch.randn(3, 5 * pool.places)
+
+    maps = pool.spread(weights, activations)
+
+    wanted = torch.zeros(2, 3, *size)
+    blocks = weights.split([5 * cells**2 for cells in pool.grids], 1)
+    for cells, block in zip(pool.grids, blocks, strict=True):
+        in_cells = block.reshape(3, 5, cells, cells)
+        for y in range(size[0]):
+            for x in range(size[1]):
+                here = in_cells[:, :, y * cells // size[0], x * cells // size[1]]
+                wanted[:, :, y, x] += cells**2 * (activations[:, None, :, y, x] * here).sum(2)
+    assert torch.allclose(maps, wanted, rtol=1e-4, atol=1e-3)
