@@ -1,33 +1,43 @@
 """A bundle of lesions on a whole CT: seconds a slice, and how much is more than its networks.
 
-    python benchmarks/lesion_detectors.py [--bundle universal_lesion] [--slices 300] [--json FILE]
+    python benchmarks/lesion_detectors.py [--bundle universal_lesion] [--slices 300] [--files]
 
 The CT is that of `ct_inference.py`: a phantom of chest and abdomen, interpolated to 512 x 512
 pixels and so many slices, with noise. Measured is the whole of `Algorithm.run`, from the volume in
 memory to findings with outlines, and within it the calls of the three networks alone; their ratio
-is what resampling, cutting of views and placing cost. Seconds are of processor time of one thread.
-FLOPs are those of the networks (two for a multiplication with its addition), for estimates of
-other hardware.
+is what resampling, cutting of views and placing cost. With `--files` the CT is written as DICOM
+first and read from there, and the lesions are written as SEG and SR: a second ratio counts both.
+Seconds are of processor time of one thread. FLOPs are those of the networks (two for a
+multiplication with its addition), for estimates of other hardware.
 """
 
 import argparse
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
 import torch
 from ct_inference import ct
 from torch.utils.flop_counter import FlopCounterMode
 
-from dicomnode.algorithm import RunContext
+from dicomnode.algorithm import AlgorithmIdentity, RunContext
+from dicomnode.domain.findings import Finding
+from dicomnode.domain.volumes import Volume
+from dicomnode.encode.derivation import Derivation
+from dicomnode.encode.results import encode_results
 from dicomnode.networks.lesion_finder import LesionFinder
 from dicomnode.pipeline.bundle import load_bundle
 from dicomnode.pipeline.inference import make_ready
+from dicomnode.pipeline.volume import read_series
+from dicomnode.settings import OutputSettings
 from dicomnode.shipped import shipped
+from dicomnode.testing.studies import SeriesGeometry, StudyIdentity, ct_series
 
 
 class Clock:
@@ -52,10 +62,53 @@ class Clock:
         return counted
 
 
-def measured(bundle: str, slices: int, seed: int) -> dict[str, float | int | str]:
+def through_files(image: Volume, folder: Path) -> tuple[Volume, float]:
+    """The CT as read from DICOM files, and processor seconds of reading."""
+    slices, rows, columns = image.grid.shape
+    geometry = SeriesGeometry(
+        slices=slices, rows=rows, columns=columns, spacing_mm=image.grid.spacing_mm
+    )
+    values = np.rint(image.array).clip(-1024, 3071).astype(np.int16)
+    paths = []
+    for number, ds in enumerate(ct_series(StudyIdentity(seed="benchmark"), geometry, values)):
+        paths.append(folder / f"{number:04d}.dcm")
+        ds.save_as(paths[-1], enforce_file_format=True)
+    begun = time.process_time()
+    read = read_series(paths)
+    return read, time.process_time() - begun
+
+
+def encoding_s(
+    findings: Sequence[Finding], image: Volume, identity: AlgorithmIdentity, out: Path
+) -> float:
+    """Processor seconds of SEG and SR, checks included."""
+    derivation = Derivation(
+        job_key="benchmark",
+        revision=1,
+        made_at=datetime.now(UTC),
+        software_versions=("dicomnode benchmark",),
+    )
+    begun = time.process_time()
+    encode_results(
+        findings,
+        image,
+        identity=identity,
+        derivation=derivation,
+        out=out,
+        settings=OutputSettings(),
+    )
+    return time.process_time() - begun
+
+
+def measured(
+    bundle: str, slices: int, seed: int, scratch: Path, *, files: bool
+) -> dict[str, float | int | str]:
     """One run on one CT, after a shorter one that warms everything up."""
     algorithm = load_bundle(shipped("algorithms") / bundle)
     image, _ = ct(slices, seed)
+    reading = 0.0
+    if files:
+        image, reading = through_files(image, scratch)
     # A short part of it warms everything up; fewer slices of the whole would lie too far apart.
     part = replace(image.grid, shape=(24, *image.grid.shape[1:]))
     warm = replace(image, array=image.array[:24], grid=part)
@@ -63,17 +116,16 @@ def measured(bundle: str, slices: int, seed: int) -> dict[str, float | int | str
     if not isinstance(ready.network, LesionFinder):
         raise SystemExit(f"{bundle} is no bundle of lesions of this kind")
     algorithm._ready["cpu"] = ready
-    with TemporaryDirectory() as scratch:
-        context = RunContext(device="cpu", scratch=Path(scratch))
-        algorithm.run({"image": warm}, context)
-        clock = Clock()
-        for name, part in ready.network.named_children():
-            part.forward = clock.timed(name, part.forward)  # type: ignore[method-assign]
-        begun = time.process_time()
-        findings = algorithm.run({"image": image}, context)
-        whole = time.process_time() - begun
+    context = RunContext(device="cpu", scratch=scratch)
+    algorithm.run({"image": warm}, context)
+    clock = Clock()
+    for name, part in ready.network.named_children():
+        part.forward = clock.timed(name, part.forward)  # type: ignore[method-assign]
+    begun = time.process_time()
+    findings = algorithm.run({"image": image}, context)
+    whole = time.process_time() - begun
     networks = sum(clock.seconds.values())
-    return {
+    told: dict[str, float | int | str] = {
         "bundle": bundle,
         "slices": slices,
         "marks": len(findings),
@@ -83,17 +135,27 @@ def measured(bundle: str, slices: int, seed: int) -> dict[str, float | int | str
         "ratio to the networks": round(whole / networks, 3),
         "tera-FLOPs": round(clock.flops / 1e12, 3),
     }
+    if files:
+        encoding = encoding_s(findings, image, algorithm.identity, scratch)
+        told["seconds of reading"] = round(reading, 2)
+        told["seconds of SEG and SR"] = round(encoding, 2)
+        told["ratio from files to objects"] = round((reading + whole + encoding) / networks, 3)
+    return told
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else "")
     parser.add_argument("--bundle", default="universal_lesion")
     parser.add_argument("--slices", type=int, default=300, help="at least 100")
+    parser.add_argument("--files", action="store_true", help="read and write DICOM as well")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--json", type=Path)
     asked = parser.parse_args()
     torch.set_num_threads(1)
-    told = measured(asked.bundle, asked.slices, asked.seed)
+    with TemporaryDirectory() as made:
+        told = measured(
+            asked.bundle, asked.slices, asked.seed, scratch=Path(made), files=asked.files
+        )
     for name, value in told.items():
         print(f"{name}: {value}")
     if asked.json:
