@@ -114,10 +114,22 @@ class Upsampler:
             moved[:, 3] += self.matrix[:, :3] @ torch.tensor(start, dtype=torch.float64)
             size = [e - s for s, e in zip(start, stop, strict=True)]
             return sampled(self.values[None], moved, 0, size)[0]
-        i, j, k = (
+        weights = [
             _weights(row, n, torch.arange(s, e, dtype=torch.float64))
             for row, n, s, e in zip(self.rows, self.values.shape[1:], start, stop, strict=True)
-        )
-        part = torch.einsum("ix,cxyz->ciyz", i, self.values)
-        part = torch.einsum("jy,ciyz->cijz", j, part)
-        return part @ k.T
+        ]
+        # As the values lie in memory, and the axis first that loses most.
+        lying = sorted(range(3), key=lambda axis: -self.values.stride()[axis + 1])
+        part = self.values.permute(0, *(axis + 1 for axis in lying))
+        for axis in sorted(range(3), key=lambda axis: len(weights[axis]) / weights[axis].shape[1]):
+            part = _along(part, lying.index(axis), weights[axis])
+        return part.permute(0, *(lying.index(axis) + 1 for axis in range(3))).contiguous()
+
+
+def _along(values: Tensor, axis: int, weights: Tensor) -> Tensor:
+    """Return `(C, x, y, z)` with one of the axes, counted from x, weighted by `(new, old)`."""
+    if axis == 2:
+        return values @ weights.T
+    if axis == 1:
+        return weights @ values
+    return (weights @ values.flatten(2)).unflatten(2, values.shape[2:])

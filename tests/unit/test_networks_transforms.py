@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from monai.data.meta_tensor import MetaTensor
+from scipy import ndimage
 from torch import Tensor, nn
 
 from dicomnode.networks import (
@@ -15,7 +16,7 @@ from dicomnode.networks import (
     ToWorkingGridd,
     WindowToUnitd,
 )
-from dicomnode.networks.resampling import block_means
+from dicomnode.networks.resampling import Upsampler, block_means
 
 CENTRE = np.array([20.0, -35.0, 60.0])
 HALF = np.array([40.0, 30.0, 50.0])
@@ -228,3 +229,26 @@ def test_a_turned_view_has_the_block_means_of_its_copy() -> None:
     wanted = block_means(view.contiguous(), (2, 3, 4), -1024.0)
     assert means.shape == wanted.shape == (1, 1, 25, 14, 10)
     assert torch.allclose(means, wanted, atol=1e-3)
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))), ids=str)
+def test_interpolation_is_the_same_however_the_values_lie(order: tuple[int, ...]) -> None:
+    values = torch.randn(2, 14, 15, 16)
+    lying = values.permute(0, *(axis + 1 for axis in order)).contiguous()
+    turned = lying.permute(0, *(order.index(axis) + 1 for axis in range(3)))
+    to_index = torch.diag(torch.tensor([0.7, 1.4, 0.9, 1.0], dtype=torch.float64))
+    to_index[:3, 3] = torch.tensor([-0.6, 0.3, 1.2])
+
+    read = Upsampler(turned, to_index).read((2, 0, 1), (7, 12, 20))
+
+    i, j, k = torch.meshgrid(
+        *(torch.arange(a, b) for a, b in ((2, 7), (0, 12), (1, 20))), indexing="ij"
+    )
+    at = torch.stack([i, j, k], -1).double() @ to_index[:3, :3].T + to_index[:3, 3]
+    wanted = [
+        ndimage.map_coordinates(
+            one.numpy(), at.permute(3, 0, 1, 2).numpy(), order=1, mode="grid-constant"
+        )
+        for one in values
+    ]
+    assert torch.allclose(read, torch.from_numpy(np.stack(wanted)), atol=1e-5)
