@@ -39,22 +39,29 @@ class EfficientNetLite0(nn.Module):
 
     Args:
         trunk_only: leave the crown out; `forward` is then `trunk`.
+        stages: how many of the seven; fewer than all leave the last convolution out too, for
+            `pyramid`.
         fused: batch norm is part of the convolutions, for inference only; see `fuse`.
     """
 
     out_channels = 1280
     trunk_channels = 112
 
-    def __init__(self, *, trunk_only: bool = False, fused: bool = False) -> None:
+    def __init__(
+        self, *, trunk_only: bool = False, fused: bool = False, stages: int = len(_STAGES)
+    ) -> None:
         super().__init__()
         self.trunk_only = trunk_only
         self.fused = fused
+        self._stages = stages = _TRUNK_STAGES if trunk_only else stages
         self.stem = _Convolution(3, 32, kernel=3, stride=2, fused=fused)
         blocks: list[nn.Module] = []
         channels = 32
         trunk = 0
-        stages = _STAGES[:_TRUNK_STAGES] if trunk_only else _STAGES
-        for number, (expansion, width, depth, stride, kernel) in enumerate(stages):
+        levels: list[tuple[int, int]] = []
+        for number, (expansion, width, depth, stride, kernel) in enumerate(_STAGES[:stages]):
+            if stride > 1:
+                levels.append((len(blocks), channels))
             for index in range(depth):
                 step = stride if index == 0 else 1
                 blocks.append(
@@ -65,7 +72,10 @@ class EfficientNetLite0(nn.Module):
                 trunk = len(blocks)
         self.blocks = nn.ModuleList(blocks)
         self._trunk_blocks = trunk
-        if not trunk_only:
+        self._levels = [end for end, _ in levels] + [len(blocks)]
+        self.pyramid_channels = [width for _, width in levels] + [channels]
+        """Of what `pyramid` gives."""
+        if stages == len(_STAGES):
             self.head = _Convolution(channels, self.out_channels, kernel=1, fused=fused)
 
     def trunk(self, image: Tensor) -> Tensor:
@@ -74,6 +84,18 @@ class EfficientNetLite0(nn.Module):
         for block in self.blocks[: self._trunk_blocks]:
             features = block(features)
         return features
+
+    def pyramid(self, image: Tensor) -> list[Tensor]:
+        """Return the last features at each resolution, from a half down, before the crown's end."""
+        features: Tensor = self.stem(image)
+        levels: list[Tensor] = []
+        start = 0
+        for end in self._levels:
+            for block in self.blocks[start:end]:
+                features = block(features)
+            levels.append(features)
+            start = end
+        return levels
 
     def crown(self, features: Tensor) -> Tensor:
         """Return `(N, 1280, h / 32, w / 32)` of what `trunk` gave."""
@@ -102,7 +124,7 @@ class EfficientNetLite0(nn.Module):
 
     def fuse(self) -> EfficientNetLite0:
         """Return the same network with each batch norm taken into its convolution."""
-        fused = EfficientNetLite0(trunk_only=self.trunk_only, fused=True)
+        fused = EfficientNetLite0(trunk_only=self.trunk_only, fused=True, stages=self._stages)
         weights: dict[str, Tensor] = {}
         for name, layer in self.named_modules():
             if isinstance(layer, _Convolution):

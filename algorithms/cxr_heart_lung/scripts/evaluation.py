@@ -153,6 +153,7 @@ class Evaluator:
             # the reference takes the way of the image: nearest neighbour on the new grid
             true = np.stack([_stretched(m.astype(np.float32)) > 0.5 for m in true])
         heart, right, left = dice(found, true)
+        (as_one,) = dice(found[1:].any(0)[None], true[1:].any(0)[None])
         wanted, got = cardiothoracic_ratio(*true), cardiothoracic_ratio(*found)
         published = self.ratios.get(item["id"])
         return {
@@ -161,6 +162,7 @@ class Evaluator:
             "heart": heart,
             "right_lung": right,
             "left_lung": left,
+            "lungs_as_one": as_one,
             "ctr": got if got is not None else float("nan"),
             "ctr_of_masks": wanted if wanted is not None else float("nan"),
             "ctr_published": published if published is not None else float("nan"),
@@ -183,6 +185,7 @@ def summarise(rows: Sequence[Row]) -> dict[str, object]:
         "dice_lungs": interval(
             [(float(r["right_lung"]) + float(r["left_lung"])) / 2 for r in rows]
         ),
+        "dice_lungs_as_one": interval([float(r["lungs_as_one"]) for r in rows]),
         "ctr_error_to_masks": interval(errors("ctr_of_masks")),
     }
     if published:

