@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import safetensors.torch
 import torch
 from torch.utils.dlpack import from_dlpack
@@ -54,6 +55,6 @@ def check_upright(network: UprightGate, gate: Gate, image: Volume) -> None:
 def kinds_of(network: UprightGate, image: Volume) -> dict[str, float]:
     """How likely the image is of each kind; the sum is 1."""
     with torch.inference_mode():
-        grey = from_dlpack(image.array)[None]
+        grey = from_dlpack(np.ascontiguousarray(image.array))[None]
         likely = network(gate_input(grey)).softmax(1)[0].tolist()
     return dict(zip(KINDS, likely, strict=True))

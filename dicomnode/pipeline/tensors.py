@@ -47,7 +47,9 @@ def to_metatensor(volume: Volume, dimensions: int, *, copy: bool = True) -> Meta
     it is the volume's own memory, for who only reads it: turning a CT takes a second.
     """
     array = volume.array if dimensions == 3 else volume.array[0]
-    turned = _turned(array) if copy or array.dtype != np.float32 else from_dlpack(array.T)
+    # torch knows no steps backwards.
+    can_lend = array.dtype == np.float32 and min(array.strides) > 0
+    turned = from_dlpack(array.T) if can_lend and not copy else _turned(array)
     kept = [*range(dimensions), 3]
     affine = torch.from_numpy(ras_affine(volume.grid)[np.ix_(kept, kept)])
     tensor = MetaTensor(turned[None], affine=affine)
@@ -64,7 +66,7 @@ def _turned(array: npt.NDArray[np.generic]) -> torch.Tensor:
     turned = np.empty(array.shape[::-1], np.float32)
     if array.ndim == 2:
         # Not by numpy, which writes every value to another line of memory.
-        torch.from_numpy(turned).copy_(from_dlpack(array).T)
+        torch.from_numpy(turned).copy_(from_dlpack(np.ascontiguousarray(array)).T)
     else:
         # Row by row: turned at once, every value is fetched from main memory alone.
         for row in range(array.shape[-2]):

@@ -1,5 +1,7 @@
 """Pictures and volumes as MONAI is given them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -47,6 +49,17 @@ def test_who_only_reads_is_given_the_volume_itself() -> None:
     assert np.array_equal(tensor.as_tensor().numpy(), to_metatensor(volume, 3).as_tensor().numpy())
     assert tensor.as_tensor().data_ptr() == volume.array.ctypes.data
     assert tensor.meta["spatial_shape"].tolist() == [33, 70, 5]
+
+
+@pytest.mark.parametrize("dimensions", [2, 3])
+def test_a_volume_that_lies_backwards_is_copied(dimensions: int) -> None:
+    lying = _volume(1 if dimensions == 2 else 5)
+    volume = replace(lying, array=lying.array[::-1, ::-1])
+
+    tensor = to_metatensor(volume, dimensions, copy=False).as_tensor()
+
+    wanted = volume.array.T if dimensions == 3 else volume.array[0].T
+    assert np.array_equal(tensor[0].numpy(), wanted)
 
 
 def test_only_a_step_that_keeps_nothing_is_given_the_volume_itself() -> None:
