@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
+from monai.bundle.config_parser import ConfigParser
+from safetensors.torch import load_file, save_file
 
 BUNDLE = Path(__file__).resolve().parents[2] / "algorithms" / "lymph_node"
 SIZE = (80, 72, 60)
@@ -138,6 +139,16 @@ def test_a_lesion_drowned_in_noise_is_neither_asked_for_nor_forbidden(
     assert float(counts[0, 15, 15, 15]) == 0
 
 
+def test_another_kernel_changes_noise_and_edges_and_nothing_else(recipe: Any) -> None:
+    training = recipe("candidate_training")
+    rng = np.random.default_rng(0)
+    flat = torch.full((16, 16, 16), 40.0)
+    assert torch.allclose(training.sharper(rng, flat), flat)
+    noisy = flat + torch.from_numpy(rng.normal(0, 10, flat.shape)).float()
+    spread = [float(training.sharper(rng, noisy).std()) for _ in range(20)]
+    assert min(spread) < 8 < 12 < max(spread)
+
+
 def test_crops_are_drawn_around_kinds_by_their_shares(recipe: Any, tmp_path: Path) -> None:
     write_scene(tmp_path)
     training = recipe("candidate_training")
@@ -192,6 +203,25 @@ def test_the_three_tasks_of_the_paper_are_configurations_of_one_recipe(name: str
     assert told["training"]["_target_"] == whole["training"]["_target_"]
     assert told["network_def"]["kinds"] == len(told["training"]["kinds"]) == 1
     assert set(whole["training"]) == set(told["training"]) - {"kinds"}
+
+
+def test_training_begun_twice_ends_in_the_same_bits(recipe: Any, tmp_path: Path) -> None:
+    recipe("scenes")  # `scripts` is the bundle's own from here on.
+    scenes = tmp_path / "scenes"
+    scenes.mkdir()
+    write_scene(scenes)
+    ended = []
+    for run in ("one", "other"):
+        parser = ConfigParser()
+        parser.read_config(BUNDLE / "configs" / "train.json")
+        parser.update({"scenes": str(scenes), "output": str(tmp_path / run)})
+        few = {"people": 0, "candidate_steps": 3, "view_steps": 2, "outline_steps": 2}
+        parser.update({f"training::{key}": value for key, value in few.items()})
+        torch.rand(len(run))  # What was drawn before does not matter.
+        parser.get_parsed_content("training").run()
+        ended.append(load_file(tmp_path / run / "model.safetensors"))
+    for name, value in ended[0].items():
+        assert torch.equal(value, ended[1][name]), name
 
 
 def test_lesions_in_a_real_background_keep_its_noise(recipe: Any, tmp_path: Path) -> None:

@@ -115,6 +115,12 @@ def thick(rng: np.random.Generator, hu: Tensor) -> Tensor:
     return back[0, 0]
 
 
+def sharper(rng: np.random.Generator, hu: Tensor) -> Tensor:
+    """As if by another kernel: softer, or sharper with its greater noise."""
+    calm = functional.avg_pool3d(hu[None, None], 3, 1, 1, count_include_pad=False)[0, 0]
+    return hu + float(rng.uniform(-0.6, 0.8)) * (hu - calm)
+
+
 def wanted_of(
     scene: Scene, corner: tuple[int, int, int], kinds: int
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -204,6 +210,8 @@ def train_candidates(
             hu = cut(scene, corner)
             if rng.random() < 0.35:
                 hu = thick(rng, hu)
+            if rng.random() < 0.3:
+                hu = sharper(rng, hu)
             parts = [varied(rng, hu), *wanted_of(scene, corner, kinds)]
             if rng.random() < 0.5:
                 parts = [part.flip(-3) for part in parts]

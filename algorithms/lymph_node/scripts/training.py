@@ -20,7 +20,7 @@ from scripts.view_training import gather_views, mine, train_views
 
 REAL_SHARE = 0.28
 """Of the crops, where there are real backgrounds."""
-REAL_VARIANTS = 6
+REAL_VARIANTS = 12
 ABDOMENS = 0.5
 """Of the phantoms show kidneys, liver and colon; the others any part of the trunk."""
 
@@ -37,7 +37,7 @@ class Training:
         output: folder of checkpoints and of `model.safetensors`.
         people: phantoms.
         variants: scans of each, with other lesions.
-        start: weights to go on from; empty: none.
+        start: weights to go on from; empty: begun anew, by `seed` whatever the network held.
         kinds: of `planting.Kind` to look for, in the order of the network's; None: all.
         candidate_steps, view_steps, outline_steps: of each stage; 0: as it started.
         view_scenes: scenes of which views are taken, evenly chosen.
@@ -77,6 +77,8 @@ class Training:
         self.output.mkdir(parents=True, exist_ok=True)
         if start:
             begin(network, start)
+        else:
+            network.load_state_dict(LesionFinder(network.candidates.kinds).state_dict())
         write_scenes(scenes, range(people), TRAIN_MOST, variants, abdomens=ABDOMENS)
         self.folders, self.shares = [scenes], [1.0]
         if real:
