@@ -196,14 +196,18 @@ def train_candidates(
     steps: int,
     rate: float = 2e-3,
     batch: int = 2,
+    draws: int = 0,
 ) -> None:
-    """Train in bfloat16 on `batch` crops a step; goes on where it stopped."""
+    """Train in bfloat16 on `batch` crops a step; goes on where it stopped.
+
+    `draws`: seed of the crops, so that training that goes on from weights sees others.
+    """
     trained = Averaged(network, folder, "candidates", steps=steps, rate=rate)
     network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
 
     def loss_of(step: int) -> Tensor:
-        rng = np.random.default_rng([1, step])
-        torch.manual_seed(step)
+        rng = np.random.default_rng([1, step, draws])
+        torch.manual_seed(step + 100_000 * draws)
         drawn = [crops.draw(rng) for _ in range(batch)]
         images, wanted = [], []
         for scene, corner in drawn:

@@ -43,6 +43,7 @@ class Training:
         view_scenes: scenes of which views are taken, evenly chosen.
         candidate_rate: of learning, at its highest.
         kind_shares: how often crops are drawn around each kind of `kinds`; None: `SHARES`.
+        draws: seed of the crops; another one for training that goes on.
         mix: weights whose candidates are mixed into the result; empty: none.
         mix_share: their share.
     """
@@ -63,6 +64,7 @@ class Training:
         view_scenes: int = 80,
         candidate_rate: float = 2e-3,
         kind_shares: Sequence[float] | None = None,
+        draws: int = 0,
         mix: str = "",
         mix_share: float = 0.0,
         kinds: Sequence[int] | None = None,
@@ -89,6 +91,7 @@ class Training:
         self.candidate_steps = candidate_steps
         self.view_steps, self.outline_steps = view_steps, outline_steps
         self.candidate_rate, self.kind_shares = candidate_rate, kind_shares
+        self.draws = draws
         self.mix, self.mix_share = mix, mix_share
         self.view_scenes = self.scenes[:: max(1, len(self.scenes) // view_scenes)]
 
@@ -104,6 +107,7 @@ class Training:
             kinds=self.network.candidates.kinds,
             steps=self.candidate_steps,
             rate=self.candidate_rate,
+            draws=self.draws,
         )
         if self.view_steps:
             mined = mine(self.network, self.view_scenes, self.output, most=30)
