@@ -115,7 +115,8 @@ class Canvas:
         parts = []
         for axis in (2, 1, 0):
             n, step = self.shape[2 - axis], self.spacing[2 - axis]
-            start, end = (
+            # Sorted, because a mirrored axis runs the other way.
+            start, end = sorted(
                 (value[axis] * self.scale[axis] - self.origin[axis]) / step
                 for value in (first, last)
             )

@@ -44,6 +44,19 @@ def test_the_same_seed_gives_the_same_case_and_another_seed_another() -> None:
     assert first.hu.shape != other.hu.shape or (first.hu != other.hu).any()
 
 
+@pytest.mark.parametrize(("seed", "side"), [(5, 1), (204, -1)])
+def test_the_liver_lies_on_the_right_and_on_the_left_in_situs_inversus(
+    seed: int, side: int
+) -> None:
+    labels = make_anatomy(seed, region=(80.0, 300.0), spacing_mm=COARSE, detail=False).labels
+    spleen, liver = (
+        np.argwhere(labels == organ)[:, 2].mean() for organ in (Organ.SPLEEN, Organ.LIVER)
+    )
+    assert (spleen - liver) * side * COARSE[2] > 60
+    for organ in (Organ.VERTEBRA_L2, Organ.RIBS, Organ.KIDNEY_LEFT, Organ.PANCREAS, Organ.AORTA):
+        assert (labels == organ).any(), organ
+
+
 def test_every_structure_of_the_trunk_is_there_and_of_human_size() -> None:
     labels = make_anatomy(5, spacing_mm=(4.0, 4.0, 4.0), detail=False).labels
     ml = {organ: (labels == organ).sum() * 0.064 for organ in Organ}
