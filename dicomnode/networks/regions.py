@@ -13,9 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dicomnode.domain.errors import InputRefused
-from dicomnode.networks.inferers import SlabInferer
 from dicomnode.networks.organs import Least, refuse_without, scale_soft_tissue
-from dicomnode.networks.planes import ThreePlaneInferer
 
 __all__ = ["CoarseToFine", "RegionInferer"]
 
@@ -46,8 +44,8 @@ class RegionInferer(Inferer):
         coarse_spacing_mm: of the grid the coarse network reads.
         organ: [channel or channels, name, least ml] of the coarse network: what is refined.
         region: such items that say the right part of the body is shown.
-        coarse, fine: arguments of `SlabInferer` for the coarse network, of `ThreePlaneInferer`
-            for the fine one; both read the scale of `scale_soft_tissue`.
+        coarse, fine: what runs the two networks and gives probabilities, such as `SlabInferer`,
+            `ThreePlaneInferer`, `WholeInferer`; both read the scale of `scale_soft_tissue`.
         margin_mm: added around the organ on every side.
         coarse_flip: axes of the volume (0 x, 1 y) that the coarse network reads the other way.
 
@@ -62,16 +60,15 @@ class RegionInferer(Inferer):
         coarse_spacing_mm: float,
         organ: Sequence[object],
         region: Sequence[Sequence[object]],
-        coarse: dict[str, Any],
-        fine: dict[str, Any],
+        coarse: Inferer,
+        fine: Inferer,
         margin_mm: float = 24.0,
         coarse_flip: Sequence[int] = (),
     ) -> None:
         super().__init__()
         self.spacing, self.coarse_spacing = spacing_mm, coarse_spacing_mm
         self.organ, self.region = Least(*organ), tuple(Least(*one) for one in region)
-        self.coarse = SlabInferer(**coarse)
-        self.fine = ThreePlaneInferer(**fine)
+        self.coarse, self.fine = coarse, fine
         self.margin = margin_mm
         self.flip = tuple(axis + 1 for axis in coarse_flip)
 
@@ -88,11 +85,11 @@ class RegionInferer(Inferer):
         size = [max(round(n * factor), 1) for n in volume.shape[1:]]
         small = functional.interpolate(volume[None], size=size, mode="trilinear")
         small = scale_soft_tissue(small[0].flip(self.flip))[None]
-        said = self.coarse(small, network.coarse, *args, **kwargs)[0].flip(self.flip)
+        said: Tensor = self.coarse(small, network.coarse, *args, **kwargs)[0].flip(self.flip)
         refuse_without(said, self.coarse_spacing**3 / 1000, self.organ, self.region)
         box = self._box(said, volume.shape[1:])
         part = scale_soft_tissue(volume[(slice(None), *box)])[None]
-        refined = self.fine(part, network.fine, *args, **kwargs)[0]
+        refined: Tensor = self.fine(part, network.fine, *args, **kwargs)[0]
         result = refined.new_zeros((len(refined), *volume.shape[1:]))
         result[0] = 1.0
         result[(slice(None), *box)] = refined

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -20,10 +21,10 @@ ROOT = Path(__file__).resolve().parents[2]
 BUNDLE = ROOT / "algorithms/pancreas"
 
 
-def run(case: Case, folder: Path) -> list[SegmentFinding]:
+def run(case: Case, folder: Path, bundle: Path = BUNDLE) -> list[SegmentFinding]:
     volume = read_series(write_case(case, folder / "series", StudyIdentity(seed="pancreas")))
     context = RunContext(device="cpu", scratch=folder)
-    found = load_bundle(BUNDLE).run({"image": volume}, context)
+    found = load_bundle(bundle).run({"image": volume}, context)
     return [one for one in found if isinstance(one, SegmentFinding)]
 
 
@@ -51,6 +52,28 @@ def test_a_chest_is_refused_with_the_reason(tmp_path: Path) -> None:
     )
     with pytest.raises(InputRefused, match="does not show the upper abdomen"):
         run(chest, tmp_path)
+
+
+def test_the_networks_that_are_trained_are_the_ones_that_are_run() -> None:
+    configs = {
+        name: json.loads((BUNDLE / f"configs/{name}.json").read_text())["network_def"]
+        for name in ("inference", "train", "train_volume")
+    }
+    members = configs["inference"]["fine"]["members"]
+    assert members == {"planes": configs["train"], "volume": configs["train_volume"]}
+
+
+@pytest.mark.parametrize("chosen", ["planes", "volume"])
+def test_a_site_may_choose_one_of_the_networks(chosen: str, belly: Case, tmp_path: Path) -> None:
+    bundle = tmp_path / "pancreas"
+    shutil.copytree(BUNDLE, bundle)
+    config = bundle / "configs/inference.json"
+    told = json.loads(config.read_text())
+    told["inferer"]["fine"]["shares"] = {"planes": 0.0, "volume": 0.0, chosen: 1.0}
+    config.write_text(json.dumps(told))
+    (found,) = run(belly, tmp_path, bundle)
+    true = belly.labels == Organ.PANCREAS
+    assert 2 * (found.mask & true).sum() > 0.5 * (found.mask.sum() + true.sum())
 
 
 def test_the_weights_are_the_ones_that_were_described() -> None:

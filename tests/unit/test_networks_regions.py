@@ -7,7 +7,13 @@ import torch
 from torch import Tensor, nn
 
 from dicomnode.domain.errors import InputRefused
-from dicomnode.networks import PlaneCombiner, ThreePlaneNetwork
+from dicomnode.networks import (
+    PlaneCombiner,
+    SlabInferer,
+    ThreePlaneInferer,
+    ThreePlaneNetwork,
+    WholeInferer,
+)
 from dicomnode.networks.organs import scale_soft_tissue
 from dicomnode.networks.regions import CoarseToFine, RegionInferer
 
@@ -31,6 +37,19 @@ class ByValue(nn.Module):
         return torch.cat([logits, edge], dim=1)
 
 
+class VolumeByValue(nn.Module):
+    """The same in 3D."""
+
+    def __init__(self, levels: tuple[float, ...]) -> None:
+        super().__init__()
+        self.levels = scale_soft_tissue(torch.tensor(levels))
+        self.sizes: list[tuple[int, ...]] = []
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.sizes.append(tuple(x.shape[2:]))
+        return -500 * (x - self.levels.view(1, -1, 1, 1, 1)).square()
+
+
 def network() -> CoarseToFine:
     axial, coronal, sagittal = (ByValue((FAT, PANCREAS), boundary=1) for _ in range(3))
     fine = ThreePlaneNetwork(axial, coronal, sagittal, PlaneCombiner(3, 2, channels=3))
@@ -43,8 +62,8 @@ def inferer(**changes: Any) -> RegionInferer:
         "coarse_spacing_mm": 4.0,
         "organ": [2, "pancreas", 1.0],
         "region": [[1, "liver", 20.0]],
-        "coarse": {"offsets": (0,), "multiple": 1},
-        "fine": {"classes": 2, "slabs": {"offsets": (0,), "multiple": 1}},
+        "coarse": SlabInferer((0,), multiple=1),
+        "fine": ThreePlaneInferer(2, slabs={"offsets": (0,), "multiple": 1}),
         "margin_mm": 8.0,
     }
     return RegionInferer(**{**settings, **changes})
@@ -86,6 +105,17 @@ def test_what_does_not_show_it_is_refused_with_the_reason(
 ) -> None:
     with pytest.raises(InputRefused, match=reason), torch.no_grad():
         inferer()(belly(**shown), network().eval())
+
+
+def test_a_3d_network_is_shown_the_region_in_one_piece() -> None:
+    both = CoarseToFine(ByValue((FAT, LIVER, PANCREAS)), VolumeByValue((FAT, PANCREAS)))
+    hu = belly()
+    with torch.no_grad():
+        found = inferer(fine=WholeInferer(bfloat16=False))(hu, both)
+    torch.testing.assert_close(found.sum(1), torch.ones(1, 60, 60, 48))
+    assert ((found[0].argmax(0) == 1) == (hu[0, 0] == PANCREAS)).all()
+    assert isinstance(both.fine, VolumeByValue)
+    assert both.fine.sizes == [(32, 32, 32)]
 
 
 def test_a_far_stray_of_the_coarse_network_does_not_widen_the_region() -> None:

@@ -1,6 +1,6 @@
-"""One file of weights of the coarse and the fine network.
+"""One file of weights of the coarse network and of both that refine.
 
-python -m scripts.assemble COARSE FINE TARGET   (body_ct's weights, those of training, both)
+python -m scripts.assemble COARSE PLANES VOLUME TARGET   (body_ct's weights, those of training, all)
 """
 
 from __future__ import annotations
@@ -11,10 +11,16 @@ from safetensors.torch import load_file, save_file
 
 
 def main() -> None:
-    coarse, fine, target = sys.argv[1:]
-    both = {"coarse": load_file(coarse), "fine": load_file(fine)}
-    parts = {f"{name}.{key}": value for name, one in both.items() for key, value in one.items()}
-    save_file(parts, target)
+    *given, target = sys.argv[1:]
+    names = ("coarse", "fine.members.planes", "fine.members.volume")
+    save_file(
+        {
+            f"{name}.{key}": value.half() if value.is_floating_point() else value
+            for name, path in zip(names, given, strict=True)
+            for key, value in load_file(path).items()
+        },
+        target,
+    )
 
 
 if __name__ == "__main__":

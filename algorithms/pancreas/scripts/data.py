@@ -27,10 +27,12 @@ _AROUND = (Organ.PANCREAS, Organ.PANCREAS, Organ.PANCREAS, Organ.PANCREAS, Organ
 TABLE = class_table()
 
 
-def volume(stocks: list[Stock], seed: int) -> tuple[Tensor, Tensor]:
+def volume(
+    stocks: list[Stock], seed: int, size: tuple[int, int, int] = SIZE
+) -> tuple[Tensor, Tensor]:
     """Image in the network's scale and classes, both `(x, y, z)` in RAS."""
     around = _AROUND[seed % len(_AROUND)]
-    slab = make_slab(stocks, seed, SlabShape(size=SIZE, spacing_mm=SPACING, around=around))
+    slab = make_slab(stocks, seed, SlabShape(size=size, spacing_mm=SPACING, around=around))
     classes = TABLE[slab.labels]
     classes[slab.neutral] = NEUTRAL
     return scale_soft_tissue(_ras(slab.hu)), _ras(classes)

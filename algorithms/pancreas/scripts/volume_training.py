@@ -1,0 +1,106 @@
+"""Training of the 3D network, on whole volumes of the upper belly."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data import IterableDataset
+
+from dicomnode.networks.partial import NOT_DRAWN, UNKNOWN, PartialLoss
+from dicomnode.networks.timed import TimedTraining
+from dicomnode.phantom.masks import example_stocks
+from dicomnode.phantom.slabs import Stock, read_stock
+from scripts.classes import CLASSES, UNNAMED
+from scripts.data import volume
+
+SIZE = (64, 80, 96)
+"""Slices, rows, columns of 2 mm: about the height of the pool's slabs, as wide as most regions."""
+
+
+class Volumes(IterableDataset[dict[str, Tensor]]):
+    """An endless stream of volumes, each read about `uses` times; new files of the pool join."""
+
+    def __init__(
+        self, pool: Path, real: list[Stock], share: float, seed: int, keep: int = 40, uses: int = 3
+    ) -> None:
+        self.pool, self.real, self.share, self.seed = pool, real, share, seed
+        self.keep, self.uses = keep, uses
+
+    def __iter__(self) -> Iterator[dict[str, Tensor]]:
+        stocks: list[Stock] = []
+        known: set[Path] = set()
+        kept: list[tuple[Tensor, Tensor]] = []
+        seed = self.seed
+        while True:
+            if (seed - self.seed) % 40 == 0:
+                for path in sorted(set(self.pool.glob("belly_*.npz")) - known):
+                    stocks.append(read_stock(path))
+                    known.add(path)
+            rng = np.random.default_rng([6, seed])
+            source = self.real if self.real and rng.random() < self.share else stocks
+            kept.append(volume(source, seed, SIZE))
+            if len(kept) > self.keep:
+                kept.pop(int(rng.integers(len(kept))))
+            for _ in range(self.uses if len(kept) > 8 else 1):
+                image, classes = kept[int(rng.integers(len(kept)))]
+                varied = image * rng.uniform(0.95, 1.05) + rng.normal(0, 0.03)
+                yield {"image": varied[None, None].float(), "label": classes[None].long()}
+            seed += 1
+
+
+def overlap_loss(logits: Tensor, label: Tensor) -> Tensor:
+    """1 - soft Dice of the pancreas alone.
+
+    So it counts without a weight in the cross entropy, which would draw it too large. What is
+    `NEUTRAL` is no pancreas.
+    """
+    known = (label != UNKNOWN) & (label != NOT_DRAWN)
+    found = logits.softmax(1)[:, 1] * known
+    true = (label == 1).float()
+    return 1 - (2 * (found * true).sum() + 50) / (found.sum() + true.sum() + 50)
+
+
+class VolumeTraining:
+    """The whole of training; `run` is what `configs/train_volume.json` calls. Stopped, it goes on.
+
+    `real_share`: of volumes that are made of the one real CT with masks.
+    """
+
+    def __init__(
+        self,
+        *,
+        network: nn.Module,
+        pool: str,
+        output: str,
+        data_root: str | None = None,
+        real_share: float = 0.5,
+        seconds: float = 2700,
+        learning_rate: float = 2e-3,
+        seed: int = 1,
+    ) -> None:
+        torch.set_num_threads(1)
+        torch.manual_seed(seed)
+        network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        self.pool, self.seed, self.share = Path(pool), seed, real_share
+        self.real: list[Stock] = example_stocks(Path(data_root)) if data_root else []
+        self.partial = PartialLoss([1.0] * len(CLASSES), UNNAMED)
+        self.training = TimedTraining(
+            network, self._loss_of, Path(output), seconds=seconds, learning_rate=learning_rate
+        )
+
+    def run(self) -> None:
+        """Train until the time is used up; `average.safetensors` is what came of it."""
+        training = self.training
+        start = self.seed * 1_000_000 + training.step
+        if training.spent < training.seconds:
+            training.fit(Volumes(self.pool, self.real, self.share, start), training.seconds)
+
+    def _loss_of(self, network: nn.Module, batch: dict[str, Tensor]) -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = network(batch["image"]).float()
+        loss: Tensor = self.partial(logits, batch["label"]) + overlap_loss(logits, batch["label"])
+        return loss
