@@ -7,10 +7,11 @@ The CT is a phantom of chest and abdomen (`dicomnode.phantom`), made at 3 mm and
 512 x 512 pixels and so many slices, with noise. Both readings take the same preprocessed volume and
 the same weights in this process, in turns; plain is `sliding_window_inference` over the whole
 volume in float32, overlap 0.25, with whatever mirrored reading the bundle asks for. For `pancreas`
-plain is the refining network (three planes and what fuses them) over the whole volume, without a
-coarse one that says where; own is both. Dice is that of each against the phantom's labels. Seconds
-are of processor time (two cores or one, shared with other work) and by the clock. `--memory` runs
-the whole bundle in this process, and quotes its peak.
+plain are the refining networks (three planes and what fuses them, the 3D one) over the whole
+volume, without a coarse one that says where; own is all of them. Dice is
+that of each against the phantom's labels. Seconds are of processor time (two cores or one, shared
+with other work) and by the clock. `--memory` runs the whole bundle in this process, and quotes its
+peak.
 """
 
 import argparse
@@ -22,7 +23,7 @@ from copy import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -33,7 +34,7 @@ from torch.nn import functional
 
 from dicomnode.algorithm import RunContext
 from dicomnode.domain.volumes import Grid, Volume
-from dicomnode.networks import SlabInferer, ThreePlaneInferer
+from dicomnode.networks import SlabInferer, ThreePlaneInferer, TogetherInferer
 from dicomnode.networks.hnn import soft_outputs
 from dicomnode.networks.organs import scale_soft_tissue
 from dicomnode.phantom import Phase, Region, make_case
@@ -109,15 +110,20 @@ def plainly(inferer: Any, volume: Tensor, network: Any) -> Tensor:
     """The network over the whole volume, as the bundle's inferer would be without its savings."""
     if isinstance(inferer, SlabInferer):
         return slices_plainly(inferer, volume, network)
-    fine: ThreePlaneInferer = inferer.fine
+    together: TogetherInferer = inferer.fine
     scaled = scale_soft_tissue(volume)
-    said = [
-        slices_plainly(one, scaled, network.fine.planes[name])
-        for name, one in fine.inferers.items()
-    ]
-    fused = sliding_window_inference(torch.cat(said, 1), ROI_3D, 1, network.fine, overlap=0.25)
-    assert isinstance(fused, Tensor)
-    return fused
+    mean = torch.zeros(())
+    for name, share in together.shares.items():
+        member = network.fine.members[name]
+        given = scaled
+        if name == "planes":
+            planes = cast("ThreePlaneInferer", together.inferers[name]).inferers
+            said = [slices_plainly(p, scaled, member.planes[at]) for at, p in planes.items()]
+            given = torch.cat(said, 1)
+        logits = sliding_window_inference(given, ROI_3D, 1, member, overlap=0.25)
+        assert isinstance(logits, Tensor)
+        mean = mean + share * logits.float().softmax(1)
+    return mean
 
 
 def slices_plainly(inferer: SlabInferer, volume: Tensor, network: Any) -> Tensor:
