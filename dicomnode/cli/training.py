@@ -75,13 +75,11 @@ def train(
 
 
 def _compared(before: "SegmentSummary", after: "SegmentSummary") -> Table:
+    from dicomnode.evaluate.html import with_interval
+
     table = Table(box=None, title="Dice on patients held out, with 95 % intervals")
     for column in ("segment", "n", "before", "after"):
         table.add_column(column)
     for old, new in zip(before.segments, after.segments, strict=True):
-        values = [
-            f"{one.dice.value:.3f} ({one.dice.low:.3f} to {one.dice.high:.3f})"
-            for one in (old, new)
-        ]
-        table.add_row(old.name, str(old.cases), *values)
+        table.add_row(old.name, str(old.cases), with_interval(old.dice), with_interval(new.dice))
     return table

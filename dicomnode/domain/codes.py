@@ -57,6 +57,10 @@ THORACIC_DIAMETER = Code("thorax-diameter", "99DICOMNODE", "Internal thoracic di
 LOW_ATTENUATION = Code("laa-950", "99DICOMNODE", "Low attenuation area below -950 HU")
 PERCENTILE_15 = Code("hu-p15", "99DICOMNODE", "15th percentile of attenuation")
 CORE_ATTENUATION = Code("core-hu-6mm", "99DICOMNODE", "Attenuation deeper than 6 mm")
+VERTEBRAL_MARROW = Code("vertebral-marrow", "99DICOMNODE", "Attenuation of vertebral marrow")
+VERTEBRAL_MARROW_VOLUME = Code(
+    "vertebral-marrow-volume", "99DICOMNODE", "Vertebral marrow measured"
+)
 FAT_VOLUME = Code("fat-volume", "99DICOMNODE", "Volume between -190 and -30 HU")
 LEAN_VOLUME = Code("lean-volume", "99DICOMNODE", "Volume between -29 and 150 HU")
 MEAN_AREA = Code("mean-area", "99DICOMNODE", "Mean cross-sectional area")

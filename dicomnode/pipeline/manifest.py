@@ -269,6 +269,7 @@ InSegmentsName = Literal[
     "mean_hu",
     "emphysema",
     "core_hu",
+    "vertebral_marrow",
     "fat_volume",
     "lean_volume",
     "mean_area",

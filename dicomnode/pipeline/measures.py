@@ -45,6 +45,7 @@ from dicomnode.pipeline.ct_measures import (
     surface_of,
 )
 from dicomnode.pipeline.manifest import AnyMeasure, CardiothoracicRatio, InSegments
+from dicomnode.pipeline.spine import vertebral_marrow_of
 
 Mask = npt.NDArray[np.bool_]
 
@@ -79,6 +80,7 @@ IN_SEGMENTS: Mapping[str, Callable[[Mask, Volume], tuple[Measurement, ...]]] = {
     "mean_hu": attenuation_of,
     "emphysema": emphysema_of,
     "core_hu": core_attenuation_of,
+    "vertebral_marrow": vertebral_marrow_of,
     "fat_volume": fat_of,
     "lean_volume": lean_of,
     "mean_area": mean_area_of,

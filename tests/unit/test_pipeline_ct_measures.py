@@ -123,9 +123,27 @@ def test_specks_under_one_square_millimetre_do_not_count() -> None:
     assert found == {"calcium-volume": 0, "agatston-like": 0}
 
 
+def test_a_plaque_that_the_outline_cuts_counts_whole_and_bone_that_it_takes_in_does_not() -> None:
+    hu = np.full((1, 60, 60), 40.0, np.float32)
+    mask = np.zeros(hu.shape, bool)
+    mask[0, 20:40, 20:40] = True
+    hu[0, 18:22, 30] = 300  # half of it inside
+    plaque = values(calcification_of(mask, volume(hu, (3, 1, 1))))
+    assert plaque == {"calcium-volume": pytest.approx(0.012), "agatston-like": 12}
+    hu[0, 35:60, 25:35] = 300  # a vertebra that reaches into it
+    assert values(calcification_of(mask, volume(hu, (3, 1, 1)))) == plaque
+
+
 def test_calcium_is_not_scored_where_blood_is_enhanced() -> None:
     hu = np.full((2, 10, 10), 180.0, np.float32)
     assert calcification_of(np.ones(hu.shape, bool), volume(hu, (3, 1, 1))) == ()
+
+
+@pytest.mark.parametrize(("noise", "is_scored"), [(20.0, True), (40.0, False)])
+def test_calcium_is_not_scored_where_noise_looks_like_it(noise: float, is_scored: bool) -> None:
+    hu = np.random.default_rng(0).normal(45, noise, (4, 40, 40)).astype(np.float32)
+    found = calcification_of(np.ones(hu.shape, bool), volume(hu, (3, 1, 1)))
+    assert bool(found) is is_scored
 
 
 def test_planted_calcium_is_found_and_healthy_aortas_score_near_nothing() -> None:
