@@ -32,6 +32,15 @@ class Parts:
     held_out: Part | None
 
 
+_ALIASES = {
+    "kidney_right": "right kidney",
+    "kidney_left": "left kidney",
+    **{f"lung_{lobe}_lobe_right": "right lung" for lobe in ("upper", "middle", "lower")},
+    **{f"lung_{lobe}_lobe_left": "left lung" for lobe in ("upper", "lower")},
+}
+"""TotalSegmentator's names of what shipped bundles give under another name."""
+
+
 def divide(data: Path, out: Path, *, meanings: Mapping[int, str], share: float) -> Parts:
     """Link the pairs of `data` into `out/learned` and `out/held_out`.
 
@@ -41,20 +50,26 @@ def divide(data: Path, out: Path, *, meanings: Mapping[int, str], share: float) 
     Args:
         data: the labelled folder.
         out: where both parts go; what an earlier call left there is replaced.
-        meanings: of label numbers, where the folder has no `labels.json`.
+        meanings: of label numbers, where the folder has no `labels.json`; the bundle's segments.
         share: of patients to hold out; 0: none, and no figure can be given.
 
     Raises:
-        StudyError: no pairs, or too few patients for two parts.
+        StudyError: no pairs, too few patients for two parts, or no label that can be judged.
     """
     pairs, said = read_pairs(data)
     chosen = _held_out({pair.patient for pair in pairs}, share)
     labels = said or meanings
+    judged_as = {number: _ALIASES.get(name, name) for number, name in labels.items()}
+    segments = set(meanings.values())
+    if not segments & set(judged_as.values()):
+        raise StudyError(
+            f"labels.json names none of the bundle's segments: {', '.join(sorted(segments))}"
+        )
     learned = [pair for pair in pairs if pair.patient not in chosen]
     judged = [pair for pair in pairs if pair.patient in chosen]
     return Parts(
         learned=_link(learned, labels, out / "learned"),
-        held_out=_link(judged, labels, out / "held_out") if judged else None,
+        held_out=_link(judged, judged_as, out / "held_out") if judged else None,
     )
 
 

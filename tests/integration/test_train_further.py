@@ -18,18 +18,33 @@ from dicomnode.training.parts import divide
 from dicomnode.training.stocks import site_stocks
 
 SPACING = (6.0, 4.0, 4.0)
-LABELS = {1: "liver", 2: "kidney_left", 3: "scar"}
+SEGMENTS = {1: "liver", 2: "left kidney"}
+LABELS = {
+    1: "liver",
+    2: "kidney_left",
+    3: "scar",
+    4: "pancreas",
+    5: "lung_lower_lobe_right",
+    6: "lung_lower_lobe_left",
+}
+ORGANS = {
+    1: Organ.LIVER,
+    2: Organ.KIDNEY_LEFT,
+    4: Organ.PANCREAS,
+    5: Organ.LUNG_RIGHT,
+    6: Organ.LUNG_LEFT,
+}
 
 
 def site(folder: Path, *, people: int, labels: dict[int, str] | None = None) -> Path:
-    """Upper bellies of phantoms as a researcher might hand them over: NIfTI, two organs."""
+    """Upper bellies of phantoms as a researcher might hand them over: NIfTI, some organs."""
     for kind in ("images", "labels"):
         (folder / kind).mkdir(parents=True)
     for seed in range(people):
-        case = make_case(seed, region=(40.0, 160.0), spacing_mm=SPACING, pathology={}, detail=False)
+        case = make_case(seed, region=(60.0, 210.0), spacing_mm=SPACING, pathology={}, detail=False)
         drawn = np.zeros(case.labels.shape, np.uint8)
-        drawn[case.labels == Organ.LIVER] = 1
-        drawn[case.labels == Organ.KIDNEY_LEFT] = 2
+        for number, organ in ORGANS.items():
+            drawn[case.labels == organ] = number
         affine = ras_affine(case.grid)
         for kind, values in (("images", case.hu.astype(np.int16)), ("labels", drawn)):
             file = nibabel.Nifti1Image(values.T, affine)
@@ -48,7 +63,7 @@ def test_patients_are_kept_apart_and_a_growing_folder_keeps_them_there(
 ) -> None:
     (data / "patients.csv").write_text("image,patient\ncase0,A\ncase1,B\ncase2,A\n")
     try:
-        parts = divide(data, tmp_path, meanings={}, share=0.4)
+        parts = divide(data, tmp_path, meanings=SEGMENTS, share=0.4)
     finally:
         (data / "patients.csv").unlink()
     assert parts.held_out is not None
@@ -67,8 +82,8 @@ def test_one_patient_is_not_both_learned_from_and_judged_by(tmp_path: Path, data
     (data / "patients.csv").write_text("image,patient\ncase0,A\ncase1,A\ncase2,A\n")
     try:
         with pytest.raises(StudyError, match="labelled images of others"):
-            divide(data, tmp_path, meanings={}, share=0.2)
-        assert divide(data, tmp_path, meanings={}, share=0).held_out is None
+            divide(data, tmp_path, meanings=SEGMENTS, share=0.2)
+        assert divide(data, tmp_path, meanings=SEGMENTS, share=0).held_out is None
     finally:
         (data / "patients.csv").unlink()
 
@@ -85,10 +100,10 @@ def test_a_ct_is_the_same_anatomy_however_its_axes_lie(tmp_path: Path, data: Pat
     (turned / "labels.json").write_text(json.dumps(LABELS))
     plain, organs = site_stocks(data, organ_of, (3.0, 3.0, 3.0), tmp_path / "a")
     other_way, _ = site_stocks(turned, organ_of, (3.0, 3.0, 3.0), tmp_path / "b")
-    assert organs == {Organ.LIVER, Organ.KIDNEY_LEFT}
+    assert organs == set(ORGANS.values())
     assert len(plain) == 3
     first, second = plain[0], other_way[0]
-    assert first.labels.shape == second.labels.shape == (40, 112, 140)
+    assert first.labels.shape == second.labels.shape == (50, 112, 140)
     assert np.array_equal(first.labels, second.labels)
     assert first.hu is not None
     assert second.hu is not None
@@ -102,6 +117,20 @@ def test_a_ct_is_the_same_anatomy_however_its_axes_lie(tmp_path: Path, data: Pat
     assert not (first.unlabelled & (first.labels == Organ.LIVER)).any()
 
 
+def test_labels_as_totalsegmentator_names_them_are_judged_as_the_bundles_segments(
+    tmp_path: Path, data: Path
+) -> None:
+    parts = divide(data, tmp_path, meanings=SEGMENTS, share=0.3)
+    assert parts.held_out is not None
+    names = [
+        json.loads((part.folder / "labels.json").read_text())["2"]
+        for part in (parts.learned, parts.held_out)
+    ]
+    assert names == ["kidney_left", "left kidney"]
+    with pytest.raises(StudyError, match="none of the bundle's segments: spleen"):
+        divide(data, tmp_path, meanings={1: "spleen"}, share=0.3)
+
+
 def test_labels_that_name_no_organ_are_refused(tmp_path: Path, data: Path) -> None:
     odd = tmp_path / "odd"
     odd.mkdir()
@@ -112,21 +141,36 @@ def test_labels_that_name_no_organ_are_refused(tmp_path: Path, data: Path) -> No
         site_stocks(odd, organ_of, (3.0, 3.0, 3.0), tmp_path / "kept")
 
 
+@pytest.mark.parametrize(
+    ("name", "quick"),
+    [
+        ("body_ct", {"seconds": 2, "people": 1, "workers": 0}),
+        ("pancreas", {"seconds": 1, "people": 1}),
+        (
+            "lung_ct",
+            {"steps": 2, "phantoms": 1, "batch_size": 2, "validation_samples": 4, "workers": 0},
+        ),
+    ],
+)
 def test_a_bundle_is_trained_further_judged_and_ready_to_be_added(
-    tmp_path: Path, data: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    data: Path,
+    name: str,
+    quick: dict[str, int],
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     out = tmp_path / "trained"
-    quick = {"seconds": "2", "people": "1", "workers": "0"}
     options = [word for key, value in quick.items() for word in ("--set", f"{key}={value}")]
     with pytest.raises(SystemExit) as ended:
-        main(["train", "body_ct", str(data), "--out", str(out), *options])
+        main(["train", name, str(data), "--out", str(out), *options])
     said = capfd.readouterr()
     assert ended.value.code == 0, said.err[-3000:]
-    assert "liver" in said.out
-    for name in ("before", "after"):
-        assert len(json.loads((out / f"{name}.json").read_text())["cases"]) == 1
+    assert "Dice on patients held out" in said.out
+    for judged in ("before", "after"):
+        assert len(json.loads((out / f"{judged}.json").read_text())["cases"]) == 1
     learned = {path.name for path in (out / "learned" / "images").iterdir()}
     held_out = {path.name for path in (out / "held_out" / "images").iterdir()}
     assert len(learned) == 2
@@ -135,7 +179,7 @@ def test_a_bundle_is_trained_further_judged_and_ready_to_be_added(
     new = load_bundle(out / "bundle")
     assert "2 labelled images of 2 patients of this site" in new.identity.intended_use
     assert "+site." in new.identity.version
-    shipped = Path(__file__).parents[2] / "algorithms" / "body_ct" / "models" / "model.safetensors"
+    shipped = Path(__file__).parents[2] / "algorithms" / name / "models" / "model.safetensors"
     weights = (out / "bundle" / "models" / "model.safetensors").read_bytes()
     assert weights != shipped.read_bytes()
     assert (out / "bundle" / "docs" / "README.md").read_text().startswith("> **Trained further")
@@ -178,10 +222,10 @@ def test_a_training_that_fails_says_so(
     odd.mkdir()
     for kind in ("images", "labels"):
         (odd / kind).symlink_to(data / kind)
-    (odd / "labels.json").write_text(json.dumps({"1": "scar"}))
+    (odd / "labels.json").write_text(json.dumps({"1": "left lung"}))
     with pytest.raises(SystemExit) as ended:
-        main(["train", "body_ct", str(odd), "--out", str(tmp_path / "out"), "--set", "people=1"])
+        main(["train", "lung_ct", str(odd), "--out", str(tmp_path / "out"), "--set", "phantoms=1"])
     assert ended.value.code != 0
     said = " ".join(capfd.readouterr().err.split())
-    assert "names no known organ: scar" in said
+    assert "must name labels of the right lung and of the left lung" in said
     assert "training ended with exit code 1" in said

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +28,7 @@ TABLE = class_table()
 
 
 def volume(
-    stocks: list[Stock], seed: int, size: tuple[int, int, int] = SIZE
+    stocks: Sequence[Stock], seed: int, size: tuple[int, int, int] = SIZE
 ) -> tuple[Tensor, Tensor]:
     """Image in the network's scale and classes, both `(x, y, z)` in RAS."""
     around = _AROUND[seed % len(_AROUND)]

@@ -31,8 +31,8 @@ def make_belly(seed: int) -> Anatomy:
     )
 
 
-def main() -> None:
-    folder, first, last = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+def fill(folder: Path, first: int, last: int) -> None:
+    """Make the bellies of these seeds that are not there yet."""
     folder.mkdir(parents=True, exist_ok=True)
     for seed in range(first, last + 1):
         path = folder / f"belly_{seed:06d}.npz"
@@ -41,4 +41,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    fill(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))

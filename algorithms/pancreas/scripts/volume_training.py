@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.utils.data import IterableDataset
 
+from dicomnode.domain.errors import StudyError
 from dicomnode.networks.partial import NOT_DRAWN, UNKNOWN, PartialLoss
 from dicomnode.networks.timed import TimedTraining
-from dicomnode.phantom.masks import example_stocks
+from dicomnode.phantom import Organ
+from dicomnode.phantom.masks import example_stocks, organ_of
 from dicomnode.phantom.slabs import Stock, read_stock
+from dicomnode.training.stocks import site_stocks
+from scripts.assemble import VOLUME
 from scripts.classes import CLASSES, UNNAMED
-from scripts.data import volume
+from scripts.data import SPACING, TABLE, volume
 
 SIZE = (64, 80, 96)
 """Slices, rows, columns of 2 mm: about the height of the pool's slabs, as wide as most regions."""
@@ -25,7 +30,13 @@ class Volumes(IterableDataset[dict[str, Tensor]]):
     """An endless stream of volumes, each read about `uses` times; new files of the pool join."""
 
     def __init__(
-        self, pool: Path, real: list[Stock], share: float, seed: int, keep: int = 40, uses: int = 3
+        self,
+        pool: Path,
+        real: Sequence[Stock],
+        share: float,
+        seed: int,
+        keep: int = 40,
+        uses: int = 3,
     ) -> None:
         self.pool, self.real, self.share, self.seed = pool, real, share, seed
         self.keep, self.uses = keep, uses
@@ -67,7 +78,10 @@ def overlap_loss(logits: Tensor, label: Tensor) -> Tensor:
 class VolumeTraining:
     """The whole of training; `run` is what `configs/train_volume.json` calls. Stopped, it goes on.
 
-    `real_share`: of volumes that are made of the one real CT with masks.
+    `real_share`: of volumes that are made of real CTs with masks: TotalSegmentator's example below
+    `data_root`, or a site's own (`site`: a folder for `dicomnode train`), where what has no label
+    may be any class but those that have. `start`: the bundle's weights to go on from, if no
+    checkpoint is there.
     """
 
     def __init__(
@@ -81,15 +95,39 @@ class VolumeTraining:
         seconds: float = 2700,
         learning_rate: float = 2e-3,
         seed: int = 1,
+        threads: int = 1,
+        site: str | None = None,
+        start: str | None = None,
+        device: str = "cpu",
     ) -> None:
-        torch.set_num_threads(1)
+        torch.set_num_threads(threads)
         torch.manual_seed(seed)
+        if start:
+            whole = load_file(start)
+            network.load_state_dict(
+                {
+                    key.removeprefix(VOLUME): value
+                    for key, value in whole.items()
+                    if key.startswith(VOLUME)
+                }
+            )
         network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         self.pool, self.seed, self.share = Path(pool), seed, real_share
-        self.real: list[Stock] = example_stocks(Path(data_root)) if data_root else []
-        self.partial = PartialLoss([1.0] * len(CLASSES), UNNAMED)
+        self.real: Sequence[Stock] = example_stocks(Path(data_root)) if data_root else []
+        unnamed: Sequence[int] = UNNAMED
+        if site:
+            self.real, organs = site_stocks(Path(site), organ_of, SPACING, Path(output) / "stocks")
+            if Organ.PANCREAS not in organs:
+                raise StudyError("labels.json names no pancreas")
+            named = set(TABLE[[int(organ) for organ in organs]].tolist()) - {0}
+            unnamed = [channel for channel in range(len(CLASSES)) if channel not in named]
+        self.partial = PartialLoss([1.0] * len(CLASSES), unnamed).to(device)
         self.training = TimedTraining(
-            network, self._loss_of, Path(output), seconds=seconds, learning_rate=learning_rate
+            network.to(device),
+            self._loss_of,
+            Path(output),
+            seconds=seconds,
+            learning_rate=learning_rate,
         )
 
     def run(self) -> None:
@@ -100,7 +138,7 @@ class VolumeTraining:
             training.fit(Volumes(self.pool, self.real, self.share, start), training.seconds)
 
     def _loss_of(self, network: nn.Module, batch: dict[str, Tensor]) -> Tensor:
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast(batch["image"].device.type, torch.bfloat16):
             logits = network(batch["image"]).float()
         loss: Tensor = self.partial(logits, batch["label"]) + overlap_loss(logits, batch["label"])
         return loss
