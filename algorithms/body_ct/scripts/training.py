@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -15,7 +14,8 @@ from torch.utils.data import DataLoader, IterableDataset
 from dicomnode.networks.partial import PartialLoss
 from dicomnode.networks.timed import TimedTraining
 from dicomnode.phantom.masks import example_stocks
-from dicomnode.phantom.slabs import Stock, read_stock
+from dicomnode.phantom.slabs import Stock
+from dicomnode.phantom.streams import kept_samples
 from dicomnode.training.stocks import site_stocks
 from scripts.classes import CLASSES, DRAWN, UNNAMED, organ_named
 from scripts.drawn import crlm_stock
@@ -43,30 +43,27 @@ class Slabs(IterableDataset[dict[str, Tensor]]):
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
         torch.set_num_threads(1)
-        stocks: list[Stock] = []
-        known: set[Path] = set()
-        seed = self.seed
-        kept: list[tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]] = []
-        while True:
-            if (seed - self.seed) % 100 == 0:
-                for path in sorted(set(self.pool.glob("slab_*.npz")) - known)[-400:]:
-                    stocks.append(read_stock(path))
-                    known.add(path)
-            rng = np.random.default_rng([4, seed])
-            source = self.real if self.real and rng.random() < self.share else stocks
-            kept.append(make_slab(source, seed))
-            if len(kept) > self.keep:
-                kept.pop(int(rng.integers(len(kept))))
-            for _ in range(self.uses):
-                image, classes = kept[int(rng.integers(len(kept)))]
-                inputs, targets = slab_samples(image, classes, 4, int(rng.integers(0, 4)))
-                inputs = inputs[:3] * np.float32(rng.uniform(0.95, 1.05))
-                inputs += np.float32(rng.normal(0, 0.03))
-                yield {
-                    "image": torch.from_numpy(inputs),
-                    "target": torch.from_numpy(targets[:3].astype(np.int64)),
-                }
-            seed += 1
+        samples = kept_samples(
+            make_slab,
+            self.seed,
+            pool=self.pool,
+            pattern="slab_*.npz",
+            real=self.real,
+            share=self.share,
+            stream=4,
+            keep=self.keep,
+            uses=self.uses,
+            look_every=100,
+        )
+        for kept, rng in samples:
+            image, classes = kept[int(rng.integers(len(kept)))]
+            inputs, targets = slab_samples(image, classes, 4, int(rng.integers(0, 4)))
+            inputs = inputs[:3] * np.float32(rng.uniform(0.95, 1.05))
+            inputs += np.float32(rng.normal(0, 0.03))
+            yield {
+                "image": torch.from_numpy(inputs),
+                "target": torch.from_numpy(targets[:3].astype(np.int64)),
+            }
 
 
 def class_weights() -> Tensor:

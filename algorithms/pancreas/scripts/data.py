@@ -15,7 +15,8 @@ from dicomnode.networks.inferers import PLANES
 from dicomnode.networks.organs import scale_soft_tissue
 from dicomnode.networks.partial import NEUTRAL
 from dicomnode.phantom import Organ
-from dicomnode.phantom.slabs import SlabShape, Stock, make_slab, read_stock
+from dicomnode.phantom.slabs import SlabShape, Stock, make_slab
+from dicomnode.phantom.streams import kept_samples
 from scripts.classes import class_table
 
 OFFSETS = (-4, -1, 0, 1, 4)
@@ -54,23 +55,20 @@ class Planes(IterableDataset[dict[str, Tensor]]):
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
         torch.set_num_threads(1)
-        stocks: list[Stock] = []
-        known: set[Path] = set()
-        kept: list[tuple[Tensor, Tensor]] = []
-        seed = self.seed
-        while True:
-            if (seed - self.seed) % 40 == 0:
-                for path in sorted(set(self.pool.glob("belly_*.npz")) - known):
-                    stocks.append(read_stock(path))
-                    known.add(path)
-            rng = np.random.default_rng([5, seed])
-            source = self.real if self.real and rng.random() < self.share else stocks
-            kept.append(volume(source, seed))
-            if len(kept) > self.keep:
-                kept.pop(int(rng.integers(len(kept))))
-            for _ in range(self.uses if len(kept) > 8 else 1):
-                yield batch_of(kept, self.plane, rng)
-            seed += 1
+        samples = kept_samples(
+            volume,
+            self.seed,
+            pool=self.pool,
+            pattern="belly_*.npz",
+            real=self.real,
+            share=self.share,
+            stream=5,
+            keep=self.keep,
+            uses=self.uses,
+            at_least=8,
+        )
+        for kept, rng in samples:
+            yield batch_of(kept, self.plane, rng)
 
 
 def batch_of(

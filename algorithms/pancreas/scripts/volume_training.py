@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -16,7 +16,8 @@ from dicomnode.networks.partial import NOT_DRAWN, UNKNOWN, PartialLoss
 from dicomnode.networks.timed import TimedTraining
 from dicomnode.phantom import Organ
 from dicomnode.phantom.masks import example_stocks, organ_of
-from dicomnode.phantom.slabs import Stock, read_stock
+from dicomnode.phantom.slabs import Stock
+from dicomnode.phantom.streams import kept_samples
 from dicomnode.training.stocks import site_stocks
 from scripts.assemble import VOLUME
 from scripts.classes import CLASSES, UNNAMED
@@ -42,25 +43,22 @@ class Volumes(IterableDataset[dict[str, Tensor]]):
         self.keep, self.uses = keep, uses
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
-        stocks: list[Stock] = []
-        known: set[Path] = set()
-        kept: list[tuple[Tensor, Tensor]] = []
-        seed = self.seed
-        while True:
-            if (seed - self.seed) % 40 == 0:
-                for path in sorted(set(self.pool.glob("belly_*.npz")) - known):
-                    stocks.append(read_stock(path))
-                    known.add(path)
-            rng = np.random.default_rng([6, seed])
-            source = self.real if self.real and rng.random() < self.share else stocks
-            kept.append(volume(source, seed, SIZE))
-            if len(kept) > self.keep:
-                kept.pop(int(rng.integers(len(kept))))
-            for _ in range(self.uses if len(kept) > 8 else 1):
-                image, classes = kept[int(rng.integers(len(kept)))]
-                varied = image * rng.uniform(0.95, 1.05) + rng.normal(0, 0.03)
-                yield {"image": varied[None, None].float(), "label": classes[None].long()}
-            seed += 1
+        samples = kept_samples(
+            partial(volume, size=SIZE),
+            self.seed,
+            pool=self.pool,
+            pattern="belly_*.npz",
+            real=self.real,
+            share=self.share,
+            stream=6,
+            keep=self.keep,
+            uses=self.uses,
+            at_least=8,
+        )
+        for kept, rng in samples:
+            image, classes = kept[int(rng.integers(len(kept)))]
+            varied = image * rng.uniform(0.95, 1.05) + rng.normal(0, 0.03)
+            yield {"image": varied[None, None].float(), "label": classes[None].long()}
 
 
 def overlap_loss(logits: Tensor, label: Tensor) -> Tensor:
