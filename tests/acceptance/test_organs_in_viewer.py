@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -162,9 +163,13 @@ def middle(mask: Mask) -> npt.NDArray[np.float64]:
     return np.asarray(np.argwhere(mask).mean(axis=0), np.float64)
 
 
-@pytest.mark.parametrize(("algorithm", "name"), [("pancreas", "pancreas"), ("body_ct", "liver")])
+# A thin organ has much border for its area: half a pixel of it is three hundredths of overlap.
+@pytest.mark.parametrize(
+    ("algorithm", "name", "least", "apart"),
+    [("pancreas", "pancreas", 0.95, 0.05), ("body_ct", "liver", LEAST_OVERLAP, 0.005)],
+)
 def test_the_viewer_draws_the_organ_where_it_was_painted(
-    read: tuple[Read, ...], page: OhifPage, algorithm: str, name: str
+    read: tuple[Read, ...], page: OhifPage, algorithm: str, name: str, least: float, apart: float
 ) -> None:
     one = read[0]
     organs = organs_of(one, algorithm)
@@ -188,11 +193,14 @@ def test_the_viewer_draws_the_organ_where_it_was_painted(
     wanted = viewport.projected(drawn.mask[index])
     after = page.until(
         lambda: page.picture(viewport),
-        lambda seen: overlap(overlays(before, seen, organs)[at], wanted) >= LEAST_OVERLAP,
+        lambda seen: overlap(overlays(before, seen, organs)[at], wanted) >= least,
     )
     save_page(page, f"phantom_{name}")
     seen = overlays(before, after, organs)[at]
-    assert overlap(seen, wanted) >= LEAST_OVERLAP
+    assert overlap(seen, wanted) >= least
+    for axis, step in product((0, 1), (-1, 1)):
+        moved = viewport.projected(np.roll(drawn.mask[index], step, axis))
+        assert overlap(seen, moved) < overlap(seen, wanted) - apart, "moved by a voxel"
     truth = viewport.projected(painted[index])
     off_mm = np.linalg.norm(middle(seen) - middle(truth)) / viewport.scale * SPACING[1]
     assert off_mm < FARTHEST_MM
