@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dicomnode.domain.errors import StudyError
-from dicomnode.evaluate.pairs import Pair, read_pairs
+from dicomnode.evaluate.pairs import Pair, read_pairs, read_patients
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,8 +44,8 @@ _ALIASES = {
 def divide(data: Path, out: Path, *, meanings: Mapping[int, str], share: float) -> Parts:
     """Link the pairs of `data` into `out/learned` and `out/held_out`.
 
-    Who is held out depends on the patient's name alone, so that a folder that grows, or a second
-    run, keeps them apart.
+    Who is held out depends on the patient's name, so that a folder that grows and a second run
+    keep them apart; somebody learned from before is never held out after.
 
     Args:
         data: the labelled folder.
@@ -54,10 +54,16 @@ def divide(data: Path, out: Path, *, meanings: Mapping[int, str], share: float) 
         share: of patients to hold out; 0: none, and no figure can be given.
 
     Raises:
-        StudyError: no pairs, too few patients for two parts, or no label that can be judged.
+        StudyError: no pairs, too few patients for two parts, no label that can be judged, or a
+            patient would be held out whom an earlier call with this `out` learned from.
     """
     pairs, said = read_pairs(data)
     chosen = _held_out({pair.patient for pair in pairs}, share)
+    if chosen & set(read_patients(out / "learned").values()):
+        raise StudyError(
+            f"{out} holds a training that learned from patients who would be held out now: go on "
+            "with the same --hold-out, or take another --out"
+        )
     labels = said or meanings
     judged_as = {number: _ALIASES.get(name, name) for number, name in labels.items()}
     segments = set(meanings.values())
@@ -81,8 +87,16 @@ def _held_out(patients: set[str], share: float) -> set[str]:
             "one patient cannot be both learned from and judged by: add labelled images of others "
             "to the folder (patients.csv says whose they are), or hold none out (--hold-out 0)"
         )
-    ranked = sorted(patients, key=lambda name: hashlib.sha256(name.encode()).digest())
-    return set(ranked[: min(max(1, round(share * len(ranked))), len(ranked) - 1)])
+    places = {name: _place(name) for name in patients}
+    ranked = sorted(patients, key=places.__getitem__)
+    below = sum(place < share for place in places.values())
+    # Each part has somebody, however few there are.
+    return set(ranked[: min(max(1, below), len(ranked) - 1)])
+
+
+def _place(patient: str) -> float:
+    """From 0 to 1, evenly, by the name."""
+    return int.from_bytes(hashlib.sha256(patient.encode()).digest()[:8]) / 2**64
 
 
 def _link(pairs: Sequence[Pair], labels: Mapping[int, str], folder: Path) -> Part:

@@ -14,7 +14,7 @@ from dicomnode.phantom import Organ, make_case
 from dicomnode.phantom.masks import organ_of
 from dicomnode.pipeline.bundle import load_bundle
 from dicomnode.pipeline.tensors import ras_affine
-from dicomnode.training.parts import divide
+from dicomnode.training.parts import _held_out, divide
 from dicomnode.training.stocks import site_stocks
 
 SPACING = (6.0, 4.0, 4.0)
@@ -76,6 +76,25 @@ def test_patients_are_kept_apart_and_a_growing_folder_keeps_them_there(
     assert not names[0] & names[1]
     both_of_a = {"case0.nii.gz", "case2.nii.gz"}
     assert both_of_a in names
+
+
+def test_nobody_who_was_learned_from_is_held_out_later() -> None:
+    names = [f"patient {number}" for number in range(200)]
+    held_out: set[str] = set()
+    for count in range(10, 201, 10):
+        now = _held_out(set(names[:count]), 0.2)
+        assert not (now - held_out) & set(names[: count - 10])
+        held_out = now
+    assert 25 < len(held_out) < 55
+
+
+def test_another_share_is_refused_where_it_would_hold_out_whom_training_saw(
+    tmp_path: Path, data: Path
+) -> None:
+    first = divide(data, tmp_path, meanings=SEGMENTS, share=0.01)
+    assert divide(data, tmp_path, meanings=SEGMENTS, share=0.01) == first
+    with pytest.raises(StudyError, match="take another --out"):
+        divide(data, tmp_path, meanings=SEGMENTS, share=0.9)
 
 
 def test_one_patient_is_not_both_learned_from_and_judged_by(tmp_path: Path, data: Path) -> None:
