@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from dicomnode.networks.candidates import CandidateNet, heat_of
 from dicomnode.networks.detections import keep_apart, peaks
+from dicomnode.networks.outside import lies_inside, thick_parts
 from dicomnode.networks.phnn import PHNN
 from dicomnode.networks.views import ViewNet, aggregate, two_windows
 from dicomnode.networks.windows import bfloat16_pays
@@ -232,16 +233,20 @@ class FoundInferer(Inferer):
         npt.NDArray[np.float64],
         npt.NDArray[np.float64],
     ]:
-        """Candidates in a volume `(x, y, z)`: points in mm, types, heats, radii in mm."""
+        """Candidates in the body of a CT `(x, y, z)`: points in mm, types, heats, radii in mm."""
         with self._rough(volume):
             maps = heat_of(network.candidates, volume).cpu()
         step = np.array(self.spacing) * network.candidates.stride
         first = np.array(self.spacing) * (network.candidates.stride - 1) / 2
+        body = thick_parts(volume)
         found = []
         for kind in range(len(maps) - 1) if self.kinds is None else self.kinds:
             where, heat = peaks(maps[kind], at_least=self.at_least, most=4 * self.candidates)
-            radii = 8.0 * torch.exp(maps[-1][tuple(where.T)].clamp(-2.0, 2.5)).numpy()
             points = where.numpy() * step + first
+            inside = lies_inside(body, points, self.spacing)
+            where, heat = where[torch.from_numpy(inside)], heat[torch.from_numpy(inside)]
+            points = points[inside]
+            radii = 8.0 * torch.exp(maps[-1][tuple(where.T)].clamp(-2.0, 2.5)).numpy()
             # Two marks within a lesion are one.
             kept = keep_apart(points, heat.numpy(), np.clip(radii, 4.0, 30.0))[: self.candidates]
             found.append((points[kept], np.full(len(kept), kind), heat.numpy()[kept], radii[kept]))

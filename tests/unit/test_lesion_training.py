@@ -14,6 +14,8 @@ import torch
 from monai.bundle.config_parser import ConfigParser
 from safetensors.torch import load_file, save_file
 
+from dicomnode.phantom.planting import Kind, Lesion
+
 BUNDLE = Path(__file__).resolve().parents[2] / "algorithms" / "lymph_node"
 SIZE = (80, 72, 60)
 
@@ -137,6 +139,54 @@ def test_a_lesion_drowned_in_noise_is_neither_asked_for_nor_forbidden(
     assert float(middle[0].sum()) == 0
     assert float(middle[1].sum()) == pytest.approx(1, abs=1e-5)
     assert float(counts[0, 15, 15, 15]) == 0
+
+
+def test_beyond_the_scan_circle_there_is_no_lesion(recipe: Any) -> None:
+    scenes = recipe("scenes")
+    seen = np.full((10, 20, 20), 40, np.float32)
+    seen[:, :, 15:] = -2048
+    inner, outer = (
+        Lesion(
+            kind=Kind.BONE,
+            number=number,
+            centre=(5.0, 10.0, column),
+            diameter_mm=10.0,
+            slice_mm2=80.0,
+            contrast_hu=50.0,
+        )
+        for number, column in ((1, 10.0), (2, 17.0))
+    )
+    assert scenes.in_image([inner, outer], seen) == [inner]
+
+
+def test_hotter_false_candidates_are_looked_at_more_often(recipe: Any, tmp_path: Path) -> None:
+    write_scene(tmp_path, lesions=[])
+    (scene,) = recipe("scenes").scenes_in(tmp_path)
+    mined = {
+        "points": np.array([[20.0, 0, 0], [40.0, 0, 0], [60.0, 0, 0]]),
+        "radii": np.full(3, 5.0),
+        "heats": np.array([0.1, 0.3, 0.9]),
+        "classes": np.array([0, 0, 1]),
+    }
+    points, _, classes = recipe("view_training")._view_points(
+        np.random.default_rng(0), scene, mined, 400
+    )
+    none = points[classes == 0][:, 0]
+    assert 0.65 < (none == 40).mean() < 0.85
+    assert 0.4 < (classes == 0).mean() < 0.6
+
+
+def test_the_rate_rises_as_long_as_asked(recipe: Any, tmp_path: Path) -> None:
+    averaged = recipe("averaging").Averaged(
+        torch.nn.Linear(1, 1), tmp_path, "line", steps=1000, rate=1.0, warm=200
+    )
+    rates = []
+    for step in (0, 99, 199, 999):
+        averaged.fitted.step = step
+        rates.append(averaged._rate())
+    assert rates[0] < 0.01
+    assert rates[1] == pytest.approx(0.5, abs=0.02)
+    assert rates[2] > 0.9 > 0.05 > rates[3]
 
 
 def test_another_kernel_changes_noise_and_edges_and_nothing_else(recipe: Any) -> None:

@@ -22,12 +22,21 @@ class Averaged:
     """Trains one network on batches that a function draws; keeps an exponential average.
 
     `loss_of(step)` returns the loss of a fresh batch. Stopped, it goes on from its checkpoint.
+    The rate rises for `warm` steps, then falls to a fiftieth along a cosine.
     """
 
     def __init__(
-        self, network: nn.Module, folder: Path, name: str, *, steps: int, rate: float
+        self,
+        network: nn.Module,
+        folder: Path,
+        name: str,
+        *,
+        steps: int,
+        rate: float,
+        warm: int = 40,
     ) -> None:
         self.network, self.steps, self.rate, self.name = network, steps, rate, name
+        self.warm = warm
         self.weights = folder / f"{name}.safetensors"
         self.curve_file = folder / f"{name}_curve.json"
         self.fitted = AveragedWeights(
@@ -59,7 +68,7 @@ class Averaged:
         self.network.eval()
 
     def _rate(self) -> float:
-        warm = min(1.0, (self.step + 1) / 40)
+        warm = min(1.0, (self.step + 1) / self.warm)
         return self.rate * warm * (0.02 + 0.49 * (1 + math.cos(math.pi * self.step / self.steps)))
 
     def _keep(self) -> None:

@@ -195,6 +195,7 @@ def train_candidates(
     kinds: int,
     steps: int,
     rate: float = 2e-3,
+    warm: int = 40,
     batch: int = 2,
     draws: int = 0,
 ) -> None:
@@ -202,7 +203,7 @@ def train_candidates(
 
     `draws`: seed of the crops, so that training that goes on from weights sees others.
     """
-    trained = Averaged(network, folder, "candidates", steps=steps, rate=rate)
+    trained = Averaged(network, folder, "candidates", steps=steps, rate=rate, warm=warm)
     network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
 
     def loss_of(step: int) -> Tensor:

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dicomnode.phantom.anatomy import Anatomy, make_anatomy
-from dicomnode.phantom.planting import Planter, counts_of
+from dicomnode.phantom.planting import Lesion, Planter, counts_of
 from dicomnode.phantom.scanner import draw_scan, scanned, tissue_hu
 
 log = logging.getLogger("lesions.scenes")
@@ -28,6 +28,8 @@ TRAIN_MOST = (9, 6, 6, 8, 7, 6, 7)
 REAL_MOST = (9, 7, 6, 8, 6, 5, 7)
 TEST_MOST = (6, 4, 5, 4, 3, 2, 3)
 """Lesions of each kind at most, in the order of `planting.Kind`."""
+AIR_HU = -1024
+"""What is lower was not scanned."""
 LEAST_VISIBILITY = 3.0
 """Below this a lesion is drowned in noise: training leaves it out, evaluation counts it."""
 
@@ -169,6 +171,7 @@ def _write(
     )
     planted = planter.plant(counts_of(rng, most))
     seen = scanned(rng, hu, SPACING, scan)
+    planted = in_image(planted, seen)
     size = np.array(seen.shape[::-1])
     lesions = []
     for one in planted:
@@ -196,6 +199,14 @@ def _write(
         "noise": scan.noise_hu,
     }
     (root / f"{name}.json").write_text(json.dumps(told))
+
+
+def in_image(lesions: Sequence[Lesion], seen: npt.NDArray[np.float32]) -> list[Lesion]:
+    """The lesions whose middle was scanned: beyond the scan circle there is no image.
+
+    `seen`: HU (slice, row, column).
+    """
+    return [one for one in lesions if seen[tuple(np.round(one.centre).astype(int))] >= AIR_HU]
 
 
 def _turned(array: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:

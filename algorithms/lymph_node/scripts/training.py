@@ -18,9 +18,9 @@ from scripts.real_scenes import write_real_scenes
 from scripts.scenes import REAL_MOST, TRAIN_MOST, scenes_in, write_scenes
 from scripts.view_training import gather_views, mine, train_views
 
-REAL_SHARE = 0.28
+REAL_SHARE = 0.33
 """Of the crops, where there are real backgrounds."""
-REAL_VARIANTS = 12
+REAL_VARIANTS = 24
 ABDOMENS = 0.5
 """Of the phantoms show kidneys, liver and colon; the others any part of the trunk."""
 
@@ -41,7 +41,9 @@ class Training:
         kinds: of `planting.Kind` to look for, in the order of the network's; None: all.
         candidate_steps, view_steps, outline_steps: of each stage; 0: as it started.
         view_scenes: scenes of which views are taken, evenly chosen.
+        views_a_scene: of each of them.
         candidate_rate: of learning, at its highest.
+        candidate_warm: steps until then; many for weights that need not be found again.
         kind_shares: how often crops are drawn around each kind of `kinds`; None: `SHARES`.
         draws: seed of the crops; another one for training that goes on.
         mix: weights whose candidates are mixed into the result; empty: none.
@@ -62,7 +64,9 @@ class Training:
         view_steps: int,
         outline_steps: int,
         view_scenes: int = 80,
+        views_a_scene: int = 500,
         candidate_rate: float = 2e-3,
+        candidate_warm: int = 40,
         kind_shares: Sequence[float] | None = None,
         draws: int = 0,
         mix: str = "",
@@ -90,9 +94,11 @@ class Training:
         self.scenes = [scene for folder in self.folders for scene in scenes_in(folder, kinds)]
         self.candidate_steps = candidate_steps
         self.view_steps, self.outline_steps = view_steps, outline_steps
-        self.candidate_rate, self.kind_shares = candidate_rate, kind_shares
+        self.candidate_rate, self.candidate_warm = candidate_rate, candidate_warm
+        self.kind_shares = kind_shares
         self.draws = draws
         self.mix, self.mix_share = mix, mix_share
+        self.views_a_scene = views_a_scene
         self.view_scenes = self.scenes[:: max(1, len(self.scenes) // view_scenes)]
 
     def run(self) -> None:
@@ -107,11 +113,14 @@ class Training:
             kinds=self.network.candidates.kinds,
             steps=self.candidate_steps,
             rate=self.candidate_rate,
+            warm=self.candidate_warm,
             draws=self.draws,
         )
         if self.view_steps:
-            mined = mine(self.network, self.view_scenes, self.output, most=30)
-            gathered = gather_views(self.view_scenes, mined, self.output, a_scene=500)
+            mined = mine(self.network, self.view_scenes, self.output, most=40)
+            gathered = gather_views(
+                self.view_scenes, mined, self.output, a_scene=self.views_a_scene
+            )
             train_views(self.network, gathered, self.output, steps=self.view_steps)
         train_outlines(self.network, self.scenes, self.output, steps=self.outline_steps)
         if self.mix:

@@ -41,7 +41,7 @@ def mine(
     finder: LesionFinder, scenes: Sequence[Scene], folder: Path, *, most: int
 ) -> dict[str, Mined]:
     """Candidates of every scene, at most `most` a kind, with their classes. Kept on disk."""
-    inferer = FoundInferer(spacing=SPACING, candidates=most)
+    inferer = FoundInferer(spacing=SPACING, candidates=most, bfloat16=None)
     mined: dict[str, Mined] = {}
     for scene in scenes:
         path = folder / f"mined_{scene.name}.npz"
@@ -83,7 +83,7 @@ def gather_views(
 def _view_points(
     rng: np.random.Generator, scene: Scene, mined: Mined, count: int
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.int64]]:
-    """Points, radii, classes: kinds alike often, as many of none."""
+    """Points, radii, classes: kinds alike often, as many of none, those the more the hotter."""
     rows = [
         (point, float(radius), int(kind))
         for point, radius, kind in zip(
@@ -91,6 +91,8 @@ def _view_points(
         )
     ]
     none = [row for row in rows if row[2] == 0]
+    heats = np.asarray(mined["heats"], float)[np.asarray(mined["classes"]) == 0]
+    likely = np.cumsum(heats / max(float(heats.sum()), 1e-6))
     some = [row for row in rows if row[2] > 0]
     some += [
         (
@@ -108,7 +110,7 @@ def _view_points(
             of_kind = [row for row in some if row[2] == wanted]
             chosen.append(of_kind[int(rng.integers(len(of_kind)))])
         elif none:
-            chosen.append(none[int(rng.integers(len(none)))])
+            chosen.append(none[min(int(np.searchsorted(likely, rng.random())), len(none) - 1)])
     return (
         np.asarray([row[0] for row in chosen], float).reshape(-1, 3),
         np.asarray([row[1] for row in chosen], float),
