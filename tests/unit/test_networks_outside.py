@@ -53,8 +53,9 @@ def test_no_candidate_lies_outside() -> None:
     torch.manual_seed(0)
     network = LesionFinder(2).eval()
     # Warm everywhere, so that every voxel may be a peak.
-    with torch.no_grad():
-        network.candidates.decide.bias.fill_(2.0)
+    bias = network.candidates.decide.bias
+    assert bias is not None
+    torch.nn.init.constant_(bias, 2.0)
     hu = trunk() + torch.randn(100, 80, 40) * 5
     with torch.inference_mode():
         points, _, _, _ = FoundInferer(candidates=200).find(hu, network)
