@@ -50,6 +50,8 @@ class SegmentFinding:
     """sRGB, 0 to 255."""
     mask: npt.NDArray[np.bool_]
     measurements: tuple[Measurement, ...] = ()
+    site: Code | None = None
+    """Where it lies; None for organs, whose type says it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

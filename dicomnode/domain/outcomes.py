@@ -66,6 +66,7 @@ def record_of(finding: Finding) -> FindingRecord:
                 kind="segment",
                 name=finding.name,
                 code=finding.type,
+                site=finding.site,
                 laterality=finding.laterality,
                 measurements=finding.measurements,
             )

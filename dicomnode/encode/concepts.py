@@ -15,7 +15,6 @@ from dicomnode.domain.identifiers import derived_uid
 PRIVATE_SCHEME = "99DICOMNODE"
 
 ARTIFICIAL_INTELLIGENCE = Code("123110", "DCM", "Artificial Intelligence")
-ABNORMAL_STRUCTURE = Code("49755003", "SCT", "Morphologically Altered Structure")
 PROCESSING_EQUIPMENT = Code("109102", "DCM", "Processing Equipment")
 IMAGING_PROCEDURE = Code("363679005", "SCT", "Imaging procedure")
 PROCEDURES = {

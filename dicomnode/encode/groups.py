@@ -267,9 +267,10 @@ def _graphic_type(points: npt.NDArray[np.float64]) -> GraphicTypeValues:
 
 def _sites(finding: Finding) -> Sequence[sr_content.FindingSite] | None:
     """Organs are their own site, so that their laterality has something to stand on."""
+    site: Code | None
     laterality = None
     if isinstance(finding, SegmentFinding):
-        site: Code | None = finding.type
+        site = finding.site or finding.type
         laterality = finding.laterality
     elif isinstance(finding, LesionFinding):
         site, laterality = finding.site, finding.laterality

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from dicomnode.domain.codes import Code
+from dicomnode.domain.codes import ABNORMAL_STRUCTURE, Code
 from dicomnode.domain.errors import EncodeError
 from dicomnode.domain.findings import Finding, LesionFinding, SegmentFinding
 from dicomnode.domain.volumes import Volume
-from dicomnode.encode.concepts import ABNORMAL_STRUCTURE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +24,7 @@ class Segment:
     type: Code
     laterality: Code | None
     site: Code | None
-    """Where a lesion lies; None for organs, whose type says it."""
+    """Where it lies; None for organs, whose type says it."""
     color: tuple[int, int, int]
     mask: npt.NDArray[np.bool_]
     """On the volume's grid; at least one voxel."""
@@ -71,14 +70,13 @@ def _any_voxel(name: str, mask: npt.NDArray[np.bool_], volume: Volume) -> bool:
 def _segment(number: int, finding: SegmentFinding | LesionFinding) -> Segment:
     if finding.mask is None:
         raise EncodeError(f"{finding.name!r} has no mask")
-    is_organ = isinstance(finding, SegmentFinding)
     return Segment(
         number=number,
         name=finding.name,
         category=finding.category if isinstance(finding, SegmentFinding) else ABNORMAL_STRUCTURE,
         type=finding.type,
         laterality=finding.laterality,
-        site=None if is_organ or isinstance(finding, SegmentFinding) else finding.site,
+        site=finding.site,
         color=finding.color,
         mask=finding.mask,
     )

@@ -1,4 +1,4 @@
-"""What CT tells of a segment: emphysema, marrow, fat, surface, calcium. Closed formulas, no model.
+"""What CT tells of a segment: emphysema, marrow, fat, surface. Closed formulas, no model.
 
 Masks are bool, (slice, row, column) of the image's grid, and not empty. A measure that cannot be
 taken returns nothing. scipy and scikit-image are imported where they are used: what only reads a
@@ -9,8 +9,6 @@ import numpy as np
 import numpy.typing as npt
 
 from dicomnode.domain.codes import (
-    AGATSTON_LIKE,
-    CALCIUM_VOLUME,
     CORE_ATTENUATION,
     FAT_VOLUME,
     HOUNSFIELD,
@@ -23,7 +21,6 @@ from dicomnode.domain.codes import (
     MM2,
     PERCENT,
     PERCENTILE_15,
-    RATIO,
     STANDARD_DEVIATION,
     SURFACE_AREA,
     Code,
@@ -37,13 +34,6 @@ EMPHYSEMA_HU = -950.0
 FAT_HU = (-190.0, -30.0)
 LEAN_HU = (-29.0, 150.0)
 CORE_DEPTH_MM = 6.0
-CALCIUM_HU = 130.0
-NATIVE_BLOOD_HU = 90.0
-"""Median of an artery's lumen above which there is contrast medium, and calcium is not scored."""
-SMALLEST_PLAQUE_MM2 = 1.0
-_LEAST_SIGMAS = 3.0
-"""Standard deviations of noise between blood and 130 HU: below, specks of noise are plaques."""
-_MARGIN_MM = 30.0
 
 
 def emphysema_of(mask: Mask, image: Volume) -> tuple[Measurement, ...]:
@@ -121,65 +111,6 @@ def surface_of(mask: Mask, image: Volume) -> tuple[Measurement, ...]:
     vertices, faces, _, _ = marching_cubes(soft, 0.5, spacing=spacing)
     area = float(mesh_surface_area(vertices, faces))
     return (Measurement(name=SURFACE_AREA, value=area, unit=MM2),)
-
-
-def calcification_of(mask: Mask, image: Volume) -> tuple[Measurement, ...]:
-    """Volume of calcium in an artery in ml, and a score after Agatston. Native CT only.
-
-    Plaques are parts of a slice of at least 1 mm2 at or above 130 HU, at least half of which lie in
-    the outline: they count whole, since an outline may cut a plaque of the wall, and bone that it
-    takes in goes on outside. Each counts its area in mm2 times 1 to 4 by its peak (130, 200, 300,
-    400 HU), times the distance of slices over 3 mm. The original is defined for gated 3 mm slices
-    of the heart at 120 kV (Agatston 1990): thinner slices and more noise score higher, thicker
-    ones lower, so compare only like with like. Nothing where the blood's median shows contrast
-    medium, or where its noise alone reaches 130 HU.
-    """
-    blood = image.array[mask]
-    median = float(np.median(blood))
-    # Of the lower half: calcium lies above.
-    noise = 1.4826 * float(np.median(median - blood[blood <= median]))
-    if median > NATIVE_BLOOD_HU or CALCIUM_HU - median < _LEAST_SIGMAS * noise:
-        return ()
-    from scipy import ndimage
-
-    between_slices, between_rows, between_columns = image.grid.spacing_mm
-    pixel = between_rows * between_columns
-    slices, rows, columns = _box(mask)
-    near = (
-        slices,
-        *(
-            _wider(side, step)
-            for side, step in zip((rows, columns), (between_rows, between_columns), strict=True)
-        ),
-    )
-    area, score = 0.0, 0.0
-    for inside, hu in zip(mask[near], image.array[near], strict=True):
-        parts, count = ndimage.label(hu >= CALCIUM_HU, structure=np.ones((3, 3)))
-        sizes = np.bincount(parts.ravel(), minlength=count + 1)
-        within = np.bincount(parts[inside], minlength=count + 1)
-        for index in np.flatnonzero(within):
-            if (
-                index
-                and sizes[index] * pixel >= SMALLEST_PLAQUE_MM2
-                and 2 * within[index] >= sizes[index]
-            ):
-                area += sizes[index] * pixel
-                score += sizes[index] * pixel * _weight(float(hu[parts == index].max()))
-    return (
-        Measurement(name=CALCIUM_VOLUME, value=float(area * between_slices / 1000), unit=ML),
-        Measurement(name=AGATSTON_LIKE, value=float(score * between_slices / 3.0), unit=RATIO),
-    )
-
-
-def _wider(side: slice, step: float) -> slice:
-    """By a margin in which plaques and bone beside the outline can be told."""
-    margin = round(_MARGIN_MM / step)
-    return slice(max(side.start - margin, 0), side.stop + margin)
-
-
-def _weight(peak: float) -> int:
-    """Agatston's factor of a plaque's densest pixel."""
-    return 4 if peak >= 400 else 3 if peak >= 300 else 2 if peak >= 200 else 1
 
 
 def _box(mask: Mask) -> tuple[slice, slice, slice]:

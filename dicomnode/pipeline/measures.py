@@ -35,8 +35,8 @@ from dicomnode.domain.findings import (
     SegmentFinding,
 )
 from dicomnode.domain.volumes import Grid, Volume
+from dicomnode.pipeline.calcium import calcification_of
 from dicomnode.pipeline.ct_measures import (
-    calcification_of,
     core_attenuation_of,
     emphysema_of,
     fat_of,
@@ -45,6 +45,7 @@ from dicomnode.pipeline.ct_measures import (
     surface_of,
 )
 from dicomnode.pipeline.manifest import AnyMeasure, CardiothoracicRatio, InSegments
+from dicomnode.pipeline.measured import Measured
 from dicomnode.pipeline.spine import vertebral_marrow_of
 
 Mask = npt.NDArray[np.bool_]
@@ -80,35 +81,47 @@ IN_SEGMENTS: Mapping[str, Callable[[Mask, Volume], tuple[Measurement, ...]]] = {
     "mean_hu": attenuation_of,
     "emphysema": emphysema_of,
     "core_hu": core_attenuation_of,
-    "vertebral_marrow": vertebral_marrow_of,
     "fat_volume": fat_of,
     "lean_volume": lean_of,
     "mean_area": mean_area_of,
     "surface": surface_of,
+}
+"""Measures that are numbers of a segment alone."""
+
+WITH_PARTS: Mapping[str, Callable[[SegmentFinding, Volume], Measured]] = {
+    "vertebral_marrow": vertebral_marrow_of,
     "calcification": calcification_of,
 }
-"""What `InSegments.measure` may name."""
+"""Measures that also find something within a segment."""
 
 
 def measure_all(
     segments: Sequence[SegmentFinding], measures: Sequence[AnyMeasure], image: Volume
 ) -> tuple[Finding, ...]:
-    """The segments with their measurements, then findings that draw on several segments.
+    """The segments with their measurements, then what was found within them or draws on several.
 
     Segments are not empty. A measure of a segment that was not found is left out.
     """
     by_name = {segment.name: segment for segment in segments}
-    drawn: list[MeasurementFinding] = []
+    beside: list[Finding] = []
     for measure in measures:
         if isinstance(measure, InSegments):
             for name in measure.of:
                 if name in by_name:
                     segment = by_name[name]
-                    taken = IN_SEGMENTS[measure.measure](segment.mask, image)
-                    by_name[name] = replace(segment, measurements=segment.measurements + taken)
+                    taken = _taken(measure.measure, segment, image)
+                    told = segment.measurements + taken.numbers
+                    by_name[name] = replace(segment, measurements=told)
+                    beside.extend(taken.parts)
         else:
-            drawn.extend(_cardiothoracic_ratio(by_name, measure, image.grid))
-    return (*(by_name[segment.name] for segment in segments), *drawn)
+            beside.extend(_cardiothoracic_ratio(by_name, measure, image.grid))
+    return (*(by_name[segment.name] for segment in segments), *beside)
+
+
+def _taken(measure: str, segment: SegmentFinding, image: Volume) -> Measured:
+    if measure in WITH_PARTS:
+        return WITH_PARTS[measure](segment, image)
+    return Measured(IN_SEGMENTS[measure](segment.mask, image))
 
 
 def _cardiothoracic_ratio(

@@ -11,10 +11,9 @@ from dicomnode.domain.codes import MEDIAN, STANDARD_DEVIATION
 from dicomnode.domain.findings import Measurement
 from dicomnode.domain.identifiers import InstanceUid, SeriesUid, StudyUid
 from dicomnode.domain.volumes import Grid, SourceFrame, Volume
-from dicomnode.phantom import LesionKind, Organ, Phase, make_case
+from dicomnode.phantom import make_case
 from dicomnode.phantom.structures import VERTEBRAE, Tissue
 from dicomnode.pipeline.ct_measures import (
-    calcification_of,
     core_attenuation_of,
     emphysema_of,
     fat_of,
@@ -22,7 +21,7 @@ from dicomnode.pipeline.ct_measures import (
     mean_area_of,
     surface_of,
 )
-from dicomnode.pipeline.measures import IN_SEGMENTS
+from dicomnode.pipeline.measures import IN_SEGMENTS, WITH_PARTS
 
 
 def volume(array: npt.NDArray[np.float32], spacing: tuple[float, float, float]) -> Volume:
@@ -106,68 +105,9 @@ def test_surface_of_a_ball_is_four_pi_r_squared(spacing: tuple[float, float, flo
     assert found["surface-area"] == pytest.approx(4 * np.pi * radius**2, rel=0.04)
 
 
-def test_calcium_is_weighed_by_its_peak_and_scaled_to_three_millimetres() -> None:
-    hu = np.full((3, 20, 20), 40.0, np.float32)
-    hu[0, 2:4, 2:4] = 250  # 4 mm2, weight 2
-    hu[1, 10:13, 10:13] = 130  # 9 mm2, weight 1
-    hu[1, 11, 11] = 450  # the same plaque peaks at 450: weight 4
-    found = values(calcification_of(np.ones(hu.shape, bool), volume(hu, (1.5, 1, 1))))
-    assert found["calcium-volume"] == pytest.approx((4 + 9) * 1.5 / 1000)
-    assert found["agatston-like"] == pytest.approx((4 * 2 + 9 * 4) * 0.5)
-
-
-def test_specks_under_one_square_millimetre_do_not_count() -> None:
-    hu = np.full((1, 20, 20), 40.0, np.float32)
-    hu[0, 5, 5] = 900
-    found = values(calcification_of(np.ones(hu.shape, bool), volume(hu, (3, 0.7, 0.7))))
-    assert found == {"calcium-volume": 0, "agatston-like": 0}
-
-
-def test_a_plaque_that_the_outline_cuts_counts_whole_and_bone_that_it_takes_in_does_not() -> None:
-    hu = np.full((1, 60, 60), 40.0, np.float32)
-    mask = np.zeros(hu.shape, bool)
-    mask[0, 20:40, 20:40] = True
-    hu[0, 18:22, 30] = 300  # half of it inside
-    plaque = values(calcification_of(mask, volume(hu, (3, 1, 1))))
-    assert plaque == {"calcium-volume": pytest.approx(0.012), "agatston-like": 12}
-    hu[0, 35:60, 25:35] = 300  # a vertebra that reaches into it
-    assert values(calcification_of(mask, volume(hu, (3, 1, 1)))) == plaque
-
-
-def test_calcium_is_not_scored_where_blood_is_enhanced() -> None:
-    hu = np.full((2, 10, 10), 180.0, np.float32)
-    assert calcification_of(np.ones(hu.shape, bool), volume(hu, (3, 1, 1))) == ()
-
-
-@pytest.mark.parametrize(("noise", "is_scored"), [(20.0, True), (40.0, False)])
-def test_calcium_is_not_scored_where_noise_looks_like_it(noise: float, is_scored: bool) -> None:
-    hu = np.random.default_rng(0).normal(45, noise, (4, 40, 40)).astype(np.float32)
-    found = calcification_of(np.ones(hu.shape, bool), volume(hu, (3, 1, 1)))
-    assert bool(found) is is_scored
-
-
-def test_planted_calcium_is_found_and_healthy_aortas_score_near_nothing() -> None:
-    scores = {}
-    for count in (0, 12):
-        case = make_case(
-            21,
-            region=(120.0, 240.0),
-            spacing_mm=(3.0, 1.5, 1.5),
-            phase=Phase.NATIVE,
-            pathology={LesionKind.CALCIFICATION: count},
-            detail=False,
-        )
-        image = volume(case.hu, case.grid.spacing_mm)
-        found = values(calcification_of(case.labels == Organ.AORTA, image))
-        scores[count] = found["calcium-volume"]
-        planted = sum(lesion.volume_ml for lesion in case.lesions)
-    assert scores[0] < 0.05
-    assert 0.3 * planted < scores[12] < 2 * planted  # blur spreads dense plaques over 130 HU
-
-
 def test_every_measure_a_manifest_may_name_is_there() -> None:
     from typing import get_args
 
     from dicomnode.pipeline.manifest import InSegmentsName
 
-    assert set(get_args(InSegmentsName)) == set(IN_SEGMENTS)
+    assert set(get_args(InSegmentsName)) == {*IN_SEGMENTS, *WITH_PARTS}

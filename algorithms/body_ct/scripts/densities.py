@@ -18,12 +18,15 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from dicomnode.domain.codes import ANATOMICAL_STRUCTURE
+from dicomnode.domain.findings import SegmentFinding
 from dicomnode.domain.identifiers import derived_uid
 from dicomnode.domain.volumes import Volume
 from dicomnode.evaluate.pairs import as_volume
 from dicomnode.phantom import LesionKind, Organ, Phase, make_case
 from dicomnode.phantom.structures import VERTEBRAE
-from dicomnode.pipeline.ct_measures import calcification_of, core_attenuation_of
+from dicomnode.pipeline.calcium import calcification_of
+from dicomnode.pipeline.ct_measures import core_attenuation_of
 from dicomnode.pipeline.spine import vertebral_marrow_of
 from scripts.classes import CLASSES
 from scripts.evaluation import Bundle
@@ -66,8 +69,21 @@ def measured(bundle: Bundle, seed: int) -> dict[str, object]:
     }
 
 
+def _segment(mask: Mask) -> SegmentFinding:
+    return SegmentFinding(
+        name="outline",
+        category=ANATOMICAL_STRUCTURE,
+        type=ANATOMICAL_STRUCTURE,
+        laterality=None,
+        color=(0, 0, 0),
+        mask=mask,
+    )
+
+
 def _calcium(mask: Mask, volume: Volume) -> list[float]:
-    return [round(one.value, 3) for one in calcification_of(mask, volume)] if mask.any() else []
+    if not mask.any():
+        return []
+    return [round(one.value, 3) for one in calcification_of(_segment(mask), volume).numbers]
 
 
 def _marrow(mask: Mask, volume: Volume) -> list[float]:
@@ -75,7 +91,9 @@ def _marrow(mask: Mask, volume: Volume) -> list[float]:
 
 
 def _spine(mask: Mask, volume: Volume) -> list[float]:
-    return [round(one.value, 1) for one in vertebral_marrow_of(mask, volume)] if mask.any() else []
+    if not mask.any():
+        return []
+    return [round(one.value, 1) for one in vertebral_marrow_of(_segment(mask), volume).numbers]
 
 
 def main() -> None:
