@@ -18,6 +18,8 @@ from dicomnode.encode.canvas import MUTED, PANEL, TEXT, WARNING, Color, font, wr
 
 WIDTH = 400
 _MARGIN = 26
+_FOOTER = 90
+_LONGEST_ENTRY = 4000
 LINE_COLORS: tuple[Color, ...] = ((255, 214, 10), (94, 214, 255), (255, 128, 191), (160, 230, 120))
 """For lines, which have no colour of their own."""
 
@@ -25,20 +27,21 @@ LINE_COLORS: tuple[Color, ...] = ((255, 214, 10), (94, 214, 255), (255, 128, 191
 def draw_legend(
     height: int, findings: Sequence[Finding], title: str, notes: Sequence[str]
 ) -> Image.Image:
-    """The panel, `WIDTH` wide and at least `height` high."""
-    drawn = _Writer(height)
+    """The panel, at least `height` high; a longer list goes on in columns of `WIDTH` each."""
+    drawn = _Writer()
     if title:
         drawn.text(title, 25, TEXT)
         drawn.gap(14)
     if not findings:
         drawn.text("No finding", 22, TEXT)
     for finding in findings:
+        drawn.begin_entry()
         _entry(drawn, finding)
+    drawn.begin_entry()
     drawn.gap(4)
     for note in notes:
         drawn.text(note, 16, MUTED)
-    drawn.footer("RESEARCH USE ONLY", "Not for diagnosis")
-    return drawn.picture()
+    return _columns(drawn, height)
 
 
 def line_colors(finding: Finding) -> tuple[Color, ...]:
@@ -107,15 +110,60 @@ def _capital(name: str) -> str:
     return name[:1].upper() + name[1:]
 
 
-class _Writer:
-    """Writes down a panel that grows with its content."""
+def _columns(drawn: "_Writer", least: int) -> Image.Image:
+    """Entries below each other and then side by side, with what it is not for below the last."""
+    columns: list[list[Image.Image]] = [[]]
+    for entry in drawn.entries():
+        if columns[-1] and _height(columns[-1]) + entry.height > least:
+            columns.append([])
+        columns[-1].append(entry)
+    height = max(least, *(_height(column) for column in columns))
+    panel = Image.new("RGB", (WIDTH * len(columns), height), PANEL)
+    for number, column in enumerate(columns):
+        top = _MARGIN
+        for entry in column:
+            panel.paste(entry, (number * WIDTH, top))
+            top += entry.height
+    _write_footer(panel)
+    return panel
 
-    def __init__(self, height: int) -> None:
-        self._least = height
-        self._image = Image.new("RGB", (WIDTH, 8000), PANEL)
+
+def _height(column: Sequence[Image.Image]) -> int:
+    return _MARGIN + sum(entry.height for entry in column) + _FOOTER
+
+
+def _write_footer(panel: Image.Image) -> None:
+    draw, top, left = ImageDraw.Draw(panel), panel.height - 74, panel.width - WIDTH + _MARGIN
+    draw.line((left, top, panel.width - _MARGIN, top), fill=MUTED)
+    draw.text((left, top + 12), "RESEARCH USE ONLY", font=font(19), fill=WARNING)
+    draw.text((left, top + 38), "Not for diagnosis", font=font(16), fill=MUTED)
+
+
+class _Writer:
+    """Writes entries below each other on one long strip."""
+
+    def __init__(self) -> None:
+        self._image = Image.new("RGB", (WIDTH, 2 * _LONGEST_ENTRY), PANEL)
         self._draw = ImageDraw.Draw(self._image)
-        self._y = _MARGIN
-        self._footer_height = 0
+        self._y = 0
+        self._begins = [0]
+
+    def begin_entry(self) -> None:
+        """What follows stays together."""
+        self._begins.append(self._y)
+        if self._image.height - self._y < _LONGEST_ENTRY:
+            longer = Image.new("RGB", (WIDTH, 2 * self._image.height), PANEL)
+            longer.paste(self._image, (0, 0))
+            self._image, self._draw = longer, ImageDraw.Draw(longer)
+
+    def entries(self) -> list[Image.Image]:
+        """Cut apart; none is empty."""
+        ends = [*self._begins[1:], self._y]
+        return [
+            self._image.crop((0, begin, WIDTH, end))
+            for begin, end in zip(self._begins, ends, strict=True)
+            if end > begin
+        ]
 
     def gap(self, height: int) -> None:
         self._y += height
@@ -154,14 +202,3 @@ class _Writer:
         x = _MARGIN + width * tick
         self._draw.line((x, top - 5, x, top + 15), fill=WARNING, width=3)
         self._y = top + 22
-
-    def footer(self, first: str, second: str) -> None:
-        height = max(self._least, self._y + 90)
-        top = height - 74
-        self._draw.line((_MARGIN, top, WIDTH - _MARGIN, top), fill=MUTED)
-        self._draw.text((_MARGIN, top + 12), first, font=font(19), fill=WARNING)
-        self._draw.text((_MARGIN, top + 38), second, font=font(16), fill=MUTED)
-        self._y = height
-
-    def picture(self) -> Image.Image:
-        return self._image.crop((0, 0, WIDTH, self._y))

@@ -47,8 +47,8 @@ def draw_overlay(
 ) -> Path:
     """Draw `findings` on `volume` into a PNG and return its path.
 
-    A radiograph is shown whole. A volume is cut axial, coronal and sagittal where the findings are
-    largest (or through the first line or lesion), with the patient's left on the picture's right.
+    A radiograph is shown whole. A volume is cut axial, coronal and sagittal where the segments are
+    largest, or through the first line or lesion, with the patient's left on the picture's right.
     """
     is_projection = volume.grid.frame_of_reference_uid is None
     pictures = _radiograph(volume, findings) if is_projection else _cuts(volume, findings)
@@ -176,9 +176,9 @@ def _cut_indices(scene: _Scene) -> tuple[int, int, int]:
 
 
 def _focus(scene: _Scene) -> npt.NDArray[np.float64]:
-    """What is looked at, as an array index: the first line, else a lesion, else all segments."""
+    """What is looked at, as an array index: all segments, else the first line, else a lesion."""
     shape, lines = scene.volume.grid.shape, _lines(scene.findings)
-    if lines:
+    if lines and not any(isinstance(each, SegmentFinding) for each in scene.findings):
         column, row = lines[0].mark.points.mean(axis=0)
         return np.array([lines[0].mark.slice_index, row - 0.5, column - 0.5])
     masked = _masked(scene.findings)

@@ -13,9 +13,12 @@ from dicomnode.domain.findings import (
     ClassFinding,
     LesionFinding,
     Mark,
+    MeasurementFinding,
     SegmentFinding,
 )
 from dicomnode.domain.volumes import Volume
+from dicomnode.encode.canvas import TEXT
+from dicomnode.encode.legend import WIDTH
 from dicomnode.encode.planes import AXIAL, Turn
 from dicomnode.encode.preview import draw_overlay
 from dicomnode.testing.findings import heart_with_ratio, lungs
@@ -152,11 +155,44 @@ def test_a_picture_without_a_finding_is_drawn(tmp_path: Path) -> None:
     assert path.exists()
 
 
-def test_a_long_list_makes_a_taller_picture(tmp_path: Path) -> None:
+def test_a_long_list_goes_on_in_further_columns_and_loses_nothing(tmp_path: Path) -> None:
     volume = ct(tmp_path)
-    many = [CaptionFinding(name=f"caption {n}", text="In words.") for n in range(50)]
-    with Image.open(draw_overlay(volume, many, tmp_path / "many.png")) as picture:
-        assert picture.height > 1500
+    some, many = (
+        [CaptionFinding(name=f"caption {n}", text="In words.") for n in range(count)]
+        for count in (1, 400)
+    )
+    (short, bright_short), (long, bright_long) = (
+        text_in(draw_overlay(volume, found, tmp_path / f"{len(found)}.png"))
+        for found in (some, many)
+    )
+    assert long[1] == short[1]
+    assert (long[0] - short[0]) % WIDTH == 0
+    one = text_in(draw_overlay(volume, some * 2, tmp_path / "two.png"))[1] - bright_short
+    assert bright_long == bright_short + 399 * one
+
+
+def text_in(path: Path) -> tuple[tuple[int, int], int]:
+    """Size of a picture, and how many of its pixels are of the colour of text."""
+    with Image.open(path) as picture:
+        pixels = np.asarray(picture.convert("RGB"))
+        return picture.size, int((pixels == TEXT).all(axis=2).sum())
+
+
+def test_segments_are_looked_at_rather_than_a_line_beside_them(tmp_path: Path) -> None:
+    """Else an organ of a thousand slices would be shown where something small was measured."""
+    volume = ct(tmp_path)
+    beside = MeasurementFinding(
+        name="beside",
+        finding=LUNG,
+        site=None,
+        measurements=(),
+        marks=(Mark(slice_index=8, points=np.array([[1.0, 1.0], [5.0, 5.0]])),),
+    )
+    plain = draw_overlay(volume, lungs(volume), tmp_path / "plain.png")
+    both = draw_overlay(volume, [*lungs(volume), beside], tmp_path / "both.png")
+    with Image.open(plain) as first, Image.open(both) as second:
+        left = (0, 0, first.width - WIDTH, first.height)
+        assert first.crop(left).tobytes() == second.crop(left).tobytes()
 
 
 def test_the_same_findings_make_the_same_picture(tmp_path: Path) -> None:

@@ -38,9 +38,7 @@ Bones = np.ndarray[tuple[int, ...], np.dtype[np.bool_]]
 
 
 @functools.cache
-def person(
-    seed: int, low: float, high: float
-) -> tuple[Case, Bones]:
+def person(seed: int, low: float, high: float) -> tuple[Case, Bones]:
     case = make_case(seed, region=(low, high), spacing_mm=STEPS, pathology={}, detail=False)
     return case, np.isin(case.labels, [int(one) for one in BONES])
 
@@ -111,9 +109,7 @@ def true_median(case: Case, level: Organ) -> float:
     return float(np.median(case.hu[depth > min(DEPTH_MM, depth.max() - 1)]))
 
 
-def bodies(
-    case: Case, bone: Bones, within: float
-) -> list[Organ]:
+def bodies(case: Case, bone: Bones, within: float) -> list[Organ]:
     """The true vertebra below the middle of each outline, from below as the names count."""
     found = marrow(bone, volume(case.hu, STEPS)).parts
     assert [one.name for one in found] == [

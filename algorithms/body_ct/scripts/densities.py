@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dicomnode.domain.codes import ANATOMICAL_STRUCTURE
-from dicomnode.domain.findings import SegmentFinding
+from dicomnode.domain.findings import MeasurementFinding, SegmentFinding
 from dicomnode.domain.identifiers import derived_uid
 from dicomnode.domain.volumes import Volume
 from dicomnode.evaluate.pairs import as_volume
@@ -65,6 +65,7 @@ def measured(bundle: Bundle, seed: int) -> dict[str, object]:
             "true": _marrow(np.isin(case.labels, VERTEBRAE), volume),
             "found": _marrow(vertebrae, volume),
             "by place": _spine(vertebrae | bone, volume),
+            "bodies": _bodies(vertebrae | bone, case.labels, volume),
         },
     }
 
@@ -94,6 +95,19 @@ def _spine(mask: Mask, volume: Volume) -> list[float]:
     if not mask.any():
         return []
     return [round(one.value, 1) for one in vertebral_marrow_of(_segment(mask), volume).numbers]
+
+
+def _bodies(bone: Mask, labels: npt.NDArray[np.uint8], volume: Volume) -> list[list[object]]:
+    """True vertebra at the middle of each body told, its median HU by the true outline, as told."""
+    rows: list[list[object]] = []
+    for body in vertebral_marrow_of(_segment(bone), volume).parts if bone.any() else ():
+        if isinstance(body, MeasurementFinding):
+            (mark,) = body.marks
+            column, row = mark.points.mean(axis=0)
+            organ = Organ(int(labels[mark.slice_index, int(row), int(column)]))
+            true = _marrow(labels == organ, volume) if organ in VERTEBRAE else []
+            rows.append([organ.name, true[0] if true else None, round(body.measurements[0].value)])
+    return rows
 
 
 def main() -> None:
