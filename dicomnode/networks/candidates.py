@@ -17,13 +17,15 @@ from monai.networks.blocks.convolutions import Convolution
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dicomnode.networks.views import two_windows
+from dicomnode.networks.views import in_window, two_windows
 
 __all__ = ["CandidateNet", "heat_of"]
 
 AIR = -1024.0
 _EMPTY_HU = -400.0
 """What is thinner lies outside of the body, or in the lung within it."""
+_NO_RADIUS = -20.0
+"""Logarithm of the radius where nothing is read."""
 _MOST_VOXELS = 9_000_000
 """Of a slab with its margins: about 2 GB in float32."""
 _ORGANS = (-20.0, 160.0)
@@ -32,7 +34,14 @@ _ORGANS = (-20.0, 160.0)
 
 def _block(before: int, after: int, stride: int = 1) -> nn.Module:
     return Convolution(
-        3, before, after, strides=stride, kernel_size=3, act="RELU", norm="BATCH", bias=False
+        3,
+        before,
+        after,
+        strides=stride,
+        kernel_size=3,
+        act=("RELU", {"inplace": True}),
+        norm="BATCH",
+        bias=False,
     )
 
 
@@ -42,9 +51,8 @@ def _windows(hu: Tensor) -> Tensor:
     Soft tissue, wide, and the mean over 27 voxels in a narrow window: what differs from the organ
     around it by less than the noise of a voxel is seen by its mean only.
     """
-    low, high = _ORGANS
-    calm = functional.avg_pool3d(hu, 3, 1, 1, count_include_pad=False).clamp(low, high)
-    return torch.cat([two_windows(hu, 1), (calm - low) * (2.0 / (high - low)) - 1.0], 1)
+    calm = functional.avg_pool3d(hu, 3, 1, 1, count_include_pad=False)
+    return torch.cat([two_windows(hu, 1), in_window(calm, *_ORGANS)], 1)
 
 
 class CandidateNet(nn.Module):
@@ -125,7 +133,9 @@ def heat_of(
         start = (first - begin) // stride
         parts.append(logits[..., start : start + slab // stride])
     joined = torch.cat(parts, -1)
-    whole = joined.new_full((len(joined), *size), -20.0)
+    joined[:-1].sigmoid_()
+    whole = joined.new_zeros((len(joined), *size))
+    whole[-1] = _NO_RADIUS
     x, y, z = (
         min(had, room)
         for had, room in zip(
@@ -136,7 +146,7 @@ def heat_of(
     )
     x0, y0 = left // stride, front // stride
     whole[:, x0 : x0 + x, y0 : y0 + y, :z] = joined[:, :x, :y, :z]
-    return torch.cat([whole[:-1].sigmoid(), whole[-1:]])
+    return whole
 
 
 def _slab_of(cut: Tensor, margin: int) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -49,6 +50,7 @@ class OutlineNet(nn.Module):
             features=tuple(features),
             convolutions=tuple(convolutions),
         )
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def stages(self, cubes: Tensor) -> list[Tensor]:
         """Logits of the lesion after every stage, each `(n, side, side, side)`."""
@@ -74,21 +76,18 @@ def cube_at(
 ) -> Tensor:
     """A cube `(CUBE, CUBE, CUBE)` in HU around a point in mm; air beyond the volume."""
     line = ((torch.arange(CUBE, dtype=torch.float32) + 0.5) / CUBE - 0.5) * field_mm
-    axes, part = [], []
+    weights, part = [], []
     for at, step, size in zip(centre, spacing, volume.shape, strict=True):
         # Only what the cube needs is read, with a voxel more on each side.
         first = int(np.clip(np.floor((float(at) - field_mm / 2) / step) - 1, 0, size - 1))
         last = int(np.clip(np.ceil((float(at) + field_mm / 2) / step) + 2, first + 1, size))
         part.append(slice(first, last))
-        axes.append((((line + float(at)) / step - first) * 2 + 1) / (last - first) - 1)
-    grid = torch.stack(torch.meshgrid(*axes, indexing="ij"), -1).flip(-1)
-    read = functional.grid_sample(
-        volume[tuple(part)][None, None] + 1024.0,
-        grid[None],
-        padding_mode="zeros",
-        align_corners=False,
-    )
-    return read[0, 0] - 1024.0
+        away = ((line + float(at)) / step - first)[:, None] - torch.arange(last - first)
+        weights.append((1 - away.abs()).clamp(min=0).to(volume.device))
+    x, y, z = weights
+    # Linear, axis by axis, of HU above air, so that there is air beyond the volume.
+    planes = y @ ((volume[tuple(part)] + 1024.0) @ z.T)
+    return (x @ planes.flatten(1)).unflatten(1, (CUBE, CUBE)) - 1024.0
 
 
 def field_of(radius_mm: float) -> float:
@@ -172,7 +171,7 @@ class FoundInferer(Inferer):
         if not isinstance(network, LesionFinder):
             raise TypeError("this inferer runs a LesionFinder")
         volume = inputs.as_subclass(Tensor)[0, 0].float()
-        points, kinds, heats, radii = self.find(volume, network)
+        points, kinds, heats, radii = self.find(volume, network, at_least=self._least_heat())
         probabilities = self.views_of(volume, network, points, radii, self.views)
         seen = probabilities.mean(1)[torch.arange(len(points)), torch.from_numpy(kinds) + 1]
         scores = joint_score(torch.from_numpy(heats).to(seen), seen, self.heat_share)
@@ -186,6 +185,19 @@ class FoundInferer(Inferer):
             "fields": torch.from_numpy(fields),
             "cubes": self.outlines(volume, network, points[order], fields),
         }
+
+    def only_from(self, score: float) -> FoundInferer:
+        """The same, without the work for lesions below a score: the others stay as they are."""
+        stricter = copy(self)
+        stricter.least_score = max(self.least_score, score)
+        return stricter
+
+    def _least_heat(self) -> float:
+        """Heat below which a candidate is left out whatever its views say."""
+        if not self.heat_share:
+            return self.at_least
+        # A little less, for scores are rounded.
+        return max(self.at_least, 0.9999 * self.least_score ** (1 / self.heat_share))
 
     def views_of(
         self,
@@ -226,14 +238,18 @@ class FoundInferer(Inferer):
         return np.asarray(chosen, dtype=int)
 
     def find(
-        self, volume: Tensor, network: LesionFinder
+        self, volume: Tensor, network: LesionFinder, *, at_least: float | None = None
     ) -> tuple[
         npt.NDArray[np.float64],
         npt.NDArray[np.int_],
         npt.NDArray[np.float64],
         npt.NDArray[np.float64],
     ]:
-        """Candidates in the body of a CT `(x, y, z)`: points in mm, types, heats, radii in mm."""
+        """Candidates in the body of a CT `(x, y, z)`: points in mm, types, heats, radii in mm.
+
+        `at_least` is the least heat, if not that of the inferer. A higher one only leaves out.
+        """
+        at_least = self.at_least if at_least is None else at_least
         with self._rough(volume):
             maps = heat_of(network.candidates, volume).cpu()
         step = np.array(self.spacing) * network.candidates.stride
@@ -241,7 +257,7 @@ class FoundInferer(Inferer):
         body = thick_parts(volume)
         found = []
         for kind in range(len(maps) - 1) if self.kinds is None else self.kinds:
-            where, heat = peaks(maps[kind], at_least=self.at_least, most=4 * self.candidates)
+            where, heat = peaks(maps[kind], at_least=at_least, most=4 * self.candidates)
             points = where.numpy() * step + first
             inside = lies_inside(body, points, self.spacing)
             where, heat = where[torch.from_numpy(inside)], heat[torch.from_numpy(inside)]

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
+from mmap import mmap
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +25,7 @@ from dicomnode.networks.transforms import INPUT_AFFINE, INPUT_SHAPE
 __all__ = ["PlaceLesionsd"]
 
 Floats = npt.NDArray[np.float64]
-Labels = npt.NDArray[np.int16]
+Labels = npt.NDArray[np.integer[Any]]
 Indices = npt.NDArray[np.int_]
 
 _TO_LPS = np.array([-1.0, -1.0, 1.0])
@@ -106,7 +109,7 @@ class PlaceLesionsd(MapTransform):
         shape: Sequence[int],
     ) -> dict[str, npt.NDArray[np.generic]]:
         """The arrays of `docs/bundles.md`; affines (working grid, CT) lead to RAS mm."""
-        labels = np.zeros(tuple(shape), np.int16)
+        labels = _untouched(shape, np.dtype(np.uint8 if len(found["scores"]) < 256 else np.int32))
         rows: dict[str, list[object]] = {
             name: [] for name in ("scores", "types", "sites", "long_axes", "short_axes", "boxes")
         }
@@ -148,6 +151,15 @@ class PlaceLesionsd(MapTransform):
             for name, values in rows.items()
         }
         return {**result, "mask": labels}
+
+
+def _untouched(shape: Sequence[int], kind: np.dtype[np.integer[Any]]) -> Labels:
+    """Zeros of which only the pages that are written to cost anything.
+
+    `np.zeros` asks for pages of 2 MB, and lesions that lie apart would fill nearly all of them.
+    """
+    memory = mmap(-1, max(math.prod(shape), 1) * kind.itemsize)
+    return np.frombuffer(memory, kind, math.prod(shape)).reshape(tuple(shape))
 
 
 _SHAPE_OF = {"long_axes": (2, 3), "short_axes": (2, 3), "boxes": (2, 3)}

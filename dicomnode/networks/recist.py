@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 from scipy.spatial import ConvexHull, QhullError
-from scipy.spatial.distance import cdist
+from scipy.spatial.distance import cdist, pdist
 from skimage.measure import find_contours
 
 __all__ = ["Diameters", "long_short_axis", "recist_axes", "recist_of"]
@@ -139,17 +139,21 @@ def recist_of(
     inside = field > level
     planes = np.flatnonzero(inside.any(axis=(0, 1)))
     bounds = [_longest_possible(inside[:, :, plane], spacing) for plane in planes]
-    best: tuple[int, Diameters] | None = None
+    longest, best = 0.0, -1
     for row in np.argsort(-np.array(bounds), kind="stable"):
-        if best is not None and bounds[row] < best[1].long_mm:
+        if bounds[row] < longest:
             break
         plane = int(planes[row])
-        one = long_short_axis(field[:, :, plane], spacing[:2], level=level)
-        if one is None:
+        outline = _outline(field[:, :, plane], level)
+        if outline is None:
             continue
-        if best is None or (one.long_mm, -plane) > (best[1].long_mm, -best[0]):
-            best = (plane, one)
-    return best
+        points = outline * np.asarray(spacing[:2], float)
+        long_mm = float(pdist(points).max()) if len(points) > 1 else 0.0
+        if (long_mm, -plane) > (longest, -best):
+            longest, best = long_mm, plane
+    # What else an outline tells is wanted of that one alone.
+    one = long_short_axis(field[:, :, best], spacing[:2], level=level) if longest > 0 else None
+    return None if one is None else (best, one)
 
 
 def _longest_possible(inside: npt.NDArray[np.bool_], spacing: Sequence[float]) -> float:

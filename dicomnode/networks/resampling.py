@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from monai.data.meta_tensor import MetaTensor
+from scipy.sparse import csr_array
 from torch import Tensor
 from torch.nn import functional
 
@@ -86,6 +88,68 @@ def _weights(row: Tensor, size: int, outputs: Tensor) -> Tensor:
     return (1 - at.abs()).clamp(min=0).float()
 
 
+def parallel_axes(to_index: Tensor, shape: Sequence[int]) -> list[int] | None:
+    """Return the input axis along which each output axis runs; None if some run along none.
+
+    `to_index` maps output voxels to those of an input of this shape. Axes are parallel if nothing
+    drifts by a twentieth of a voxel over the longest side.
+    """
+    turn = to_index[:3, :3]
+    main: list[int] = turn.abs().argmax(0).tolist()
+    aligned = torch.zeros_like(turn)
+    for output_axis, input_axis in enumerate(main):
+        aligned[input_axis, output_axis] = turn[input_axis, output_axis]
+    drift = (turn - aligned).abs() * torch.tensor(shape)[:, None].max()
+    return main if sorted(main) == [0, 1, 2] and float(drift.max()) < 0.05 else None
+
+
+def read_block_means(
+    volume: Tensor, factors: Sequence[int], to_block: Tensor, size: Sequence[int], fill: float
+) -> Tensor:
+    """Return `(1, *size)`, HU above `fill`: linear between the `block_means` of a CT `(i, j, k)`.
+
+    `to_block` maps output voxels to blocks. Where the axes are parallel, means and interpolation
+    are one weighting along each axis, and the CT is read once, slice by slice.
+    """
+    blocks = [-(-n // factor) for n, factor in zip(volume.shape, factors, strict=True)]
+    main = parallel_axes(to_block, blocks)
+    if main is None:
+        means = block_means(volume, factors, fill)
+        return Upsampler(means[0], to_block).read((0, 0, 0), size)
+    along = [main.index(axis) for axis in range(3)]
+    weights = [
+        _weights(to_block[axis, [out, 3]], n, torch.arange(size[out], dtype=torch.float64))
+        @ _block_weights(length, factor)
+        for axis, out, n, length, factor in zip(
+            range(3), along, blocks, volume.shape, factors, strict=True
+        )
+    ]
+    # As the CT lies in memory: slices of rows of values.
+    slow, middle, fast = sorted(range(3), key=lambda axis: -volume.stride()[axis])
+    of_slow, of_middle, of_fast = (
+        csr_array(weights[axis].numpy()) for axis in (slow, middle, fast)
+    )
+    lying = volume.permute(slow, middle, fast)
+    read = np.empty((len(lying), of_fast.shape[0], of_middle.shape[0]), np.float32)
+    above = torch.empty(lying.shape[1:])
+    for one, done in zip(lying, read, strict=True):
+        torch.sub(one, fill, out=above).clamp_(min=0.0)
+        rows = torch.from_numpy(of_middle @ above.numpy())
+        done[...] = of_fast @ rows.T.contiguous().numpy()
+    whole = torch.from_numpy(of_slow @ read.reshape(len(lying), -1)).unflatten(1, read.shape[1:])
+    axes = [along[axis] for axis in (slow, fast, middle)]
+    return whole.permute([axes.index(axis) for axis in range(3)])[None].contiguous()
+
+
+def _block_weights(length: int, factor: int) -> Tensor:
+    """Return `(blocks, length)`: means of blocks; a last one not full repeats the last voxel."""
+    blocks = -(-length // factor)
+    voxels = torch.arange(blocks * factor)
+    weights = torch.zeros(blocks, length)
+    share = torch.full(voxels.shape, 1 / factor)
+    return weights.index_put_((voxels // factor, voxels.clamp(max=length - 1)), share, True)
+
+
 class Upsampler:
     """Linear interpolation of `(C, x, y, z)` at the voxels of an output grid, part by part.
 
@@ -94,16 +158,11 @@ class Upsampler:
     """
 
     def __init__(self, values: Tensor, to_index: Tensor) -> None:
-        turn = to_index[:3, :3]
-        main = turn.abs().argmax(0).tolist()
-        aligned = torch.zeros_like(turn)
-        for output_axis, input_axis in enumerate(main):
-            aligned[input_axis, output_axis] = turn[input_axis, output_axis]
-        drift = (turn - aligned).abs() * torch.tensor(values.shape[1:])[:, None].max()
-        self.parallel = sorted(main) == [0, 1, 2] and float(drift.max()) < 0.05
+        main = parallel_axes(to_index, values.shape[1:])
+        self.parallel = main is not None
         self.values = values
         self.matrix = sampling_matrix(to_index, values.shape[1:])
-        if self.parallel:
+        if main is not None:
             self.values = values.permute(0, *(axis + 1 for axis in main))
             self.rows = [to_index[axis, [n, 3]] for n, axis in enumerate(main)]
 

@@ -24,8 +24,8 @@ from dicomnode.networks.resampling import (
     SLAB,
     Upsampler,
     affine_of,
-    block_means,
     name_of,
+    read_block_means,
 )
 
 __all__ = ["KeepLargestPartsd", "OntoImageGridd", "ToWorkingGridd", "WindowToUnitd"]
@@ -100,11 +100,11 @@ class ToWorkingGridd(MapTransform):
         # how many input voxels one working step spans along each input axis
         span = to_index[:3, :3].abs().amax(1)
         factors = [min(max(1, int(s + 0.05)), n) for s, n in zip(span.tolist(), shape, strict=True)]
-        blocks = block_means(image.as_subclass(Tensor)[0].cpu(), factors, self.fill)
         for axis, factor in enumerate(factors):
             to_index[axis, 3] -= (factor - 1) / 2
             to_index[axis] /= factor
-        read = Upsampler(blocks[0], to_index).read((0, 0, 0), size) + self.fill
+        ct = image.as_subclass(Tensor)[0].cpu()
+        read = read_block_means(ct, factors, to_index, size, self.fill).add_(self.fill)
         meta = {INPUT_AFFINE: affine.clone(), INPUT_SHAPE: torch.tensor(shape), **name_of(image)}
         return MetaTensor(read, affine=upright, meta=meta)
 

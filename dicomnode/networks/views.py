@@ -14,9 +14,16 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-__all__ = ["ViewNet", "aggregate", "draw_poses", "scales_for", "two_windows", "views_at"]
+__all__ = [
+    "ViewNet",
+    "aggregate",
+    "draw_poses",
+    "in_window",
+    "scales_for",
+    "two_windows",
+    "views_at",
+]
 
 SCALES_MM = (30.0, 35.0, 40.0, 45.0)
 """Side of a view, as in the paper for lymph nodes."""
@@ -25,6 +32,8 @@ TILT = np.pi / 9
 SIDE = 24
 """Pixels of a view."""
 
+_TOGETHER = 48
+"""Views read at a time: what is computed for them stays near the processor."""
 _ABOVE_AIR = 1024.0
 """Added to HU while they are read, so that what lies beyond the volume, 0, is air."""
 _SOFT, _WIDE = (-160.0, 240.0), (-1000.0, 1000.0)
@@ -32,10 +41,12 @@ _SOFT, _WIDE = (-160.0, 240.0), (-1000.0, 1000.0)
 
 def two_windows(hu: Tensor, dim: int) -> Tensor:
     """HU in a soft tissue and in a wide window, each scaled to -1..1, joined along `dim`."""
-    scaled = [
-        (hu.clamp(low, high) - low) * (2.0 / (high - low)) - 1.0 for low, high in (_SOFT, _WIDE)
-    ]
-    return torch.cat(scaled, dim)
+    return torch.cat([in_window(hu, *window) for window in (_SOFT, _WIDE)], dim)
+
+
+def in_window(hu: Tensor, low: float, high: float) -> Tensor:
+    """HU clipped to a window and scaled to -1..1."""
+    return hu.clamp(low, high).sub_(low).mul_(2.0 / (high - low)).sub_(1.0)
 
 
 def scales_for(radius_mm: float) -> tuple[float, ...]:
@@ -118,36 +129,53 @@ def views_at(volume: Tensor, spacing: Sequence[float], poses: Tensor, side: int 
         poses: `(n, 3, 4)` of `draw_poses`, millimetres.
         side: pixels.
     """
-    return _cut(volume + _ABOVE_AIR, spacing, poses, side) - _ABOVE_AIR
+    return _cut(_raised(volume), spacing, poses, side)
+
+
+def _raised(volume: Tensor) -> Tensor:
+    """The volume with a voxel more on each side, and all that lies there: air is 0."""
+    raised = volume.new_zeros([n + 2 for n in volume.shape])
+    raised[1:-1, 1:-1, 1:-1] = volume
+    raised[1:-1, 1:-1, 1:-1] += _ABOVE_AIR
+    return raised
 
 
 def _cut(raised: Tensor, spacing: Sequence[float], poses: Tensor, side: int) -> Tensor:
-    """The views of a volume in which air is 0."""
+    """The views in HU of a volume that was raised."""
     poses = poses.to(raised.device)
-    size = torch.tensor(raised.shape, dtype=torch.float32, device=raised.device)
     step = torch.tensor(list(spacing), dtype=torch.float32, device=raised.device)
-    # grid_sample wants the last axis first, and counts -1..1 from edge to edge.
-    scale = 2 / (step * size)
-    axes = (poses[..., :3] * scale[:, None]).flip(1)
-    middle = (poses[..., 3] * scale + 1 / size - 1).flip(1)
-    planes = _planes(side).to(raised.device)
-    grid = torch.baddbmm(middle[:, None], planes.expand(len(poses), -1, -1), axes.transpose(1, 2))
-    read = functional.grid_sample(
-        raised[None, None],
-        grid.reshape(1, len(poses) * 3, side, side, 3),
-        padding_mode="zeros",
-        align_corners=False,
-    )
-    return read.reshape(len(poses), 3, side, side)
+    line = (torch.arange(side, dtype=torch.float32, device=raised.device) + 0.5) * (2 / side) - 1
+    parts = []
+    for some in poses.split(_TOGETHER):
+        # (coordinate, view, plane, row, column) of each pixel, in voxels
+        along = (some[..., :3] / step[:, None]).transpose(0, 1)[..., None] * line
+        middle = (some[..., 3] / step + 1).T[..., None, None]
+        rows, columns = along[:, :, [0, 0, 1]] + middle, along[:, :, [1, 2, 2]]
+        parts.append(_read(raised, rows[..., None] + columns[..., None, :]))
+    return torch.cat(parts).sub_(_ABOVE_AIR)
 
 
-def _planes(side: int) -> Tensor:
-    """`(3 * side * side, 3)`: pixels of the planes across z, y and x, -1 to 1 along each side."""
-    line = (torch.arange(side, dtype=torch.float32) + 0.5) * (2.0 / side) - 1.0
-    u, v = torch.meshgrid(line, line, indexing="ij")
-    nought = torch.zeros_like(u)
-    planes = [(u, v, nought), (u, nought, v), (nought, u, v)]
-    return torch.stack([torch.stack(plane, -1) for plane in planes]).flatten(0, 2)
+def _read(raised: Tensor, at: Tensor) -> Tensor:
+    """Linear between the voxels at `(3, ...)`; twice as fast as `grid_sample` on a CPU."""
+    flat = raised.view(-1)
+    first = torch.zeros(at.shape[1:], dtype=torch.int32, device=raised.device)
+    shares = []
+    for places, size, stride in zip(at, raised.shape, raised.stride(), strict=True):
+        places.clamp_(0, size - 1)
+        whole = places.floor().clamp_(max=size - 2)
+        shares.append((places - whole).flatten())
+        first += whole.to(torch.int32) * stride
+    x, y, _ = raised.stride()
+    index = first.flatten()
+
+    def edge(start: int) -> Tensor:
+        near, far = (flat[n:].index_select(0, index) for n in (start, start + 1))
+        return near.lerp_(far, shares[2])
+
+    def face(start: int) -> Tensor:
+        return edge(start).lerp_(edge(start + y), shares[1])
+
+    return face(0).lerp_(face(x), shares[0]).view(first.shape)
 
 
 class ViewNet(nn.Module):
@@ -178,6 +206,8 @@ class ViewNet(nn.Module):
             nn.Dropout(0.2),
             nn.Linear(2 * before, classes),
         )
+        # Three times as quick on a CPU.
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, views: Tensor) -> Tensor:
         """Logits `(n, classes)`."""
@@ -217,9 +247,9 @@ def aggregate(
         np.repeat(points, views, axis=0),
         TRANSLATION_MM,
     )
-    raised = volume + _ABOVE_AIR
+    raised = _raised(volume)
     parts = [
-        network(_cut(raised, spacing, torch.from_numpy(some), SIDE) - _ABOVE_AIR).float().softmax(1)
+        network(_cut(raised, spacing, torch.from_numpy(some), SIDE)).float().softmax(1)
         for some in (poses[first : first + batch] for first in range(0, len(poses), batch))
     ]
     return torch.cat(parts).reshape(len(points), views, -1)

@@ -6,6 +6,7 @@ they are 10 to 20 kB a scan, and enough to lay two scans of one patient on each 
 
 import base64
 import zlib
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -25,8 +26,31 @@ _BEYOND = -5000.0
 Classes = npt.NDArray[np.uint8]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tissues:
+    """A body map that is not packed."""
+
+    classes: Classes
+    """(z, y, x), z to the head."""
+    origin_lps_mm: tuple[float, float, float]
+    """(x, y, z) of the first voxel's centre."""
+    spacing_mm: float = SPACING_MM
+
+
 def map_body(volume: Volume) -> BodyMap:
     """The map of a CT in Hounsfield units, whatever the direction of its slices."""
+    tissues = tissues_of(volume)
+    slices, rows, columns = tissues.classes.shape
+    return BodyMap(
+        shape=(slices, rows, columns),
+        origin_lps_mm=tissues.origin_lps_mm,
+        spacing_mm=tissues.spacing_mm,
+        packed=base64.b64encode(zlib.compress(tissues.classes.tobytes(), 9)).decode(),
+    )
+
+
+def tissues_of(volume: Volume) -> Tissues:
+    """The tissues of a CT in Hounsfield units, whatever the direction of its slices."""
     coarse, affine = _block_means(volume)
     corners = np.array(np.meshgrid(*((0, n - 1) for n in coarse.shape), indexing="ij"))
     placed = affine[:3, :3] @ corners.reshape(3, -1) + affine[:3, 3:]
@@ -37,23 +61,17 @@ def map_body(volume: Volume) -> BodyMap:
     to_lps[:3, :3] = np.eye(3)[::-1] * SPACING_MM
     to_lps[:3, 3] = low
     back = np.linalg.inv(affine) @ to_lps
-    shape = (int(counts[2]), int(counts[1]), int(counts[0]))
     hounsfield = ndimage.affine_transform(
         coarse,
         back[:3, :3],
         offset=back[:3, 3],
-        output_shape=shape,
+        output_shape=tuple(counts[::-1].tolist()),
         order=1,
         mode="constant",
         cval=_BEYOND,
     )
     x, y, z = low.tolist()
-    return BodyMap(
-        shape=shape,
-        origin_lps_mm=(x, y, z),
-        spacing_mm=SPACING_MM,
-        packed=base64.b64encode(zlib.compress(_classes(hounsfield).tobytes(), 9)).decode(),
-    )
+    return Tissues(classes=_classes(hounsfield), origin_lps_mm=(x, y, z))
 
 
 def classes_of(body: BodyMap) -> Classes:
@@ -69,16 +87,25 @@ def _block_means(volume: Volume) -> tuple[npt.NDArray[np.float32], npt.NDArray[n
     means = np.empty(np.array(volume.grid.shape) // block, np.float32)
     _, rows, columns = means.shape
     of_slices, of_rows, of_columns = block.tolist()
-    cut = (slice(None), slice(rows * of_rows), slice(columns * of_columns))
     # A few slices at a time, which stay near the processor, and axis by axis.
     for index, mean in enumerate(means):
-        some = volume.array[index * of_slices : (index + 1) * of_slices][cut]
-        flat = some.mean(axis=0, dtype=np.float32).reshape(rows, of_rows, -1).mean(axis=1)
-        mean[...] = flat.reshape(rows, columns, of_columns).mean(axis=2)
+        some = volume.array[index * of_slices : (index + 1) * of_slices]
+        lines = _means(_means(some, of_slices)[0, : rows * of_rows], of_rows)
+        mean[...] = _means(lines.T[: columns * of_columns], of_columns).T
     affine = volume.grid.affine_lps_mm.copy()
     affine[:3, 3] += affine[:3, :3] @ ((block - 1) / 2)
     affine[:3, :3] *= block
     return means, affine
+
+
+def _means(values: npt.NDArray[np.floating], count: int) -> npt.NDArray[np.float32]:
+    """Means of so many rows each; numpy's own are slow along few of them."""
+    if count == 1:
+        return values.astype(np.float32, copy=False)
+    summed = values[::count].astype(np.float32)
+    for first in range(1, count):
+        summed += values[first::count]
+    return np.divide(summed, count, out=summed)
 
 
 def _classes(hounsfield: npt.NDArray[np.float32]) -> Classes:

@@ -138,7 +138,7 @@ class BundleAlgorithm:
         from dicomnode.pipeline.classes import findings_of
         from dicomnode.pipeline.inference import detect, read
         from dicomnode.pipeline.lesion_sites import with_sites
-        from dicomnode.pipeline.lesions import lesions_of, marked_at
+        from dicomnode.pipeline.lesions import least_reported, lesions_of, marked_at
         from dicomnode.pipeline.segments import segments_of
         from dicomnode.pipeline.statements import statements_of
 
@@ -146,7 +146,8 @@ class BundleAlgorithm:
         if pred.kind == "classes":
             return findings_of(read(ready, self._manifest, inputs, context), pred)
         if pred.kind == "lesions":
-            detections = detect(ready, self._manifest, inputs, context)
+            least = least_reported(pred, context.lesions)
+            detections = detect(ready, self._manifest, inputs, context, only_from=least)
             context.progress(0.9, "measuring")
             context.notes.append(marked_at(detections, pred, image.grid, context.lesions))
             lesions = lesions_of(detections, pred, image.grid, context.lesions)

@@ -9,7 +9,7 @@ from copy import deepcopy
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -69,6 +69,14 @@ class ReadyBundle:
     preprocessing: Any
     postprocessing: Any
     autocast: torch.dtype | None
+
+
+@runtime_checkable
+class _Sparing(Protocol):
+    """An inferer that can leave out the work for low scores: `networks.lesion_finder` has one."""
+
+    def only_from(self, score: float) -> Any:
+        """An inferer that gives the same, less the lesions below a score."""
 
 
 def make_ready(root: Path, manifest: Manifest, device: str) -> ReadyBundle:
@@ -184,12 +192,17 @@ def predict(
 
 
 def detect(
-    ready: ReadyBundle, manifest: Manifest, inputs: Mapping[str, Volume], context: RunContext
+    ready: ReadyBundle,
+    manifest: Manifest,
+    inputs: Mapping[str, Volume],
+    context: RunContext,
+    *,
+    only_from: float = 0.0,
 ) -> Detections:
     """Run preprocessing, network and postprocessing of a bundle of lesions once.
 
     The network may give anything; postprocessing makes of it the dictionary of arrays that
-    `docs/bundles.md` describes.
+    `docs/bundles.md` describes. Lesions that score below `only_from` are not needed.
 
     Raises:
         OutOfMemory, AlgorithmError: as `predict`.
@@ -202,8 +215,11 @@ def detect(
     context.progress(0.2, "network")
     with translated(f"network of {manifest.name} failed"):
         plain = image.as_tensor() if isinstance(image, MetaTensor) else image
+        inferer = ready.inferer
+        if isinstance(inferer, _Sparing):
+            inferer = inferer.only_from(only_from)
         with torch.inference_mode(), _autocast(ready):
-            output = ready.inferer(inputs=plain[None].to(ready.device), network=ready.network)
+            output = inferer(inputs=plain[None].to(ready.device), network=ready.network)
         if isinstance(output, Tensor) and output.shape[2:] == plain.shape[1:]:
             # One value a voxel: with its place, as of a bundle of segments.
             output = _wrapped(output[0].float().cpu().clone(), image)

@@ -29,7 +29,7 @@ from dicomnode.domain.sites import (
     Refined,
 )
 from dicomnode.domain.volumes import Volume
-from dicomnode.pipeline.body_map import AIR, BONE, NOT_IMAGED, OUTSIDE, classes_of, map_body
+from dicomnode.pipeline.body_map import AIR, BONE, NOT_IMAGED, OUTSIDE, tissues_of
 
 Bools = npt.NDArray[np.bool_]
 Point = tuple[float, float, float]
@@ -68,8 +68,8 @@ class Landmarks:
 
 def landmarks_of(volume: Volume) -> Landmarks:
     """The landmarks of a CT in Hounsfield units."""
-    mapped = map_body(volume)
-    classes = classes_of(mapped)
+    mapped = tissues_of(volume)
+    classes = mapped.classes
     body = (classes != OUTSIDE) & (classes != NOT_IMAGED)
     lungs = _lungs(classes == AIR, mapped.spacing_mm)
     bone = classes == BONE

@@ -121,6 +121,12 @@ def marked_at(detections: Detections, wanted: Lesions, grid: Grid, limits: Lesio
     return said
 
 
+def least_reported(wanted: Lesions, limits: LesionLimits) -> float:
+    """No lesion of a lower score is reported, whatever its type."""
+    kinds = [number for number, kind in wanted.types.items() if kind.reported]
+    return min((_point_of(number, wanted, limits) for number in kinds), default=1.0)
+
+
 def least_score(points: Mapping[float, float], rate: float) -> float:
     """The least score to mark at, for at most `rate` false positives a volume.
 
@@ -258,10 +264,12 @@ def _labelled(
     """Indices `(3, n)` of all voxels with a label, and their labels; few of a CT's have one."""
     # In the order of memory, whichever that is: the other one takes ten times as long.
     turned = not placed.flags.c_contiguous
-    flat = placed.T.ravel() if turned else placed.ravel()
-    found = np.flatnonzero(flat)
-    index = np.array(np.unravel_index(found, placed.shape[::-1] if turned else placed.shape))
-    return (index[::-1] if turned else index), flat[found]
+    lying = placed.T if turned else placed
+    lines = np.nonzero(lying.any(axis=2))
+    held = lying[lines]
+    line, along = np.nonzero(held)
+    index = np.array([lines[0][line], lines[1][line], along])
+    return (index[::-1] if turned else index), held[line, along]
 
 
 def _finding(
@@ -278,7 +286,7 @@ def _finding(
     ]
     measured = [mark.measurement for mark in axes if mark.measurement]
     if mask is not None:
-        millilitres = int(mask.sum()) * grid.voxel_mm3 / 1000
+        millilitres = np.count_nonzero(mask) * grid.voxel_mm3 / 1000
         measured.append(Measurement(name=VOLUME, value=millilitres, unit=ML))
     return LesionFinding(
         name=name,

@@ -9,6 +9,7 @@ import pytest
 import torch
 from monai.data.meta_tensor import MetaTensor
 from scipy import ndimage
+from torch.nn import functional
 
 from dicomnode.networks.candidates import CandidateNet, heat_of
 from dicomnode.networks.lesion_finder import (
@@ -80,6 +81,28 @@ def test_a_candidate_scores_the_same_alone_and_among_others() -> None:
     assert together.shape == (3, 6, 3)
     assert torch.allclose(together[1], alone[0], atol=1e-5)
     assert torch.allclose(together.sum(-1), torch.ones(3, 6), atol=1e-5)
+
+
+def test_views_are_read_as_torch_reads_a_volume() -> None:
+    volume = torch.randn(20, 30, 25) * 300
+    spacing = torch.tensor([2.0, 1.5, 3.0])
+    points = [(-3.0, 10.0, 20.0), (20.0, 22.0, 36.0), (39.0, 40.0, 74.0)]
+    poses = torch.from_numpy(np.concatenate([draw_poses(point, 20) for point in points]))
+
+    views = views_at(volume, spacing.tolist(), poses, side=12)
+
+    line = (torch.arange(12) + 0.5) / 6 - 1
+    u, v = torch.meshgrid(line, line, indexing="ij")
+    nought = torch.zeros_like(u)
+    planes = [torch.stack(p, -1) for p in ((u, v, nought), (u, nought, v), (nought, u, v))]
+    at = torch.einsum("nij,pabj->npabi", poses[..., :3], torch.stack(planes))
+    at += poses[:, None, None, None, :, 3]
+    grid = ((at / spacing * 2 + 1) / torch.tensor(volume.shape) - 1).flip(-1)
+    read = functional.grid_sample(
+        volume[None, None] + 1024, grid.reshape(1, -1, 12, 12, 3), align_corners=False
+    )
+    assert torch.allclose(views, read.view_as(views) - 1024, atol=0.1)
+    assert (views == -1024).any()
 
 
 def test_windows_are_clipped() -> None:
@@ -168,6 +191,36 @@ def test_a_cube_is_read_around_its_point() -> None:
     assert torch.allclose(
         cube[:, 5, 5], 30 + ((torch.arange(CUBE) + 0.5) * step - 20) / 2, atol=0.01
     )
+
+
+def test_a_cube_is_linear_between_voxels_and_air_beyond_them() -> None:
+    volume = torch.randn(20, 24, 22) * 300
+    point, field = (37.0, 20.0, 3.0), 44.0
+    cube = cube_at(volume, (2, 2, 2), point, field)
+    line = ((np.arange(CUBE) + 0.5) / CUBE - 0.5) * field
+    at = np.stack(np.meshgrid(*(line + p for p in point), indexing="ij")) / 2
+    wanted = ndimage.map_coordinates(volume.numpy() + 1024, at, order=1, mode="grid-constant")
+    assert np.abs(cube.numpy() + 1024 - wanted).max() < 0.01
+    assert (cube == -1024).any()
+
+
+@pytest.mark.parametrize("share", [0.0, 0.75])
+def test_without_low_scores_the_others_stay_as_they_are(share: float) -> None:
+    network = LesionFinder(2).eval()
+    network.candidates = small()
+    volume = torch.randn(1, 1, 48, 48, 48) * 200 + 100
+    inferer = FoundInferer(views=2, heat_share=share, least_score=0.0, at_least=0.001)
+    with torch.inference_mode():
+        every = inferer(volume, network)
+        floor = float(every["scores"].median())
+        some = inferer.only_from(floor)(volume, network)
+    kept = every["scores"] >= floor
+    assert 0 < int(kept.sum()) < len(kept)
+    assert some["scores"].tolist() == pytest.approx(every["scores"][kept].tolist(), abs=1e-5)
+    assert torch.equal(some["points"], every["points"][kept])
+    assert torch.allclose(some["cubes"], every["cubes"][kept], atol=1e-4)
+    assert inferer.least_score == 0
+    assert inferer.only_from(0.3).only_from(0.1).least_score == 0.3
 
 
 def test_the_inferer_sorts_by_score_and_says_what_it_looked_for() -> None:
@@ -285,6 +338,13 @@ def test_at_the_border_everything_stays_inside() -> None:
     assert (index >= -0.51).all()
     assert (index <= np.array([90, 80, 40]) - 0.49).all()
     assert len(pred["scores"]) == 2
+
+
+def test_more_lesions_than_a_byte_counts_have_labels_of_their_own() -> None:
+    points = [(4.0 + 5 * i, 4.0 + 5 * j, 50.0) for i in range(17) for j in range(16)]
+    pred, _ = placed(AFFINES["upright"], balls(points, 2.0))
+    assert len(pred["scores"]) > 256
+    assert int(np.asarray(pred["mask"]).max()) == len(pred["scores"])
 
 
 def test_nothing_found_is_no_row() -> None:

@@ -3,8 +3,9 @@
 import numpy as np
 import numpy.typing as npt
 import pytest
+from scipy import ndimage
 
-from dicomnode.networks.recist import recist_axes
+from dicomnode.networks.recist import long_short_axis, recist_axes, recist_of
 
 
 def ellipse(angle: float, spacing: tuple[float, float]) -> npt.NDArray[np.bool_]:
@@ -43,3 +44,22 @@ def test_a_single_pixel_has_axes_of_its_own_size() -> None:
 def test_an_empty_mask_is_an_error() -> None:
     with pytest.raises(ValueError, match="empty"):
         recist_axes(np.zeros((3, 3), dtype=bool), (1, 1))
+
+
+def test_the_plane_is_the_one_of_the_longest_diameter() -> None:
+    rng = np.random.default_rng(0)
+    spacing = [0.8, 0.7, 2.5]
+    for _ in range(20):
+        field = ndimage.gaussian_filter(rng.normal(size=(24, 20, 9)), 2)
+        field = np.clip(0.5 + 8 * field, 0, 1)
+        planes = [long_short_axis(field[:, :, z], spacing[:2]) for z in range(9)]
+        lengths = [0.0 if one is None else one.long_mm for one in planes]
+        found = recist_of(field, spacing)
+        assert found is not None
+        plane, diameters = found
+        assert plane == int(np.argmax(lengths))
+        wanted = planes[plane]
+        assert wanted is not None
+        assert np.array_equal(diameters.long, wanted.long)
+        assert np.array_equal(diameters.short, wanted.short)
+    assert recist_of(np.zeros((4, 4, 4)), spacing) is None

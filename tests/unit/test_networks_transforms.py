@@ -16,7 +16,7 @@ from dicomnode.networks import (
     ToWorkingGridd,
     WindowToUnitd,
 )
-from dicomnode.networks.resampling import Upsampler, block_means
+from dicomnode.networks.resampling import Upsampler, block_means, read_block_means
 
 CENTRE = np.array([20.0, -35.0, 60.0])
 HALF = np.array([40.0, 30.0, 50.0])
@@ -252,3 +252,23 @@ def test_interpolation_is_the_same_however_the_values_lie(order: tuple[int, ...]
         for one in values
     ]
     assert torch.allclose(read, torch.from_numpy(np.stack(wanted)), atol=1e-5)
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))), ids=str)
+def test_means_read_axis_by_axis_are_those_read_between_blocks(order: tuple[int, ...]) -> None:
+    lying = torch.randn(37, 41, 50) * 500 - 600
+    ct = lying.permute(order)
+    factors = (2, 3, 1)
+    to_block = torch.zeros(4, 4, dtype=torch.float64)
+    to_block[1, 0], to_block[0, 1], to_block[2, 2], to_block[3, 3] = 0.7, -1.3, 0.9, 1.0
+    to_block[:3, 3] = torch.tensor([16.2, -1.4, 0.3])
+    size = (20, 14, 44)
+
+    read = read_block_means(ct, factors, to_block, size, -1024.0)
+
+    means = block_means(ct, factors, -1024.0)
+    wanted = Upsampler(means[0], to_block).read((0, 0, 0), size)
+    assert read.shape == wanted.shape == (1, *size)
+    assert read.is_contiguous()
+    assert torch.allclose(read, wanted, atol=2e-3)
+    assert float(read.std()) > 50

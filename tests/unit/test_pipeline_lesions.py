@@ -13,7 +13,13 @@ from dicomnode.domain.errors import ContractBroken
 from dicomnode.domain.sites import Refined
 from dicomnode.domain.volumes import Grid
 from dicomnode.pipeline.inference import Detections, Prediction
-from dicomnode.pipeline.lesions import candidates_of, least_score, lesions_of, marked_at
+from dicomnode.pipeline.lesions import (
+    candidates_of,
+    least_reported,
+    least_score,
+    lesions_of,
+    marked_at,
+)
 from dicomnode.pipeline.manifest import Lesions
 
 NODE = ["30746006", "SCT", "Lymph node structure"]
@@ -110,6 +116,26 @@ def test_settings_choose_the_operating_point_and_the_number_of_marks() -> None:
     # Between two points of the curve the stricter one holds, below all of them the strictest.
     assert least_score(WANTED.operating_points, 3.9) == 0.8
     assert least_score(WANTED.operating_points, 0.1) == 0.8
+
+
+def test_nothing_below_the_least_point_of_a_reported_type_is_needed() -> None:
+    types = {
+        "1": {"name": "Node", "code": NODE, "operating_points": {"1": 0.7, "4": 0.5}},
+        "2": {
+            "name": "Bone",
+            "code": BONE,
+            "operating_points": {"1": 0.3, "4": 0.2},
+            "reported": False,
+        },
+    }
+    wanted = Lesions.model_validate({**WORDS, "types": types})
+    assert least_reported(wanted, LesionLimits()) == 0.5
+    assert least_reported(wanted, LesionLimits(false_positives_per_volume=1)) == 0.7
+    both = {key: {**words, "reported": True} for key, words in types.items()}
+    every = Lesions.model_validate({**WORDS, "types": both})
+    assert least_reported(every, LesionLimits()) == 0.2
+    none = {key: {**words, "reported": False} for key, words in types.items()}
+    assert least_reported(Lesions.model_validate({**WORDS, "types": none}), LesionLimits()) == 1
 
 
 def test_each_mark_and_the_report_say_the_operating_point() -> None:
