@@ -8,10 +8,13 @@ import pytest
 from dicomnode.algorithm import RunContext
 from dicomnode.domain.codes import LONG_AXIS, SHORT_AXIS
 from dicomnode.domain.findings import LesionFinding
+from dicomnode.domain.volumes import Volume
 from dicomnode.phantom.case import Case, make_case
 from dicomnode.phantom.lesions import Lesion, LesionKind
 from dicomnode.phantom.series import write_case
 from dicomnode.pipeline.bundle import BundleAlgorithm, load_bundle
+from dicomnode.pipeline.lesions import least_score
+from dicomnode.pipeline.manifest import Lesions
 from dicomnode.pipeline.volume import read_series
 from dicomnode.testing.studies import StudyIdentity
 
@@ -38,11 +41,15 @@ def away(mark: LesionFinding, planted: Lesion) -> float:
 
 
 @pytest.fixture(scope="module")
-def found(case: Case, tmp_path_factory: pytest.TempPathFactory) -> list[LesionFinding]:
-    """What the bundle of all types marks, from the case's DICOM files on."""
+def volume(case: Case, tmp_path_factory: pytest.TempPathFactory) -> Volume:
     folder = tmp_path_factory.mktemp("ct")
-    volume = read_series(write_case(case, folder, StudyIdentity(seed="lesions")))
-    context = RunContext(device="cpu", scratch=folder)
+    return read_series(write_case(case, folder, StudyIdentity(seed="lesions")))
+
+
+@pytest.fixture(scope="module")
+def found(volume: Volume, tmp_path_factory: pytest.TempPathFactory) -> list[LesionFinding]:
+    """What the bundle of all types marks, from the case's DICOM files on."""
+    context = RunContext(device="cpu", scratch=tmp_path_factory.mktemp("run"))
     findings = bundle("universal_lesion").run({"image": volume}, context)
     assert all(isinstance(one, LesionFinding) for one in findings)
     return [one for one in findings if isinstance(one, LesionFinding)]
@@ -79,3 +86,27 @@ def test_every_mark_has_both_axes_a_mask_and_a_score(found: list[LesionFinding])
         assert 0 < one.score <= 1
         assert one.mask is not None
         assert one.mask[one.marks[0].slice_index].any()
+
+
+def test_marks_are_those_of_all_candidates_that_reach_their_point(
+    volume: Volume, found: list[LesionFinding], tmp_path: Path
+) -> None:
+    algorithm = bundle("universal_lesion")
+    wanted = algorithm.manifest.outputs.pred
+    assert isinstance(wanted, Lesions)
+    rate = wanted.false_positives_per_volume
+    every = algorithm.candidates({"image": volume}, RunContext(device="cpu", scratch=tmp_path))
+    reported = [
+        one
+        for one in every
+        if wanted.types[one.type].reported
+        and one.score >= least_score(wanted.points_of(one.type), rate)
+    ]
+    assert 0 < len(found) <= wanted.most
+    assert len(reported) < len(every)
+    assert [one.score for one in found] == pytest.approx(
+        [one.score for one in reported[: wanted.most]], abs=1e-3
+    )
+    for one, same in zip(found, reported, strict=False):
+        assert one.box_lps_mm is not None
+        assert np.abs(one.box_lps_mm - same.box).max() < 0.1

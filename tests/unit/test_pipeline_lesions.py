@@ -119,7 +119,7 @@ def test_settings_choose_the_operating_point_and_the_number_of_marks() -> None:
 
 
 def test_nothing_below_the_least_point_of_a_reported_type_is_needed() -> None:
-    types = {
+    types: dict[str, dict[str, Any]] = {
         "1": {"name": "Node", "code": NODE, "operating_points": {"1": 0.7, "4": 0.5}},
         "2": {
             "name": "Bone",
