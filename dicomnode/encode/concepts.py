@@ -11,6 +11,7 @@ from pydicom.dataset import Dataset
 from dicomnode.algorithm import AlgorithmIdentity
 from dicomnode.domain.codes import Code
 from dicomnode.domain.identifiers import derived_uid
+from dicomnode.encode.explicit import kept
 
 PRIVATE_SCHEME = "99DICOMNODE"
 
@@ -31,6 +32,8 @@ OF_INTEREST = Code("113000", "DCM", "Of Interest")
 SOURCE_IMAGE = Code("121322", "DCM", "Source image for image processing operation")
 REPORT_TITLE = Code("126000", "DCM", "Imaging Measurement Report")
 IMAGING_MEASUREMENTS = Code("126010", "DCM", "Imaging Measurements")
+MEASUREMENT_GROUP = Code("125007", "DCM", "Measurement Group")
+IMAGE_REGION = Code("111030", "DCM", "Image Region")
 QUALITATIVE_EVALUATIONS = Code("C0034375", "UMLS", "Qualitative Evaluations")
 PROCEDURE_REPORTED = Code("121058", "DCM", "Procedure reported")
 FINDING = Code("121071", "DCM", "Finding")
@@ -50,7 +53,7 @@ def concept(code: Code) -> CodedConcept:
 @lru_cache(maxsize=1024)
 def shared_concept(code: Code) -> CodedConcept:
     """The same, one object for all content items that have this code; not to be changed."""
-    return concept(code)
+    return kept(concept(code))
 
 
 def algorithm_sequence(identity: AlgorithmIdentity) -> AlgorithmIdentificationSequence:
@@ -67,13 +70,16 @@ def algorithm_sequence(identity: AlgorithmIdentity) -> AlgorithmIdentificationSe
 @lru_cache(maxsize=16)
 def algorithm_items(identity: AlgorithmIdentity) -> AlgorithmIdentification:
     """The same as content items (PS3.16 TID 4019); one object for all, not to be changed."""
-    return AlgorithmIdentification(
+    items = AlgorithmIdentification(
         name=identity.name,
         version=identity.version,
         manufacturer=identity.manufacturer,
         family=shared_concept(ARTIFICIAL_INTELLIGENCE),
         parameters=[f"model_sha256={identity.model_digest}"],
     )
+    for item in items:
+        kept(item)
+    return items
 
 
 def display_color(rgb: tuple[int, int, int]) -> CIELabColor:

@@ -6,11 +6,14 @@ of them. Sequences and plain texts are written here; every other element is left
 
 from collections.abc import Iterable
 from struct import Struct
+from typing import TypeVar
 
 from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_data_element
+
+Item = TypeVar("Item", bound=Dataset)
 
 CHARACTER_SET = "ISO_IR 192"
 
@@ -18,6 +21,8 @@ _TEXT = frozenset({"LO", "LT", "SH", "ST"})
 _LONG_TEXT = frozenset({"UC", "UT"})
 _ASCII = frozenset({"AE", "AS", "CS", "DA", "DT", "TM", "UI"})
 _SPECIFIC_CHARACTER_SET = 0x00080005
+_META_LENGTH = 0x00020000
+_META_REQUIRED = frozenset({0x00020001, 0x00020002, 0x00020003, 0x00020010, 0x00020012, 0x00020013})
 _LARGEST_SHORT = 0xFFFF
 _SHORT = Struct("<HH2sH")
 """Group, element, VR, length (PS3.5 7.1.2)."""
@@ -29,6 +34,18 @@ class Unusual(Exception):
     """Something that is not written here: pydicom has to write the whole."""
 
 
+_KEPT = "_kept_explicit"
+
+
+def kept(item: Item) -> Item:
+    """`item`, which is never changed from now on, with its bytes beside it.
+
+    For codes and notes that every report repeats. A copy of it is written anew.
+    """
+    setattr(item, _KEPT, (id(item), _joined(item)))
+    return item
+
+
 def explicit_bytes(ds: Dataset) -> bytes:
     """`ds` without preamble and file meta information; its character set is UTF-8.
 
@@ -37,6 +54,19 @@ def explicit_bytes(ds: Dataset) -> bytes:
             ambiguous.
     """
     return _joined(ds, root=True)
+
+
+def meta_bytes(meta: Dataset) -> bytes:
+    """File meta information (PS3.10 7.1) with the length of its group; `meta` holds all the rest.
+
+    Raises:
+        Unusual: one of the elements that every file must have is missing.
+    """
+    elements = {int(tag): element for tag, element in meta.items() if tag != _META_LENGTH}
+    if not elements.keys() >= _META_REQUIRED:
+        raise Unusual
+    content = b"".join(_element(meta, tag, elements[tag]) for tag in sorted(elements))
+    return _headed(_SHORT, _META_LENGTH, "UL", len(content).to_bytes(4, "little")) + content
 
 
 def _joined(ds: Dataset, *, root: bool = False) -> bytes:
@@ -82,7 +112,9 @@ def _items(items: Iterable[Dataset]) -> bytes:
     for item in items:
         if getattr(item, "is_undefined_length_sequence_item", False):
             raise Unusual
-        content = _joined(item)
+        owner, content = item.__dict__.get(_KEPT, (None, b""))
+        if owner != id(item):
+            content = _joined(item)
         parts += [_ITEM.pack(0xFFFE, 0xE000, len(content)), content]
     return b"".join(parts)
 

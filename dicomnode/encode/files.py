@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import BytesIO
 from pathlib import Path
 
@@ -12,7 +12,9 @@ from pydicom.uid import ExplicitVRLittleEndian
 
 from dicomnode.domain.disk import disk_fault, is_disk_fault
 from dicomnode.domain.errors import EncodeError
-from dicomnode.encode.explicit import CHARACTER_SET, Unusual, explicit_bytes
+from dicomnode.encode.explicit import CHARACTER_SET, Unusual, explicit_bytes, meta_bytes
+
+_PREAMBLE = bytes(128) + b"DICM"
 
 
 def file_bytes(ds: Dataset) -> bytes:
@@ -21,31 +23,23 @@ def file_bytes(ds: Dataset) -> bytes:
     Raises:
         EncodeError: a value cannot be written.
     """
-    buffer = BytesIO()
     try:
-        body = _body(ds)
-        whole = ds if body is None else _only_meta(ds)
-        whole.save_as(buffer, enforce_file_format=True)
+        if _is_ours(ds):
+            with suppress(Unusual):
+                return _PREAMBLE + meta_bytes(ds.file_meta) + explicit_bytes(ds)
+        buffer = BytesIO()
+        ds.save_as(buffer, enforce_file_format=True)
     except (ValueError, TypeError, AttributeError, KeyError, OverflowError) as exc:
         raise EncodeError(f"the object cannot be written: {type(exc).__name__}") from exc
-    return buffer.getvalue() + (body or b"")
+    return buffer.getvalue()
 
 
-def _body(ds: Dataset) -> bytes | None:
-    """What follows the file meta information; None: pydicom has to write it."""
+def _is_ours(ds: Dataset) -> bool:
+    """True if it is encoded as `explicit` writes; all else pydicom has to write."""
     syntax = ds.file_meta.TransferSyntaxUID
-    if syntax != ExplicitVRLittleEndian or ds.get("SpecificCharacterSet") != CHARACTER_SET:
-        return None
-    try:
-        return explicit_bytes(ds)
-    except Unusual:
-        return None
-
-
-def _only_meta(ds: Dataset) -> Dataset:
-    empty = Dataset()
-    empty.file_meta = ds.file_meta
-    return empty
+    return bool(
+        syntax == ExplicitVRLittleEndian and ds.get("SpecificCharacterSet") == CHARACTER_SET
+    )
 
 
 @contextmanager

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 from highdicom.sr import content as sr_content
-from highdicom.sr import templates
-from highdicom.sr.enum import GraphicTypeValues
+from highdicom.sr import templates, value_types
+from highdicom.sr.enum import GraphicTypeValues, RelationshipTypeValues
 from pydicom.uid import UID, SegmentationStorage
 
 from dicomnode.domain.codes import RATIO, Code
@@ -31,12 +31,15 @@ from dicomnode.domain.findings import (
 from dicomnode.domain.results import ResultKind
 from dicomnode.domain.sop_classes import LABELMAP_SEGMENTATION
 from dicomnode.encode.concepts import (
+    IMAGE_REGION,
+    MEASUREMENT_GROUP,
     OPERATING_POINT,
     PROBABILITY,
     SCORE,
     algorithm_items,
     shared_concept,
 )
+from dicomnode.encode.document import fill
 from dicomnode.encode.origin import Origin
 from dicomnode.encode.outlines import largest_slice, outline
 from dicomnode.encode.segments import Segment
@@ -48,7 +51,8 @@ from dicomnode.encode.tracking import (
 )
 
 Group = (
-    templates.MeasurementsAndQualitativeEvaluations
+    tuple[value_types.ContainerContentItem]
+    | templates.MeasurementsAndQualitativeEvaluations
     | templates.PlanarROIMeasurementsAndQualitativeEvaluations
     | templates.VolumetricROIMeasurementsAndQualitativeEvaluations
 )
@@ -102,13 +106,26 @@ class GroupMaker:
         across, down = columns / 2, rows / 2
         ring = [(left, top), (across, top), (right, top), (right, down), (right, bottom)]
         ring += [(across, bottom), (left, bottom), (left, down), (left, top)]
-        return templates.PlanarROIMeasurementsAndQualitativeEvaluations(
-            referenced_region=self._region(
-                WHOLE_IMAGE, Mark(slice_index=slices // 2, points=np.array(ring))
-            ),
-            tracking_identifier=self._tracking(WHOLE_IMAGE),
-            algorithm_id=algorithm_items(self.origin.identity),
+        points, image = self._place(
+            WHOLE_IMAGE, Mark(slice_index=slices // 2, points=np.array(ring))
         )
+        # Item by item: most reports on radiographs have it, and highdicom's template, whose checks
+        # this needs not, takes three times as long.
+        region = value_types.ScoordContentItem(
+            name=shared_concept(IMAGE_REGION),
+            graphic_type=_graphic_type(points),
+            graphic_data=points,
+            relationship_type=RelationshipTypeValues.CONTAINS,
+        )
+        fill(region, [image])
+        group = value_types.ContainerContentItem(
+            name=shared_concept(MEASUREMENT_GROUP),
+            template_id="1410",
+            relationship_type=RelationshipTypeValues.CONTAINS,
+        )
+        tracked = self._tracking(WHOLE_IMAGE)
+        fill(group, [*tracked, *algorithm_items(self.origin.identity), region])
+        return (group,)
 
     def _segment(self, finding: Finding) -> Segment | None:
         return next((segment for segment in self.segments if segment.name == finding.name), None)

@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 from pydicom import dcmread
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
+from pydicom.tag import Tag
 from scipy import ndimage
 
 from dicomnode.domain.errors import GeometryMismatch
@@ -23,6 +25,8 @@ POINT_TOLERANCE = 0.01
 EXTENT_TOLERANCE = 0.02
 """Of an outline's size, and one pixel: what simplifying may take off."""
 
+_VALUE_TYPE = Tag("ValueType")
+_CONTENT_SEQUENCE = Tag("ContentSequence")
 _GROUP = "125007"
 _TRACKING_IDENTIFIER = "112039"
 _REFERENCED_SEGMENT = "121191"
@@ -65,14 +69,31 @@ def check_report(path: Path, findings: Sequence[Finding], volume: Volume) -> Non
 
 def _groups(ds: Dataset) -> Iterator[Dataset]:
     for container in ds.ContentSequence:
-        for item in container.get("ContentSequence", []):
-            if _is(item, "CONTAINER", _GROUP):
-                yield item
+        if _may_hold_groups(container):
+            for item in container.ContentSequence:
+                if _is(item, "CONTAINER", _GROUP):
+                    yield item
+
+
+def _may_hold_groups(container: Dataset) -> bool:
+    """False if what lies below it, not parsed yet, has nowhere the code of a group."""
+    below = container.get_item(_CONTENT_SEQUENCE) if _CONTENT_SEQUENCE in container else None
+    if isinstance(below, RawDataElement) and isinstance(below.value, bytes):
+        return _GROUP.encode() in below.value
+    return below is not None
 
 
 def _is(item: Dataset, value_type: str, concept: str) -> bool:
     """The value type first: a concept is a sequence, which takes longer to parse."""
-    return item.get("ValueType") == value_type and _concept(item) == concept
+    return _value_type(item) == value_type and _concept(item) == concept
+
+
+def _value_type(item: Dataset) -> str:
+    """As it stands in the file, where that has not been parsed: there are dozens in a report."""
+    element = item.get_item(_VALUE_TYPE) if _VALUE_TYPE in item else None
+    if isinstance(element, RawDataElement) and isinstance(element.value, bytes):
+        return element.value.decode("ascii", "replace").strip()
+    return str(element.value) if element is not None else ""
 
 
 def _concept(item: Dataset) -> str:
@@ -96,8 +117,8 @@ def _segment_numbers(group: Dataset) -> Iterator[int]:
 def _spatial(group: Dataset) -> Iterator[Dataset]:
     """The regions of a group, and the lines below its numbers."""
     for item in group.ContentSequence:
-        below = item.get("ContentSequence", []) if item.ValueType == "NUM" else [item]
-        yield from (one for one in below if one.ValueType == "SCOORD")
+        below = item.get("ContentSequence", []) if _value_type(item) == "NUM" else [item]
+        yield from (one for one in below if _value_type(one) == "SCOORD")
 
 
 def _coordinates(group: Dataset, volume: Volume) -> Iterator[_Drawn]:

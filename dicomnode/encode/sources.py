@@ -12,6 +12,7 @@ import numpy as np
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
+from pydicom.tag import BaseTag, Tag
 
 from dicomnode.domain.disk import disk_fault, is_disk_fault
 from dicomnode.domain.errors import EncodeError
@@ -44,6 +45,9 @@ _SERIES = (
     "BurnedInAnnotation",
     *_LOSSY,
 )
+_OF_SLICE = tuple(Tag(keyword) for keyword in (*_GEOMETRY, *_IDENTITY))
+_OF_FIRST = tuple(Tag(keyword) for keyword in (*PATIENT_KEYWORDS, *_SERIES, *_GEOMETRY, *_IDENTITY))
+"""As tags: pydicom would look every keyword up for every file."""
 _TOLERANCE = 0.002
 """Of direction cosines, and of spacings in mm: rounding differs within a series by so much."""
 
@@ -91,7 +95,7 @@ def read_source_series(volume: Volume) -> SourceSeries:
     Raises:
         EncodeError: a file is gone, is not the instance the volume says, or lacks its position.
     """
-    first = _read(volume.frames[0], (*PATIENT_KEYWORDS, *_SERIES, *_GEOMETRY, *_IDENTITY))
+    first = _read(volume.frames[0], _OF_FIRST)
     _check_study(first, volume)
     patient = patient_and_study(first)
     frame_numbers = tuple(frame.frame_number or 1 for frame in volume.frames)
@@ -101,7 +105,7 @@ def read_source_series(volume: Volume) -> SourceSeries:
     else:
         planes = [_plane_of_image(first)]
         for frame in volume.frames[1:]:
-            planes.append(_plane_of_image(_read(frame, (*_GEOMETRY, *_IDENTITY))))
+            planes.append(_plane_of_image(_read(frame, _OF_SLICE)))
     build = _multiframe_image if is_multiframe else _classic_images
     series_number = text_of(first, "SeriesNumber", ["ascii"]) or ""
     return SourceSeries(
@@ -125,9 +129,9 @@ def _yes_or_no(text: str | None) -> str:
     return text if text in ("YES", "NO") else ""
 
 
-def _read(frame: SourceFrame, keywords: Iterable[str]) -> Dataset:
+def _read(frame: SourceFrame, tags: Iterable[BaseTag]) -> Dataset:
     try:
-        ds = dcmread(frame.path, stop_before_pixels=True, specific_tags=list(keywords), force=True)
+        ds = dcmread(frame.path, stop_before_pixels=True, specific_tags=list(tags), force=True)
     except (OSError, InvalidDicomError) as exc:
         if isinstance(exc, OSError) and is_disk_fault(exc):
             raise disk_fault(exc, "a source image cannot be read") from exc

@@ -14,6 +14,7 @@ from dicomnode.networks.chestxray8 import ChestXray8Head, ChestXray8Net
 from dicomnode.networks.efficientnet import EfficientNetLite0
 from dicomnode.networks.lung_bases import LungBases
 from dicomnode.networks.pooling import LogSumExpPool
+from dicomnode.networks.quantiles import quantiles_at_ends
 from dicomnode.networks.thorax_geometry import GEOMETRY, Place, geometry_of, thorax_place
 
 __all__ = ["ChestXray8Reader", "FocusMap", "Seen", "ThoraxReader", "ThoraxReading"]
@@ -283,6 +284,5 @@ def _stretched(image: Tensor, share: float, sample: Tensor | None = None) -> Ten
     """Grey values from the `share` quantile to the one as far from the top become 0 to 1."""
     # Every third pixel tells the quantiles well enough.
     values = (image if sample is None else sample).flatten(1)[:, ::3]
-    ends = torch.tensor([share, 1 - share], dtype=values.dtype, device=values.device)
-    low, high = torch.quantile(values, ends, dim=1)[:, :, None, None, None]
+    low, high = (end[:, None, None, None] for end in quantiles_at_ends(values, share))
     return ((image - low) / (high - low).clamp(min=0.05)).clamp(0, 1)

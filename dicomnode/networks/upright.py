@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from dicomnode.networks.quantiles import quantiles_at_ends
 
 __all__ = ["KINDS", "UprightGate", "gate_input"]
 
@@ -27,8 +28,8 @@ def gate_input(image: Tensor) -> Tensor:
     small = functional.interpolate(
         image.float(), size=size, mode="bilinear", antialias=True, align_corners=False
     )
-    ends = torch.tensor([0.02, 0.98], dtype=small.dtype, device=small.device)
-    low, high = torch.quantile(small.flatten(1), ends, dim=1)[:, :, None, None, None]
+    ends = quantiles_at_ends(small.flatten(1), 0.02)
+    low, high = (end[:, None, None, None] for end in ends)
     small = ((small - low) / (high - low).clamp(min=1e-6)).clamp(0, 1)
     down, right = SIDE - size[0], SIDE - size[1]
     return functional.pad(small, (right // 2, right - right // 2, down // 2, down - down // 2))

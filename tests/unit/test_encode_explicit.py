@@ -1,5 +1,6 @@
 """Bytes that the node writes itself are those that pydicom writes."""
 
+from copy import deepcopy
 from io import BytesIO
 
 import pytest
@@ -8,7 +9,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.tag import Tag
 from pydicom.uid import UID, Comprehensive3DSRStorage, ExplicitVRLittleEndian
 
-from dicomnode.encode.explicit import Unusual, explicit_bytes
+from dicomnode.encode.explicit import Unusual, explicit_bytes, kept, meta_bytes
 from dicomnode.encode.files import file_bytes
 
 
@@ -53,6 +54,30 @@ def test_a_document_is_written_as_pydicom_writes_it() -> None:
 
     assert written == by_pydicom(document())
     assert written.endswith(explicit_bytes(document()))
+
+
+def test_file_meta_information_is_written_as_pydicom_writes_it() -> None:
+    ds = document()
+    ds.file_meta.FileMetaInformationVersion = b"\0\1"
+    ds.file_meta.ImplementationClassUID = UID("2.25.9")
+    ds.file_meta.ImplementationVersionName = "ODD"
+    assert meta_bytes(ds.file_meta) in file_bytes(ds)
+    assert file_bytes(ds) == by_pydicom(ds)
+    with pytest.raises(Unusual):
+        meta_bytes(document().file_meta)
+
+
+def test_a_kept_item_is_not_written_again_but_a_copy_of_it_is() -> None:
+    ds = document()
+    plain = explicit_bytes(ds)
+    first = kept(ds.ContentSequence[0])
+    assert explicit_bytes(ds) == plain
+    copy = deepcopy(first)
+    copy.TextValue = "other"
+    ds.ContentSequence = [copy, ds.ContentSequence[1]]
+    changed = document()
+    changed.ContentSequence[0].TextValue = "other"
+    assert explicit_bytes(ds) == explicit_bytes(changed)
 
 
 def test_an_element_not_parsed_yet_is_written_by_its_value() -> None:

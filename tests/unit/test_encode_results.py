@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from highdicom.seg import segread
-from highdicom.sr import MeasurementReport, srread
+from highdicom.sr import MeasurementReport, srread, templates
+from highdicom.sr import content as sr_content
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.uid import Comprehensive3DSRStorage, ExplicitVRLittleEndian
@@ -29,8 +30,8 @@ from dicomnode.domain.results import EncodedObject, ResultKind
 from dicomnode.domain.volumes import Volume
 from dicomnode.encode.concepts import algorithm_items, concept, shared_concept
 from dicomnode.encode.derivation import Derivation, Predecessor
+from dicomnode.encode.document import _header, check_evidence
 from dicomnode.encode.explicit import explicit_bytes
-from dicomnode.encode.report import check_evidence
 from dicomnode.encode.results import encode_results
 from dicomnode.settings import OutputSettings
 from dicomnode.testing.findings import PHANTOM_ALGORITHM, heart_with_ratio, lungs
@@ -565,9 +566,9 @@ def test_a_report_that_refers_to_what_is_not_its_evidence_is_not_made() -> None:
     group.ContentSequence = [leaf]
     root.ContentSequence = [group]
     with pytest.raises(EncodeError, match="evidence"):
-        check_evidence(root, [image])
+        check_evidence([root], [image])
     other.ReferencedSOPInstanceUID = "1.2.3"
-    check_evidence(root, [image])
+    check_evidence([root], [image])
 
 
 def test_what_reports_share_is_left_as_it_was(ct: Volume, tmp_path: Path) -> None:
@@ -579,3 +580,49 @@ def test_what_reports_share_is_left_as_it_was(ct: Volume, tmp_path: Path) -> Non
     algorithm_items.cache_clear()
     made_anew = algorithm_items(PHANTOM_ALGORITHM)
     assert [explicit_bytes(one) for one in shared] == [explicit_bytes(one) for one in made_anew]
+
+
+def test_reports_made_in_turn_are_those_made_alone(ct: Volume, dx: Volume, tmp_path: Path) -> None:
+    superseded = Predecessor(
+        kind=ResultKind.SR,
+        study_uid=dx.study_uid,
+        series_uid=SeriesUid("2.25.5"),
+        sop_class_uid="1.2.840.10008.5.1.4.1.1.88.34",
+        sop_instance_uid=InstanceUid("2.25.6"),
+    )
+    second = replace(DERIVATION, revision=2, predecessors=(superseded,), complete=False)
+    asked: list[tuple[tuple[Finding, ...], Volume, Derivation]]
+    asked = [((), dx, second), (lungs(ct), ct, DERIVATION), ((CARDIOMEGALY,), dx, DERIVATION)]
+    in_turn = [
+        encode(findings, volume, tmp_path / str(number), derivation)[-1].sha256
+        for number, (findings, volume, derivation) in enumerate(asked)
+    ]
+    alone = []
+    for number, (findings, volume, derivation) in enumerate(asked):
+        for shared in (_header, shared_concept, algorithm_items):
+            shared.cache_clear()
+        out = tmp_path / f"alone {number}"
+        alone.append(encode(findings, volume, out, derivation)[-1].sha256)
+    assert in_turn == alone
+
+
+def test_the_frame_around_an_image_is_as_highdicom_states_it(dx: Volume, tmp_path: Path) -> None:
+    (sr_object,) = encode((CARDIOMEGALY,), dx, tmp_path)
+    (group,) = groups_of(dcmread(sr_object.path))
+    (region,) = values_of(group, "Image Region")
+    (frame,) = dx.frames
+    (wanted,) = templates.PlanarROIMeasurementsAndQualitativeEvaluations(
+        referenced_region=sr_content.ImageRegion(
+            graphic_type="POLYLINE",
+            graphic_data=np.reshape(region.GraphicData, (-1, 2)),
+            source_image=sr_content.SourceImageForRegion(
+                frame.sop_class_uid, frame.sop_instance_uid
+            ),
+        ),
+        tracking_identifier=templates.TrackingIdentifier(
+            uid=values_of(group, "Tracking Unique Identifier")[0].UID,
+            identifier=values_of(group, "Tracking Identifier")[0].TextValue,
+        ),
+        algorithm_id=algorithm_items(PHANTOM_ALGORITHM),
+    )
+    assert explicit_bytes(group) == explicit_bytes(wanted)

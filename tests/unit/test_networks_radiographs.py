@@ -6,10 +6,12 @@ from monai.data.meta_tensor import MetaTensor
 from monai.transforms.compose import Compose
 from monai.transforms.croppad.dictionary import SpatialPadd
 from monai.transforms.spatial.dictionary import Resized
+from torch.nn import functional
 
-from dicomnode.networks.radiographs import FitIntoSquared
+from dicomnode.networks.quantiles import quantiles_at_ends
+from dicomnode.networks.radiographs import FitIntoSquared, _by_areas
 
-SIZES = [(200, 200), (250, 204), (203, 301), (64, 64), (40, 30), (129, 5)]
+SIZES = [(200, 200), (128, 128), (128, 90), (250, 204), (203, 301), (64, 64), (40, 30), (129, 5)]
 
 
 @pytest.mark.parametrize("size", SIZES, ids=str)
@@ -46,3 +48,20 @@ def test_what_is_fitted_is_no_part_of_the_image() -> None:
 def test_an_image_without_a_place_is_refused() -> None:
     with pytest.raises(TypeError):
         FitIntoSquared("image", 64)({"image": torch.rand(1, 20, 20)})
+
+
+@pytest.mark.parametrize("size", [(64, 64), (64, 40)], ids=str)
+def test_halving_gives_to_the_last_bit_what_torch_gives(size: tuple[int, int]) -> None:
+    image = torch.rand(1, 1, 2 * size[0], 2 * size[1])
+    wanted = functional.interpolate(image, size=size, mode="area")
+    assert torch.equal(_by_areas(image, size), wanted)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 100, 9216])
+@pytest.mark.parametrize("share", [0.0, 0.005, 0.02, 0.3, 0.5])
+def test_quantiles_at_the_ends_are_to_the_last_bit_those_of_all(count: int, share: float) -> None:
+    generator = torch.Generator().manual_seed(count)
+    values = torch.rand(2, count, generator=generator)
+    for some in (values, (values * 20).round() / 20):
+        wanted = torch.quantile(some, torch.tensor([share, 1 - share]), dim=1)
+        assert torch.equal(torch.stack(quantiles_at_ends(some, share)), wanted)
