@@ -23,9 +23,14 @@ _TALLEST_MM = 32.0
 _TALLEST_PARTED_MM = 36.0
 """The same where end plates were looked for: the disc may be in it."""
 _LEAST_HEIGHT_MM = 8.0
+_LEAST_PARTED_MM = 11.0
+"""The same between end plates: a disc is lower."""
 _APART_MM = 15.0
 """Least distance of two discs that is believed."""
 _THICKEST_DISC_MM = 12.0
+_AROUND_MM = 60.0
+_WIDE = 0.4
+"""Of the upper quarter of areas 60 mm around: a slice with less belongs to no body."""
 _RISE_HU = 15.0
 """By how much an end plate stands out from what is above and below it."""
 _LIKE = 0.5
@@ -69,13 +74,12 @@ def vertebrae_of(cores: Cores) -> tuple[MeasurementFinding, ...]:
 
 def _bodies(cores: Cores) -> Iterator[slice]:
     """The slices of each body's core; no slice belongs to two."""
-    least = _LEAST_HEIGHT_MM / cores.steps_mm[0]
-    for first, end in _runs(np.asarray(cores.mask.any(axis=(1, 2)))):
-        if (end - first) * cores.steps_mm[0] > _TALLEST_MM:
-            parts = list(_parted(cores, first, end))
-        else:
-            parts = [slice(first, end)]
-        yield from (part for part in parts if part.stop - part.start >= least)
+    for first, end in _runs(_wide(cores)):
+        height = (end - first) * cores.steps_mm[0]
+        if height > _TALLEST_MM:
+            yield from _parted(cores, first, end)
+        elif height >= _LEAST_HEIGHT_MM:
+            yield slice(first, end)
 
 
 def _parted(cores: Cores, first: int, end: int) -> Iterator[slice]:
@@ -84,9 +88,22 @@ def _parted(cores: Cores, first: int, end: int) -> Iterator[slice]:
     discs = [(first + low, first + high) for low, high in _discs(_profile(cores, first, end), step)]
     near = round(_NEXT_TO_MM / step)
     for (_, below), (above, _) in pairwise([(first, first - 1), *discs, (end, end - 1)]):
-        if (above - below - 1) * step <= _TALLEST_PARTED_MM:
-            start = first if below < first else below + 1 + near
-            yield slice(start, end if above == end else above - near)
+        start = first if below < first else below + 1 + near
+        stop = end if above == end else above - near
+        low = (stop - start) * step < _LEAST_PARTED_MM
+        if not low and (above - below - 1) * step <= _TALLEST_PARTED_MM:
+            yield slice(start, stop)
+
+
+def _wide(cores: Cores) -> npt.NDArray[np.bool_]:
+    """Which slices show as much core as bodies around have; of a disc little is called bone."""
+    from scipy import ndimage
+
+    areas = cores.mask.sum(axis=(1, 2))
+    around = max(1, round(_AROUND_MM / cores.steps_mm[0]))
+    return np.asarray(
+        (areas > 0) & (areas >= _WIDE * ndimage.percentile_filter(areas, 75, size=around))
+    )
 
 
 def _runs(flags: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:
