@@ -95,7 +95,7 @@ def field_of(radius_mm: float) -> float:
     return float(np.clip(FIELD_OF_RADIUS * radius_mm, LEAST_FIELD_MM, MOST_FIELD_MM))
 
 
-def joint_score(heats: Tensor, seen: Tensor, heat_share: float) -> Tensor:
+def joint_score(heats: Tensor, seen: Tensor, heat_share: float | Tensor) -> Tensor:
     """Geometric mean of what the candidate network and the mean of the views say, both 0 to 1."""
     return heats.clamp(1e-6, 1) ** heat_share * seen.clamp(1e-6, 1) ** (1 - heat_share)
 
@@ -137,7 +137,8 @@ class FoundInferer(Inferer):
         spacing: of the volume, millimetres.
         kinds: types to look for, from 0; None: all.
         views: random views of each candidate.
-        heat_share: weight of the candidate network's word in the score, a geometric mean of both.
+        heat_share: weight of the candidate network's word in the score, a geometric mean of both;
+            for all types or, in their order, for each that the network knows.
         candidates: of each type at most.
         at_least: heat below which there is no candidate.
         most: lesions of each type to outline at most.
@@ -151,7 +152,7 @@ class FoundInferer(Inferer):
         spacing: Sequence[float] = (2.0, 2.0, 2.0),
         kinds: Sequence[int] | None = None,
         views: int = 50,
-        heat_share: float = 0.5,
+        heat_share: float | Sequence[float] = 0.5,
         candidates: int = 40,
         at_least: float = 0.03,
         most: int = 10,
@@ -171,10 +172,11 @@ class FoundInferer(Inferer):
         if not isinstance(network, LesionFinder):
             raise TypeError("this inferer runs a LesionFinder")
         volume = inputs.as_subclass(Tensor)[0, 0].float()
-        points, kinds, heats, radii = self.find(volume, network, at_least=self._least_heat())
+        points, kinds, heats, radii = self.find(volume, network, all_of_them=False)
         probabilities = self.views_of(volume, network, points, radii, self.views)
         seen = probabilities.mean(1)[torch.arange(len(points)), torch.from_numpy(kinds) + 1]
-        scores = joint_score(torch.from_numpy(heats).to(seen), seen, self.heat_share)
+        shares = torch.tensor([self._share_of(kind) for kind in kinds.tolist()]).to(seen)
+        scores = joint_score(torch.from_numpy(heats).to(seen), seen, shares)
         order = self._chosen(scores.cpu().numpy(), kinds)
         fields = np.array([field_of(float(radii[row])) for row in order], np.float64)
         return {
@@ -192,12 +194,16 @@ class FoundInferer(Inferer):
         stricter.least_score = max(self.least_score, score)
         return stricter
 
-    def _least_heat(self) -> float:
+    def _share_of(self, kind: int) -> float:
+        return self.heat_share[kind] if isinstance(self.heat_share, Sequence) else self.heat_share
+
+    def _least_heat(self, kind: int) -> float:
         """Heat below which a candidate is left out whatever its views say."""
-        if not self.heat_share:
+        share = self._share_of(kind)
+        if not share:
             return self.at_least
         # A little less, for scores are rounded.
-        return max(self.at_least, 0.9999 * self.least_score ** (1 / self.heat_share))
+        return max(self.at_least, 0.9999 * self.least_score ** (1 / share))
 
     def views_of(
         self,
@@ -238,7 +244,7 @@ class FoundInferer(Inferer):
         return np.asarray(chosen, dtype=int)
 
     def find(
-        self, volume: Tensor, network: LesionFinder, *, at_least: float | None = None
+        self, volume: Tensor, network: LesionFinder, *, all_of_them: bool = True
     ) -> tuple[
         npt.NDArray[np.float64],
         npt.NDArray[np.int_],
@@ -247,9 +253,8 @@ class FoundInferer(Inferer):
     ]:
         """Candidates in the body of a CT `(x, y, z)`: points in mm, types, heats, radii in mm.
 
-        `at_least` is the least heat, if not that of the inferer. A higher one only leaves out.
+        Not `all_of_them`: without those that no views could lift to `least_score`.
         """
-        at_least = self.at_least if at_least is None else at_least
         with self._rough(volume):
             maps = heat_of(network.candidates, volume).cpu()
         step = np.array(self.spacing) * network.candidates.stride
@@ -257,6 +262,7 @@ class FoundInferer(Inferer):
         body = thick_parts(volume)
         found = []
         for kind in range(len(maps) - 1) if self.kinds is None else self.kinds:
+            at_least = self.at_least if all_of_them else self._least_heat(kind)
             where, heat = peaks(maps[kind], at_least=at_least, most=4 * self.candidates)
             points = where.numpy() * step + first
             inside = lies_inside(body, points, self.spacing)

@@ -204,8 +204,8 @@ def test_a_cube_is_linear_between_voxels_and_air_beyond_them() -> None:
     assert (cube == -1024).any()
 
 
-@pytest.mark.parametrize("share", [0.0, 0.75])
-def test_without_low_scores_the_others_stay_as_they_are(share: float) -> None:
+@pytest.mark.parametrize("share", [0.0, 0.75, [0.75, 0.3]])
+def test_without_low_scores_the_others_stay_as_they_are(share: float | list[float]) -> None:
     network = LesionFinder(2).eval()
     network.candidates = small()
     volume = torch.randn(1, 1, 48, 48, 48) * 200 + 100
@@ -221,6 +221,22 @@ def test_without_low_scores_the_others_stay_as_they_are(share: float) -> None:
     assert torch.allclose(some["cubes"], every["cubes"][kept], atol=1e-4)
     assert inferer.least_score == 0
     assert inferer.only_from(0.3).only_from(0.1).least_score == 0.3
+
+
+def test_the_weight_of_the_heat_is_that_of_the_type() -> None:
+    network = LesionFinder(2).eval()
+    network.candidates = small()
+    volume = torch.randn(1, 1, 32, 32, 32) * 200 + 100
+    options = {"views": 2, "least_score": 0.0, "at_least": 0.001}
+    with torch.inference_mode():
+        first, second, both = (
+            FoundInferer(heat_share=share, **options)(volume, network)  # type: ignore[arg-type]
+            for share in (0.75, 0.3, [0.75, 0.3])
+        )
+    for kind, alone in enumerate((first, second)):
+        of_kind = both["scores"][both["kinds"] == kind]
+        assert len(of_kind)
+        assert of_kind.tolist() == alone["scores"][alone["kinds"] == kind].tolist()
 
 
 def test_the_inferer_sorts_by_score_and_says_what_it_looked_for() -> None:

@@ -31,7 +31,8 @@ log = logging.getLogger("lesions.evaluation")
 MARGIN_MM = 2.0
 RATES = (0.5, 1.0, 2.0, 3.0, 4.0, 8.0)
 CANDIDATES = 60
-HEAT_SHARE = 0.75
+HEAT_SHARES = (0.75, 0.5, 0.75, 0.75, 0.75, 0.75, 0.75)
+"""Of each kind, as in `configs/inference.json`."""
 SHIPPED_VIEWS = 20
 """As in `configs/inference.json`."""
 CERTAIN = 5.0
@@ -60,11 +61,12 @@ def marked(
     folder: Path,
     kind: Kind,
     views: int,
-    heat_share: float = HEAT_SHARE,
+    heat_share: float | None = None,
     wanted: Callable[[Planted], bool] = lambda _: True,
 ) -> Marked:
     """Marks of one kind held against the planted lesions; 0 views: the candidates' heat alone.
 
+    `heat_share`: of the score; None: as shipped.
     Lesions that are not `wanted` are neither hit nor missed, and marks on them not false.
     """
     truths, found = [], []
@@ -87,7 +89,8 @@ def marked(
         scores = heats
         if views:
             seen = torch.from_numpy(told["views"][:, :views].mean(1)[:, kind + 1])
-            scores = joint_score(heats, seen, heat_share)
+            share = HEAT_SHARES[kind] if heat_share is None else heat_share
+            scores = joint_score(heats, seen, share)
         found += [
             FoundLesion(
                 volume=scene.name, point_mm=tuple(told["points"][row]), score=float(scores[row])
