@@ -45,6 +45,8 @@ from dicomnode.pipeline.tensors import to_metatensor
 from dicomnode.shipped import shipped
 
 ROI, ROI_3D = (128, 128), (128, 128, 32)
+CONSECUTIVE = 64
+"""Slices of a window where a network reads them together; such windows do not overlap along z."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,6 +132,18 @@ def slices_plainly(inferer: SlabInferer, volume: Tensor, network: Any) -> Tensor
     """The same slabs and the same mirrored reading, by MONAI's sliding windows in the plane."""
     stack = volume[0, 0].permute(inferer.axes)
     at = torch.arange(len(stack))
+    back = [(0, 2, 3)[inferer.axes.index(axis)] for axis in range(3)]
+    if inferer.context:
+        slabs = torch.stack([stack[(at + o).clamp(0, len(stack) - 1)] for o in inferer.offsets])
+        found = sliding_window_inference(
+            slabs[None],
+            (CONSECUTIVE, *ROI),
+            1,
+            lambda some: network(some.transpose(1, 2)).transpose(1, 2),
+            overlap=(0.0, 0.25, 0.25),
+        )
+        assert isinstance(found, Tensor)
+        return _soft(found[0].transpose(0, 1), inferer).permute(1, *back)[None]
     parts = []
     for first in range(0, len(stack), inferer.batch):
         middle = at[first : first + inferer.batch]
@@ -141,7 +155,6 @@ def slices_plainly(inferer: SlabInferer, volume: Tensor, network: Any) -> Tensor
             other = _soft(_windows(slabs.flip(-1), network), inferer)
             p = (p + other.flip(-1)[:, inferer.mirrored]) / 2
         parts.append(p)
-    back = [(0, 2, 3)[inferer.axes.index(axis)] for axis in range(3)]
     return torch.cat(parts).permute(1, *back)[None]
 
 

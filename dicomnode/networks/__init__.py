@@ -7,6 +7,7 @@ from dicomnode.networks.inferers import SlabInferer
 from dicomnode.networks.organs import KeepOrgansd, MaskBodyd, RefuseWithoutd, ScaleSoftTissued
 from dicomnode.networks.phnn import PHNN
 from dicomnode.networks.planes import PlaneCombiner, ThreePlaneInferer, ThreePlaneNetwork
+from dicomnode.networks.through_slices import ThroughSlicesUNet
 from dicomnode.networks.together import Together, TogetherInferer
 from dicomnode.networks.transforms import (
     KeepLargestPartsd,
@@ -34,6 +35,7 @@ __all__ = [
     "SliceContext",
     "ThreePlaneInferer",
     "ThreePlaneNetwork",
+    "ThroughSlicesUNet",
     "ToWorkingGridd",
     "Together",
     "TogetherInferer",

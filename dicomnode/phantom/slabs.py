@@ -19,7 +19,14 @@ from dicomnode.phantom.canvas import smooth_noise
 from dicomnode.phantom.case import draw_pathology, render
 from dicomnode.phantom.scanner import draw_scan
 from dicomnode.phantom.structures import Organ
-from dicomnode.phantom.variation import deformed_positions, lose_fat, recolour, strands
+from dicomnode.phantom.variation import (
+    deformed_positions,
+    flood,
+    lose_fat,
+    paint_fluid,
+    recolour,
+    strands,
+)
 
 Floats = npt.NDArray[np.float32]
 Bytes = npt.NDArray[np.uint8]
@@ -55,6 +62,8 @@ class SlabShape:
     """The slab's middle lies on this organ, where the stock has it; else anywhere along z."""
     own_share: float = 0.6
     """Of slabs of a real CT, how many keep its own HU (mostly in another phase)."""
+    flooded_share: float = 0.0
+    """Of slabs, in how many fluid takes part of the lungs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,11 +120,15 @@ def make_slab(stocks: Sequence[Stock], seed: int, shape: SlabShape) -> Slab:
     where = (index[0], index[1], index[2])
     labels = np.where(inside, stock.labels[where], 0).astype(np.uint8)
     tissue = np.where(inside, stock.tissue[where], 0).astype(np.uint8)
+    fluid = np.zeros(shape.size, np.bool_)
+    flooding = np.random.default_rng([12, seed])
+    if flooding.random() < shape.flooded_share:
+        fluid = flood(flooding, labels, tissue, shape.spacing_mm)
     neutral = np.zeros(shape.size, np.bool_)
     if stock.unlabelled is not None:
         neutral = inside & stock.unlabelled[where]
     if stock.hu is not None and rng.random() < shape.own_share:
-        hu = _own(rng, stock, places, inside, labels, tissue, shape.spacing_mm)
+        hu = _own(rng, stock, places, inside, labels, tissue, fluid, shape.spacing_mm)
     else:
         hu, labels, drawn = _rendered(rng, stock, seed, labels, tissue, shape.spacing_mm)
         neutral |= drawn
@@ -143,6 +156,7 @@ def _own(
     inside: Bools,
     labels: Bytes,
     tissue: Bytes,
+    fluid: Bools,
     spacing: tuple[float, float, float],
 ) -> Floats:
     """The real CT's own HU, mostly in another phase; more noise, a little off."""
@@ -150,6 +164,8 @@ def _own(
         raise ValueError("a stock with HU of its own needs the organs' means too")
     hu = ndimage.map_coordinates(stock.hu, places, order=1, mode="nearest", prefilter=False)
     hu = np.where(inside, hu, -1000).astype(np.float32)
+    if fluid.any():
+        paint_fluid(rng, hu, labels, fluid)
     if rng.random() < 0.7:
         hu = recolour(rng, hu, labels, tissue, stock.means, stock.age, spacing)
     noise = rng.standard_normal(hu.shape, dtype=np.float32)

@@ -10,6 +10,7 @@ from scipy import ndimage
 
 from dicomnode.phantom import Organ
 from dicomnode.phantom.canvas import smooth_noise
+from dicomnode.phantom.structures import Tissue
 from dicomnode.phantom.tissues import Phase, draw_means
 
 Floats = npt.NDArray[np.float32]
@@ -134,6 +135,48 @@ def lose_fat(rng: np.random.Generator, labels: Bytes, tissue: Bytes, voxel_mm: f
     inner = tissue[source]
     inner[wall] = 0
     labels[taken], tissue[taken] = new, inner
+
+
+def flood(
+    rng: np.random.Generator, labels: Bytes, tissue: Bytes, spacing: Sequence[float]
+) -> npt.NDArray[np.bool_]:
+    """Let pleural fluid take the lowest part of either lung; changes both arrays, returns where.
+
+    It gathers at the back and over the diaphragm, up to the whole of what is seen of a lung.
+    """
+    taken = np.zeros(labels.shape, np.bool_)
+    uneven = smooth_noise(rng, labels.shape, spacing, 40.0)
+    for lung in (Organ.LUNG_RIGHT, Organ.LUNG_LEFT):
+        there = labels == lung
+        if rng.random() < 0.25 or there.sum() < 50:
+            continue
+        z, y, _ = np.indices(there.shape, np.float32, sparse=True)
+        depth = spacing[1] * y - rng.uniform(0.2, 1.5) * spacing[0] * z
+        depth = depth + rng.uniform(0, 15) * uneven
+        share = rng.uniform(0.05, 1.0) ** 1.5
+        taken |= there & (depth >= np.quantile(depth[there], 1 - share))
+    labels[taken], tissue[taken] = Organ.EFFUSION, Tissue.WALL
+    return taken
+
+
+def paint_fluid(
+    rng: np.random.Generator, hu: Floats, labels: Bytes, fluid: npt.NDArray[np.bool_]
+) -> None:
+    """Paint fluid into the HU of a real CT, as noisy as its soft tissue, now and then with
+    collapsed lung beside it; changes `hu`."""
+    soft = np.isin(labels, (Organ.LIVER, Organ.SPLEEN, Organ.PARASPINAL_MUSCLE, Organ.MUSCLE))
+    rough = hu - ndimage.gaussian_filter(hu, 1.0, truncate=2.0)
+    spread = 1.4826 * np.median(np.abs(rough[soft])) if soft.any() else 10.0
+    grain = ndimage.gaussian_filter(rng.standard_normal(hu.shape, dtype=np.float32), 0.5)
+    grain *= np.float32(spread) / grain.std()
+    lungs = np.isin(labels, (Organ.LUNG_RIGHT, Organ.LUNG_LEFT))
+    # What masks leave of a lung at its edge would stay as a rim of air.
+    rim = ndimage.binary_dilation(fluid, iterations=2) & (hu < -130) & ~lungs
+    hu[fluid | rim] = rng.normal(10, 9) + grain[fluid | rim]
+    if rng.random() < 0.5:
+        away = ndimage.distance_transform_edt(~fluid)
+        collapsed = lungs & (away <= rng.uniform(1, 6))
+        hu[collapsed] = rng.uniform(15, 90) + grain[collapsed]
 
 
 def strands(

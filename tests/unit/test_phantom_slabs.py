@@ -6,12 +6,13 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from dicomnode.phantom import Organ, Phase, make_anatomy
 from dicomnode.phantom.masks import as_stock, organ_of, read_masks
 from dicomnode.phantom.slabs import SlabShape, Stock, keep_stock, make_slab, read_stock
 from dicomnode.phantom.tissues import draw_means
-from dicomnode.phantom.variation import lose_fat, recolour
+from dicomnode.phantom.variation import flood, lose_fat, paint_fluid, recolour
 
 SHAPE = SlabShape(size=(16, 56, 72), spacing_mm=(6.0, 6.0, 6.0))
 
@@ -96,6 +97,58 @@ def test_organs_grow_into_fat_and_into_nothing_else(painted: Stock) -> None:
         changed = labels != painted.labels
         assert (painted.labels[changed] == Organ.VISCERAL_FAT).all()
         assert not np.isin(labels[changed], (Organ.OUTSIDE, Organ.MUSCLE)).any()
+
+
+@pytest.fixture(scope="module")
+def chest() -> Stock:
+    anatomy = make_anatomy(7, region=(200.0, 330.0), spacing_mm=(6.0, 6.0, 6.0), detail=False)
+    return Stock(
+        labels=anatomy.labels, tissue=anatomy.tissue, age=anatomy.age, spacing_mm=(6.0, 6.0, 6.0)
+    )
+
+
+def test_fluid_takes_lung_alone_and_lies_at_its_back(chest: Stock) -> None:
+    shares = []
+    for seed in range(8):
+        labels, tissue = chest.labels.copy(), chest.tissue.copy()
+        fluid = flood(np.random.default_rng(seed), labels, tissue, (6.0, 6.0, 6.0))
+        np.testing.assert_array_equal(fluid, labels != chest.labels)
+        assert (labels[fluid] == Organ.EFFUSION).all()
+        lungs = (Organ.LUNG_RIGHT, Organ.LUNG_LEFT)
+        assert np.isin(chest.labels[fluid], lungs).all()
+        left = np.isin(labels, lungs)
+        shares.append(fluid.sum() / (fluid.sum() + left.sum()))
+        if fluid.any() and left.any():
+            assert np.nonzero(fluid)[1].mean() > np.nonzero(left)[1].mean()
+    assert min(shares) < 0.2 < 0.5 < max(shares)
+
+
+def test_fluid_painted_into_a_real_ct_leaves_no_rim_of_air_and_the_liver_as_it_was(
+    chest: Stock,
+) -> None:
+    native = draw_means(np.random.default_rng(0), Phase.NATIVE, 0.5)
+    before = native[chest.labels, chest.tissue]
+    before += np.random.default_rng(1).normal(0, 8, before.shape).astype(np.float32)
+    labels, tissue, hu = chest.labels.copy(), chest.tissue.copy(), before.copy()
+    fluid = flood(np.random.default_rng(2), labels, tissue, (6.0, 6.0, 6.0))
+    paint_fluid(np.random.default_rng(3), hu, labels, fluid)
+    assert -20 < hu[fluid].mean() < 40
+    beside = ndimage.binary_dilation(fluid) & ~np.isin(labels, (Organ.LUNG_RIGHT, Organ.LUNG_LEFT))
+    assert hu[beside].min() > -300
+    liver = labels == Organ.LIVER
+    np.testing.assert_array_equal(hu[liver], before[liver])
+
+
+def test_slabs_are_flooded_only_where_that_is_asked_for(chest: Stock) -> None:
+    dry, wet = (
+        SlabShape(size=(16, 56, 72), spacing_mm=(6.0, 6.0, 6.0), flooded_share=share)
+        for share in (0.0, 1.0)
+    )
+    fluid = [
+        sum((make_slab([chest], seed, shape).labels == Organ.EFFUSION).sum() for seed in range(4))
+        for shape in (dry, wet)
+    ]
+    assert fluid[1] > 4 * fluid[0] + 100
 
 
 def test_more_variety_spreads_the_means_and_none_leaves_them() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,9 +16,11 @@ from scripts.classes import class_table
 OFFSETS = (-4, -2, -1, 0, 1, 2, 4)
 """Slices around the one that is labelled, in slices of 3 mm."""
 ROWS, COLUMNS = 112, 144
-DEPTH = 20
+DEPTH = 22
 """Slices of a slab."""
-SHAPE = SlabShape(size=(DEPTH, ROWS, COLUMNS))
+SHAPE = SlabShape(size=(DEPTH, ROWS, COLUMNS), flooded_share=0.3)
+PAD, MULTIPLE = -1.5, 16
+"""Air in the network's scale, and what sides of a picture are multiples of: as the inferer pads."""
 TABLE = class_table()
 
 
@@ -66,9 +69,34 @@ def _narrow_view(
 
 
 def slab_samples(
-    image: npt.NDArray[np.float32], classes: npt.NDArray[np.uint8], step: int, start: int
+    image: npt.NDArray[np.float32], classes: npt.NDArray[np.uint8]
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]:
-    """Inputs `(n, len(OFFSETS), rows, columns)` and classes `(n, rows, columns)`."""
-    middles = range(max(OFFSETS) + start, DEPTH - max(OFFSETS), step)
+    """Inputs `(n, len(OFFSETS), rows, columns)` and classes `(n, rows, columns)`, consecutive."""
+    middles = range(max(OFFSETS), len(image) - max(OFFSETS))
     inputs = np.stack([np.stack([image[m + o] for o in OFFSETS]) for m in middles])
     return inputs, np.stack([classes[m] for m in middles])
+
+
+def body_only(
+    rng: np.random.Generator, image: npt.NDArray[np.float32], classes: npt.NDArray[np.uint8]
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]:
+    """Rows and columns of the body and up to 8 around it, as the inferer reads no more of a CT.
+
+    Where the box begins differs from slab to slab, so that no place is tied to the halvings of
+    the picture.
+    """
+    box = []
+    for axis in (1, 2):
+        found = np.flatnonzero((classes != 0).any(axis=(0, 3 - axis)))
+        if not found.size:
+            return image, classes
+        low, high = found[0] - rng.integers(0, 9), found[-1] + 1 + rng.integers(0, 9)
+        box.append(slice(max(int(low), 0), int(high)))
+    return image[:, box[0], box[1]], classes[:, box[0], box[1]]
+
+
+def padded(pictures: npt.NDArray[Any], rows: int, columns: int, value: float) -> npt.NDArray[Any]:
+    """Pictures `(..., rows, columns)` filled up at the end."""
+    wide = [(0, 0)] * (pictures.ndim - 2)
+    wide += [(0, rows - pictures.shape[-2]), (0, columns - pictures.shape[-1])]
+    return np.pad(pictures, wide, constant_values=value)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -19,14 +20,25 @@ from dicomnode.phantom.streams import kept_samples
 from dicomnode.training.stocks import site_stocks
 from scripts.classes import CLASSES, DRAWN, UNNAMED, organ_named
 from scripts.drawn import crlm_stock
-from scripts.synthesis import SHAPE, TABLE, make_slab, slab_samples
+from scripts.synthesis import (
+    MULTIPLE,
+    PAD,
+    SHAPE,
+    TABLE,
+    body_only,
+    make_slab,
+    padded,
+    slab_samples,
+)
+
+EVERY = 4
+"""All slices of a slab are read, and every fourth is judged: neighbours tell little that is new."""
 
 
 class Slabs(IterableDataset[dict[str, Tensor]]):
-    """An endless stream of slices with neighbours; new files of the pool join as they appear.
+    """An endless stream of batches of slabs; new files of the pool join as they appear.
 
-    A slab costs more to make than to learn from: `keep` of them stay at hand, and each is read
-    about `uses` times, other slices of it or the same.
+    `keep` slabs stay at hand, and each is read about `uses` times.
     """
 
     def __init__(
@@ -35,11 +47,12 @@ class Slabs(IterableDataset[dict[str, Tensor]]):
         real: Sequence[Stock],
         share: float,
         seed: int,
+        together: int = 2,
         keep: int = 40,
-        uses: int = 3,
+        uses: int = 2,
     ) -> None:
         self.pool, self.real, self.share, self.seed = pool, real, share, seed
-        self.keep, self.uses = keep, uses
+        self.together, self.keep, self.uses = together, keep, uses
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
         torch.set_num_threads(1)
@@ -55,15 +68,35 @@ class Slabs(IterableDataset[dict[str, Tensor]]):
             uses=self.uses,
             look_every=100,
         )
+        waiting = []
         for kept, rng in samples:
-            image, classes = kept[int(rng.integers(len(kept)))]
-            inputs, targets = slab_samples(image, classes, 4, int(rng.integers(0, 4)))
-            inputs = inputs[:3] * np.float32(rng.uniform(0.95, 1.05))
+            image, classes = body_only(rng, *kept[int(rng.integers(len(kept)))])
+            inputs, targets = slab_samples(image, classes)
+            inputs *= np.float32(rng.uniform(0.95, 1.05))
             inputs += np.float32(rng.normal(0, 0.03))
-            yield {
-                "image": torch.from_numpy(inputs),
-                "target": torch.from_numpy(targets[:3].astype(np.int64)),
-            }
+            waiting.append((inputs, targets))
+            if len(waiting) == self.together:
+                yield _batch(waiting, rng)
+                waiting = []
+
+
+def _batch(
+    slabs: Sequence[tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]],
+    rng: np.random.Generator,
+) -> dict[str, Tensor]:
+    """Slabs on pictures of one size, with the classes of every `EVERY`th slice."""
+    rows, columns = (
+        -(-max(targets.shape[axis] for _, targets in slabs) // MULTIPLE) * MULTIPLE
+        for axis in (1, 2)
+    )
+    inputs = np.stack([padded(inputs, rows, columns, PAD) for inputs, _ in slabs])
+    targets = np.stack([padded(targets, rows, columns, 0) for _, targets in slabs])
+    first = int(rng.integers(EVERY))
+    return {
+        "image": torch.from_numpy(inputs),
+        "target": torch.from_numpy(targets[:, first::EVERY].astype(np.int64)),
+        "slices": torch.arange(first, inputs.shape[1], EVERY),
+    }
 
 
 def class_weights() -> Tensor:
@@ -109,7 +142,7 @@ class Training:
         shares: tuple[float, float] = (0.25, 0.5),
         example_from: float = 0.45,
         seconds: float = 4900,
-        batch_size: int = 3,
+        batch_size: int = 2,
         learning_rate: float = 2.5e-3,
         seed: int = 1,
         threads: int = 1,
@@ -152,16 +185,15 @@ class Training:
             if late and self.data_root:
                 stocks = [*drawn, *drawn, *example_stocks(Path(self.data_root))]
             start = self.seed * 1_000_000 + training.step * 8
-            slabs = Slabs(self.pool, stocks, self.shares[late], start)
-            loader = DataLoader(slabs, batch_size=self.batch_size, num_workers=self.workers)
+            slabs = Slabs(self.pool, stocks, self.shares[late], start, self.batch_size)
+            loader = DataLoader(slabs, batch_size=None, num_workers=self.workers)
             training.fit(loader, training.seconds * (1 if late else self.example_from))
             if not late:
                 training.write("without_example.safetensors")
         training.write("last.safetensors")
 
     def _loss_of(self, network: nn.Module, batch: dict[str, Tensor]) -> Tensor:
-        image = batch["image"].flatten(0, 1).contiguous(memory_format=torch.channels_last)
-        with torch.autocast(image.device.type, torch.bfloat16):
-            logits = network(image)
-        loss: Tensor = self.partial(logits.float(), batch["target"].flatten(0, 1))
+        with torch.autocast(batch["image"].device.type, torch.bfloat16):
+            logits = network(batch["image"], batch["slices"])
+        loss: Tensor = self.partial(logits.flatten(0, 1).float(), batch["target"].flatten(0, 1))
         return loss
