@@ -132,8 +132,7 @@ def heat_of(
         logits = network(cut[None, None, ..., begin:end])[0].float()
         start = (first - begin) // stride
         parts.append(logits[..., start : start + slab // stride])
-    joined = torch.cat(parts, -1)
-    joined[:-1].sigmoid_()
+    joined = torch.cat(parts, -1) if len(parts) > 1 else parts[0]
     whole = joined.new_zeros((len(joined), *size))
     whole[-1] = _NO_RADIUS
     x, y, z = (
@@ -145,7 +144,9 @@ def heat_of(
         )
     )
     x0, y0 = left // stride, front // stride
-    whole[:, x0 : x0 + x, y0 : y0 + y, :z] = joined[:, :x, :y, :z]
+    read = whole[:, x0 : x0 + x, y0 : y0 + y, :z]
+    read.copy_(joined[:, :x, :y, :z])
+    read[:-1].sigmoid_()
     return whole
 
 

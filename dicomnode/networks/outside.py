@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 from torch import Tensor
-from torch.nn import functional
+
+from dicomnode.networks.resampling import block_means
 
 __all__ = ["lies_inside", "thick_parts"]
 
@@ -24,7 +25,7 @@ _BLOCK = 4
 """Voxels along each side."""
 _THICK = 3
 """Blocks: thinner parts are none of the body."""
-_AIR_HU = -950.0
+_AIR_HU, _VOID_HU = -950.0, -1024.0
 
 
 def thick_parts(hu: Tensor) -> Bools:
@@ -33,9 +34,8 @@ def thick_parts(hu: Tensor) -> Bools:
     Args:
         hu: `(x, y, z)`, voxels of about 2 mm.
     """
-    pad = [side for n in reversed(hu.shape) for side in (0, -n % _BLOCK)]
-    padded = functional.pad(hu[None, None], pad, mode="replicate")
-    parts: Bools = (functional.avg_pool3d(padded, _BLOCK)[0, 0] > _AIR_HU).cpu().numpy()
+    above = block_means(hu, (_BLOCK,) * 3, _VOID_HU)[0, 0]
+    parts: Bools = (above > _AIR_HU - _VOID_HU).cpu().numpy()
     # Gas in the bowel; in other planes clothing encloses air, too.
     for z in range(parts.shape[2]):
         parts[:, :, z] = ndimage.binary_fill_holes(parts[:, :, z])
