@@ -44,8 +44,9 @@ class SlabInferer(Inferer):
             boundaries (sigmoid). None: all exclude each other.
         body_above: values above this are body or table, in the network's scale; only the body's box
             is read then, and elsewhere class 0 is certain. None: everything is read.
-        context: 0, or the slices that a `WithContext` network is given on either side of a batch,
-            so that its states are warm where its result is kept.
+        context: 0, or the slices that a network of consecutive slices (`WithContext`,
+            `ThroughSlicesUNet`) is given on either side of a batch, so that it has heard of its
+            neighbours where its result is kept.
     """
 
     def __init__(
