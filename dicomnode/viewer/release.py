@@ -91,11 +91,24 @@ def unpack(tarball: Path, cache: Path, release: Release = OHIF) -> Path:
         cache.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(dir=cache, prefix=".unpack-") as folder:
             with tarfile.open(tarball) as archive:
-                wanted = [one for one in archive if one.name.startswith(_DIST)]
-                archive.extractall(folder, members=wanted, filter="data")
+                _extract(archive, Path(folder))
             return _put_in_place(Path(folder) / _DIST, cache / f"ohif-{release.version}")
     except (OSError, tarfile.TarError) as exc:
         raise ViewerUnavailable(f"{tarball.name} cannot be unpacked: {type(exc).__name__}") from exc
+
+
+def _extract(archive: tarfile.TarFile, folder: Path) -> None:
+    """Plain files alone, and nowhere else; Python's own filters came with 3.11.4 only."""
+    for member in archive:
+        if not member.isreg() or not member.name.startswith(_DIST):
+            continue
+        target = (folder / member.name).resolve()
+        content = archive.extractfile(member)
+        if content is None or not target.is_relative_to(folder.resolve()):
+            raise tarfile.ExtractError(member.name)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with content, target.open("wb") as file:
+            shutil.copyfileobj(content, file)
 
 
 def _put_in_place(unpacked: Path, final: Path) -> Path:

@@ -61,6 +61,21 @@ def test_a_release_without_files_or_with_a_way_out_leaves_nothing(
     assert not list(tmp_path.rglob("out.js"))
 
 
+def test_links_and_devices_are_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "viewer.tgz"
+    with tarfile.open(path, "w:gz") as archive:
+        index = tarfile.TarInfo("package/dist/index.html")
+        archive.addfile(index, io.BytesIO())
+        for name, kind in (("link", tarfile.SYMTYPE), ("pipe", tarfile.FIFOTYPE)):
+            entry = tarfile.TarInfo(f"package/dist/{name}")
+            entry.type, entry.linkname = kind, "/etc/passwd"
+            archive.addfile(entry)
+    digest = base64.b64encode(hashlib.sha512(path.read_bytes()).digest()).decode()
+    release = Release(package="@ohif/app", version="0.0.1", sha512=digest)
+    dist = unpack(path, tmp_path / "cache", release)
+    assert [one.name for one in dist.iterdir()] == ["index.html"]
+
+
 def test_the_tarball_is_named_as_npm_names_it(tmp_path: Path) -> None:
     _, release = packed(tmp_path, WHOLE)
     assert release.tarball == "ohif-app-0.0.1.tgz"
