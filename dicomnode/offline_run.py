@@ -23,6 +23,7 @@ from dicomnode.domain.studies import SeriesFacts
 from dicomnode.encode.derivation import Derivation
 from dicomnode.offline import read_folder
 from dicomnode.pipeline.discovery import AlgorithmSource, BrokenAlgorithm, load_algorithm
+from dicomnode.pipeline.heap import keep_freed_memory
 from dicomnode.settings import Confirm, Destination, Form, Settings
 from dicomnode.steps.inference import Progress, RunTask, run_task
 from dicomnode.steps.installed import algorithms_of
@@ -106,6 +107,7 @@ def run_series(
 
     SEG and SR are always made, and whatever else is in `forms`.
     """
+    keep_freed_memory()
     task = RunTask(
         inputs={plan.input_name: series.files},
         derivation=Derivation(

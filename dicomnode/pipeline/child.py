@@ -29,6 +29,7 @@ from dicomnode.domain.errors import (
     TimedOut,
 )
 from dicomnode.pipeline.devices import ComputeDevice, driver_is_present, free_cuda_memory
+from dicomnode.pipeline.heap import give_back_memory, keep_freed_memory
 
 R = TypeVar("R")
 
@@ -259,6 +260,7 @@ def _begin_child(environment: Mapping[str, str], niceness: int) -> None:
     """In the child, before anything else."""
     os.environ.update(environment)
     os.nice(niceness)
+    keep_freed_memory()
     # At once, also within C code that never comes back to Python.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -285,6 +287,8 @@ def _run_in_child(function: Callable[..., R], device: str, *args: object) -> R:
         if isinstance(exc, OSError) and is_disk_fault(exc):
             raise disk_fault(exc, "a file of the run") from None
         raise AlgorithmError(f"{type(exc).__name__} at {_origin(exc)}") from None
+    finally:
+        give_back_memory()
 
 
 def _origin(exc: BaseException) -> str:

@@ -1,5 +1,6 @@
 """One further training from end to end: divided, trained, packed, judged."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -12,6 +13,7 @@ from dicomnode.evaluate.segments import SegmentSummary
 from dicomnode.pipeline.bundle import BundleAlgorithm, load_bundle
 from dicomnode.pipeline.bundle_files import read_json
 from dicomnode.pipeline.discovery import BrokenAlgorithm
+from dicomnode.pipeline.heap import KEEPING_FREED_MEMORY
 from dicomnode.settings import Settings
 from dicomnode.steps.installed import algorithms_of
 from dicomnode.training.packing import pack
@@ -118,7 +120,10 @@ def _run(root: Path, values: Mapping[str, object]) -> None:
     for key, value in values.items():
         command += [f"--{key}", str(value.resolve() if isinstance(value, Path) else value)]
     # `-m` puts the folder it runs in first on the path: that is how the bundle's code is found.
-    done = subprocess.run(command, cwd=root, check=False)  # noqa: S603 (arguments are no shell's)
+    environment = {**os.environ, **KEEPING_FREED_MEMORY}
+    done = subprocess.run(  # noqa: S603 (arguments are no shell's)
+        command, cwd=root, check=False, env=environment
+    )
     if done.returncode != 0:
         raise StudyError(
             f"training ended with exit code {done.returncode}; its last words stand above"
