@@ -1,6 +1,7 @@
 """Findings on synthetic volumes, as an algorithm would return them."""
 
 import numpy as np
+import numpy.typing as npt
 
 from dicomnode.algorithm import AlgorithmIdentity
 from dicomnode.domain.codes import (
@@ -17,6 +18,7 @@ from dicomnode.domain.codes import (
     RIGHT,
     THORACIC_DIAMETER,
     VOLUME,
+    Code,
 )
 from dicomnode.domain.findings import Mark, Measurement, MeasurementFinding, SegmentFinding
 from dicomnode.domain.volumes import Volume
@@ -44,6 +46,20 @@ def random_segments(volume: Volume, seed: int, count: int = 2) -> tuple[SegmentF
             mask=labels == number,
         )
         for number in range(1, count + 1)
+    )
+
+
+def outlined(
+    mask: npt.NDArray[np.bool_], name: str = "outline", kind: Code = ANATOMICAL_STRUCTURE
+) -> SegmentFinding:
+    """A structure with this mask, of which nothing else matters."""
+    return SegmentFinding(
+        name=name,
+        category=ANATOMICAL_STRUCTURE,
+        type=kind,
+        laterality=None,
+        color=(0, 158, 115),
+        mask=mask,
     )
 
 

@@ -20,7 +20,6 @@ from pydicom.dataset import Dataset
 from skimage.draw import polygon
 
 from dicomnode.domain.codes import (
-    ANATOMICAL_STRUCTURE,
     LONG_AXIS,
     LUNG,
     ML,
@@ -47,7 +46,7 @@ from dicomnode.encode.derivation import Derivation, Predecessor
 from dicomnode.encode.results import encode_results
 from dicomnode.pipeline.volume import read_series
 from dicomnode.settings import OutputSettings
-from dicomnode.testing.findings import PHANTOM_ALGORITHM, heart_with_ratio, lungs
+from dicomnode.testing.findings import PHANTOM_ALGORITHM, heart_with_ratio, lungs, outlined
 from dicomnode.testing.multiframe import enhanced
 from dicomnode.testing.studies import SeriesGeometry, StudyIdentity, ct_series, radiograph
 from dicomnode.testing.volumes import written_volume
@@ -269,14 +268,7 @@ def test_a_nodule_and_lungs_on_a_real_ct_are_valid(tmp_path: Path, validator: st
     images = images[40:52]
     volume = written_volume(images, tmp_path)
     body = volume.array > -500
-    segment = SegmentFinding(
-        name="body",
-        category=ANATOMICAL_STRUCTURE,
-        type=ANATOMICAL_STRUCTURE,
-        laterality=None,
-        color=(0, 158, 115),
-        mask=body,
-    )
+    segment = outlined(body, "body")
     air = replace(segment, name="air", mask=volume.array < -900)
     assert_valid(encode((segment, air), volume, tmp_path / "out"), validator)
 

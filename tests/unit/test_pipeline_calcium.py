@@ -4,27 +4,20 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from dicomnode.domain.codes import ANATOMICAL_STRUCTURE, VOLUME, Code
+from dicomnode.domain.codes import VOLUME, Code
 from dicomnode.domain.findings import SegmentFinding
 from dicomnode.domain.volumes import Volume
 from dicomnode.phantom import LesionKind, Organ, Phase, make_case
 from dicomnode.pipeline.calcium import calcification_of
 from dicomnode.pipeline.measured import Measured
+from dicomnode.testing.findings import outlined
 from tests.unit.test_pipeline_ct_measures import values, volume
 
 AORTA = Code("15825003", "SCT", "Aorta")
 
 
 def scored(mask: npt.NDArray[np.bool_], image: Volume) -> Measured:
-    aorta = SegmentFinding(
-        name="aorta",
-        category=ANATOMICAL_STRUCTURE,
-        type=AORTA,
-        laterality=None,
-        color=(200, 0, 0),
-        mask=mask,
-    )
-    return calcification_of(aorta, image)
+    return calcification_of(outlined(mask, "aorta", AORTA), image)
 
 
 def test_plaques_are_a_segment_that_says_where_they_lie() -> None:

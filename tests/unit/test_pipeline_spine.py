@@ -8,18 +8,18 @@ import pytest
 from scipy import ndimage
 
 from dicomnode.domain.codes import (
-    ANATOMICAL_STRUCTURE,
     MEDIAN,
     VERTEBRAL_MARROW,
     VERTEBRAL_MARROW_VOLUME,
 )
-from dicomnode.domain.findings import MeasurementFinding, SegmentFinding
+from dicomnode.domain.findings import MeasurementFinding
 from dicomnode.domain.outcomes import record_of
 from dicomnode.domain.volumes import Volume
 from dicomnode.phantom import Case, Organ, make_case
 from dicomnode.phantom.structures import VERTEBRAE
 from dicomnode.pipeline.measured import Measured
 from dicomnode.pipeline.spine import DEPTH_MM, vertebral_marrow_of
+from dicomnode.testing.findings import outlined
 from tests.unit.test_pipeline_ct_measures import volume
 
 BONES = (
@@ -44,15 +44,7 @@ def person(seed: int, low: float, high: float) -> tuple[Case, Bones]:
 
 
 def marrow(mask: Bones, image: Volume) -> Measured:
-    bone = SegmentFinding(
-        name="bone",
-        category=ANATOMICAL_STRUCTURE,
-        type=ANATOMICAL_STRUCTURE,
-        laterality=None,
-        color=(0, 0, 0),
-        mask=mask,
-    )
-    return vertebral_marrow_of(bone, image)
+    return vertebral_marrow_of(outlined(mask, "bone"), image)
 
 
 @pytest.mark.parametrize("seed", [2, 5, 9])

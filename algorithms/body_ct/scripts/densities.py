@@ -18,8 +18,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from dicomnode.domain.codes import ANATOMICAL_STRUCTURE
-from dicomnode.domain.findings import MeasurementFinding, SegmentFinding
+from dicomnode.domain.findings import MeasurementFinding
 from dicomnode.domain.identifiers import derived_uid
 from dicomnode.domain.volumes import Volume
 from dicomnode.evaluate.pairs import as_volume
@@ -28,6 +27,7 @@ from dicomnode.phantom.structures import VERTEBRAE
 from dicomnode.pipeline.calcium import calcification_of
 from dicomnode.pipeline.ct_measures import core_attenuation_of
 from dicomnode.pipeline.spine import vertebral_marrow_of
+from dicomnode.testing.findings import outlined
 from scripts.classes import CLASSES
 from scripts.evaluation import Bundle
 
@@ -70,21 +70,10 @@ def measured(bundle: Bundle, seed: int) -> dict[str, object]:
     }
 
 
-def _segment(mask: Mask) -> SegmentFinding:
-    return SegmentFinding(
-        name="outline",
-        category=ANATOMICAL_STRUCTURE,
-        type=ANATOMICAL_STRUCTURE,
-        laterality=None,
-        color=(0, 0, 0),
-        mask=mask,
-    )
-
-
 def _calcium(mask: Mask, volume: Volume) -> list[float]:
     if not mask.any():
         return []
-    return [round(one.value, 3) for one in calcification_of(_segment(mask), volume).numbers]
+    return [round(one.value, 3) for one in calcification_of(outlined(mask), volume).numbers]
 
 
 def _marrow(mask: Mask, volume: Volume) -> list[float]:
@@ -94,13 +83,13 @@ def _marrow(mask: Mask, volume: Volume) -> list[float]:
 def _spine(mask: Mask, volume: Volume) -> list[float]:
     if not mask.any():
         return []
-    return [round(one.value, 1) for one in vertebral_marrow_of(_segment(mask), volume).numbers]
+    return [round(one.value, 1) for one in vertebral_marrow_of(outlined(mask), volume).numbers]
 
 
 def _bodies(bone: Mask, labels: npt.NDArray[np.uint8], volume: Volume) -> list[list[object]]:
     """True vertebra at the middle of each body told, its median HU by the true outline, as told."""
     rows: list[list[object]] = []
-    for body in vertebral_marrow_of(_segment(bone), volume).parts if bone.any() else ():
+    for body in vertebral_marrow_of(outlined(bone), volume).parts if bone.any() else ():
         if isinstance(body, MeasurementFinding):
             (mark,) = body.marks
             column, row = mark.points.mean(axis=0)
