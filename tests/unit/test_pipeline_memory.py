@@ -16,7 +16,6 @@ from dicomnode.domain.volumes import Grid, Volume
 from dicomnode.pipeline.bundle import load_bundle
 from dicomnode.pipeline.manifest import Segments
 from dicomnode.pipeline.memory import Need, need_of, shifted, slabs, slabs_that_fit
-from dicomnode.pipeline.peak import peak_of
 from dicomnode.pipeline.volume import read_series
 from dicomnode.testing.bundles import Behaviour, BundleRecipe, write_bundle
 from dicomnode.testing.studies import SeriesGeometry, StudyIdentity, ct_series
@@ -251,17 +250,3 @@ def test_a_device_that_is_known_to_be_too_small_is_never_given_the_whole(
     assert isinstance(found, SegmentFinding)
     assert isinstance(right, SegmentFinding)
     np.testing.assert_array_equal(found.mask, right.mask)
-
-
-def test_the_peak_of_a_run_is_its_own() -> None:
-    def peak(megabytes: int) -> int:
-        with peak_of("cpu") as told:
-            block = np.ones(megabytes << 20, dtype=np.uint8)
-            assert block[-1] == 1
-            found = told()
-            assert found is not None
-            return found
-
-    large = peak(300)
-    small = peak(1)
-    assert 200 << 20 < large - small < 400 << 20
