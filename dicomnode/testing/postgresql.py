@@ -111,10 +111,17 @@ class RunningPostgresql:
 
     def _run(self, program: str, *arguments: str) -> None:
         command = [str(self._programs / program), *arguments]
-        if os.geteuid() == 0:
-            command = ["runuser", "-u", _ACCOUNT, "--", *command]
+        account = _ACCOUNT if os.geteuid() == 0 else None
         # The server inherits these: with a pipe, reading it would wait for the server's end.
         with (self._folder / "setup.log").open("ab") as log:
             subprocess.run(  # noqa: S603 (found above, our own arguments)
-                command, check=True, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/"
+                command,
+                check=True,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd="/",
+                user=account,
+                group=account,
+                extra_groups=[] if account else None,
             )
