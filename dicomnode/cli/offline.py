@@ -10,7 +10,7 @@ from rich.progress import Progress, TaskID
 from rich.table import Table
 
 from dicomnode.cli.common import SettingsPath, console, files_below, progress_bar, settings_from
-from dicomnode.domain.codes import number_in_words
+from dicomnode.domain.outcomes import FindingRecord
 from dicomnode.settings import Form
 
 
@@ -69,16 +69,22 @@ def run(
         table.add_column(column, overflow="fold")
     for series, made in outcomes:
         for finding in made.findings:
-            numbers = ", ".join(
-                f"{one.name.meaning} {number_in_words(one.value, one.unit.value)}"
-                for one in finding.measurements
-            )
-            if finding.kind == "class" and finding.score is not None:
-                numbers = f"probability {finding.score:.2f}, {finding.text}"
-            elif finding.kind == "caption":
-                numbers = finding.text or ""
-            table.add_row(series.folder, series.description, finding.name, numbers)
+            table.add_row(series.folder, series.description, finding.name, told(finding))
     console.print(table)
+
+
+def told(finding: FindingRecord) -> str:
+    """What was measured, scored or said of a finding, in a line of words."""
+    from dicomnode.encode.wording import number_told
+
+    if finding.kind == "caption":
+        return finding.text or ""
+    if finding.kind == "class" and finding.score is not None:
+        return f"probability {finding.score:.2f}, {finding.text}"
+    numbers = [number_told(one, finding.name) for one in finding.measurements]
+    if finding.kind == "lesion" and finding.score is not None:
+        numbers.insert(0, f"score {finding.score:.2f}")
+    return ", ".join(numbers)
 
 
 def _show(bar: Progress, task: TaskID, fraction: float, stage: str) -> None:
