@@ -199,10 +199,11 @@ def train_candidates(
     batch: int = 2,
     draws: int = 0,
 ) -> None:
-    """Train in bfloat16 on `batch` crops a step; goes on where it stopped.
+    """Train in bfloat16 on `batch` crops a step, where the network is; goes on where it stopped.
 
     `draws`: seed of the crops, so that training that goes on from weights sees others.
     """
+    device = next(network.parameters()).device
     trained = Averaged(network, folder, "candidates", steps=steps, rate=rate, warm=warm)
     network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
 
@@ -223,11 +224,10 @@ def train_candidates(
             images.append(parts[0][None])
             wanted.append(parts[1:])
         stacked = torch.stack(images).contiguous(memory_format=torch.channels_last_3d)
-        with torch.autocast("cpu", torch.bfloat16):
-            logits = network(stacked)
-        loss, false = focal(
-            logits.float(), *(torch.stack(part) for part in zip(*wanted, strict=True))
-        )
+        with torch.autocast(device.type, torch.bfloat16):
+            logits = network(stacked.to(device))
+        told = (torch.stack(part).to(device) for part in zip(*wanted, strict=True))
+        loss, false = focal(logits.float(), *told)
         for value, (scene, corner) in zip(false.tolist(), drawn, strict=True):
             crops.told(value, scene, corner)
         return loss

@@ -42,12 +42,13 @@ def mine(
 ) -> dict[str, Mined]:
     """Candidates of every scene, at most `most` a kind, with their classes. Kept on disk."""
     inferer = FoundInferer(spacing=SPACING, candidates=most, bfloat16=None)
+    device = next(finder.parameters()).device
     mined: dict[str, Mined] = {}
     for scene in scenes:
         path = folder / f"mined_{scene.name}.npz"
         if not path.exists():
             with torch.inference_mode():
-                volume = torch.from_numpy(scene.hu.astype(np.float32))
+                volume = torch.from_numpy(scene.hu.astype(np.float32)).to(device)
                 points, kinds, heats, radii = inferer.find(volume, finder)
             pairs = zip(points, kinds.tolist(), strict=True)
             classes = np.array([class_of(scene, point, kind) for point, kind in pairs], int)
@@ -127,7 +128,8 @@ def train_views(
     rate: float = 3e-3,
     batch: int = 128,
 ) -> None:
-    """Train the CNN of one view."""
+    """Train the CNN of one view, where it is."""
+    device = next(finder.parameters()).device
     trained = Averaged(finder.views, folder, "views", steps=steps, rate=rate)
     classes = torch.from_numpy(gathered["classes"])
 
@@ -138,7 +140,7 @@ def train_views(
         views = varied(rng, torch.from_numpy(gathered["views"][rows].astype(np.float32)))
         if rng.random() < 0.5:
             views = views.transpose(2, 3)
-        logits = finder.views(views)
-        return functional.cross_entropy(logits, classes[rows], label_smoothing=0.02)
+        logits = finder.views(views.to(device))
+        return functional.cross_entropy(logits, classes[rows].to(device), label_smoothing=0.02)
 
     trained.run(loss_of)
