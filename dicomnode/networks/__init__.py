@@ -1,6 +1,7 @@
 """Networks, inferers and transforms that MONAI bundles name in their configuration."""
 
 from dicomnode.networks.context import SliceContext, WithContext
+from dicomnode.networks.fluid import ApartFromFluidd
 from dicomnode.networks.halved import HalvedGrid
 from dicomnode.networks.hnn import HNN, NestedLoss
 from dicomnode.networks.inferers import SlabInferer
@@ -21,6 +22,7 @@ from dicomnode.networks.windows import BodyWindowInferer
 __all__ = [
     "HNN",
     "PHNN",
+    "ApartFromFluidd",
     "BodyWindowInferer",
     "HalvedGrid",
     "KeepLargestPartsd",

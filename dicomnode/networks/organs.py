@@ -26,6 +26,11 @@ def scale_soft_tissue(hu: Tensor) -> Tensor:
     return ((hu - 50) / 250).clamp(-1, 1) + 0.5 * (hu / 1000).clamp(-1, 1)
 
 
+def soft_tissue_hu(scaled: Tensor) -> Tensor:
+    """`scale_soft_tissue` turned back; right from -200 to 300 HU, clipped there outside of it."""
+    return ((scaled + 50 / 250) / (1 / 250 + 0.5 / 1000)).clamp(-200, 300)
+
+
 class ScaleSoftTissued(MapTransform):
     """Apply `scale_soft_tissue`."""
 
