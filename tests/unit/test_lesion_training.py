@@ -61,9 +61,9 @@ def test_heat_is_highest_at_the_middle_and_every_lesion_counts_once(
     recipe: Any, tmp_path: Path
 ) -> None:
     write_scene(tmp_path)
-    training = recipe("candidate_training")
+    crops = recipe("crops")
     (scene,) = recipe("scenes").scenes_in(tmp_path)
-    heat, middle, counts, radius = training.wanted_of(scene, (0, 0, 0), 2)
+    heat, middle, counts, radius = crops.wanted_of(crops.Cut(scene, (0, 0, 0)), 2)
     assert heat.shape == (2, 32, 32, 24)
     for kind, at, mm in ((0, (60.0, 60, 60), 6), (1, (100.0, 90, 70), 10)):
         peak = np.unravel_index(int(heat[kind].argmax()), heat.shape[1:])
@@ -72,9 +72,69 @@ def test_heat_is_highest_at_the_middle_and_every_lesion_counts_once(
         assert float(radius[peak]) == pytest.approx(np.log(mm / 8))
     assert (counts == 1).all()
     # A lesion whose middle lies beyond the crop has no middle in it.
-    _, beyond, _, _ = training.wanted_of(scene, (40, 0, 0), 2)
+    _, beyond, _, _ = crops.wanted_of(crops.Cut(scene, (40, 0, 0)), 2)
     assert float(beyond[0].sum()) == 0
     assert float(beyond[1].sum()) == pytest.approx(1, abs=1e-5)
+
+
+def test_a_crop_can_show_a_scene_larger_and_cut_off(recipe: Any, tmp_path: Path) -> None:
+    write_scene(tmp_path)
+    crops = recipe("crops")
+    (scene,) = recipe("scenes").scenes_in(tmp_path)
+    hu = scene.hu.copy()
+    hu[27:33, 27:33, 27:33] = 400
+    np.save(tmp_path / "a_hu.npy", hu)
+    (scene,) = recipe("scenes").scenes_in(tmp_path)
+    crop = crops.Cut(scene, (8, 8, 12), zoom=(0.75, 0.75, 0.75), shown=(0, 28))
+    rng = np.random.default_rng(0)
+    image = crops.image_of(rng, crop)
+    assert tuple(image.shape) == crops.CROP
+    assert (image[..., 28:] == -1024).all()
+    bright = np.argwhere(image.numpy() > 220).mean(0)
+    _, middle, _, radius = crops.wanted_of(crop, 2)
+    peak = np.argwhere((middle[0] > 0).numpy()).mean(0)
+    assert np.abs(peak * 2 + 0.5 - bright).max() < 1.2
+    assert float(radius[tuple(np.round(peak).astype(int))]) == pytest.approx(np.log(6 / 0.75 / 8))
+    # The middle of the nodule lies in a slice that was not scanned.
+    assert not middle[1].any()
+    corners = {crops.draw_cut(rng, scene, (0, 0, 0)).zoom for _ in range(20)}
+    assert len(corners) > 3
+
+
+def test_twigs_fill_lung_and_nothing_else(recipe: Any) -> None:
+    twigs = recipe("twigs")
+    lung = np.zeros((60, 50, 40), bool)
+    lung[10:50, 10:40, 5:35] = True
+    hu = np.where(lung, -850, 40).astype(np.float32)
+    seen = twigs.add_twigs(np.random.default_rng(0), hu, lung)
+    assert (seen[~lung] == 40).all()
+    # About as much of a lung as vessels fill on CTs, the thin ones faint.
+    assert 0.005 < float((seen[lung] > -500).mean()) < 0.05
+    assert 0.03 < float((seen[lung] > -750).mean()) < 0.25
+    assert (seen[lung] >= -850).all()
+    assert np.array_equal(seen, twigs.add_twigs(np.random.default_rng(0), hu, lung))
+    assert (twigs.add_twigs(np.random.default_rng(0), hu, lung & False) == hu).all()
+
+
+def test_a_deeper_breath_leaves_tissue_and_air_as_they_are(recipe: Any) -> None:
+    looks = recipe("appearance")
+    hu = torch.tensor([-1024.0, -1000.0, -850.0, -600.0, -400.0, -90.0, 40.0])
+    darker = looks.airier(np.random.default_rng(1), hu)
+    assert torch.equal(darker[[0, 1, 4, 5, 6]], hu[[0, 1, 4, 5, 6]])
+    assert -1000 < float(darker[2]) < -860
+    assert float(darker[2]) < float(darker[3]) < -400
+
+
+def test_noise_and_thick_slices_keep_the_mean(recipe: Any) -> None:
+    looks = recipe("appearance")
+    flat = torch.full((40, 40, 40), 40.0)
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        grainy = looks.noisy(rng, flat)
+        assert float(grainy.mean()) == pytest.approx(40, abs=2)
+        assert 2 <= float(grainy.std()) <= 20.1
+        rough, smooth = (float(x.diff(dim=2).std()) for x in (grainy, looks.thick(rng, grainy)))
+        assert smooth < rough
 
 
 def test_what_may_be_a_lesion_of_a_real_patient_counts_as_nothing(
@@ -83,9 +143,9 @@ def test_what_may_be_a_lesion_of_a_real_patient_counts_as_nothing(
     write_scene(
         tmp_path, lesions=[], ignored=[ball(0, (60.0, 60.0, 60.0), 12.0)], unknown_kinds=[1]
     )
-    training = recipe("candidate_training")
+    crops = recipe("crops")
     (scene,) = recipe("scenes").scenes_in(tmp_path)
-    _, middle, counts, _ = training.wanted_of(scene, (0, 0, 0), 2)
+    _, middle, counts, _ = crops.wanted_of(crops.Cut(scene, (0, 0, 0)), 2)
     assert float(middle.sum()) == 0
     assert float(counts[1].max()) == 0
     assert float(counts[0, 15, 15, 15]) == 0
@@ -96,7 +156,8 @@ def test_the_loss_wants_heat_at_middles_and_none_elsewhere(recipe: Any, tmp_path
     write_scene(tmp_path)
     training = recipe("candidate_training")
     (scene,) = recipe("scenes").scenes_in(tmp_path)
-    wanted = [part[None] for part in training.wanted_of(scene, (0, 0, 0), 2)]
+    crops = recipe("crops")
+    wanted = [part[None] for part in crops.wanted_of(crops.Cut(scene, (0, 0, 0)), 2)]
     heat, middle, _, radius = wanted
     right = torch.cat([torch.where(middle > 0, 9.0, -9.0), radius[:, None]], 1)
     nowhere = torch.cat([torch.full_like(heat, -9.0), radius[:, None]], 1)
@@ -117,7 +178,7 @@ def test_crops_reach_beyond_a_scene_into_air_and_hard_ones_come_again(
     crops = training.Crops([str(tmp_path)], [1.0], again=1.0)
     rng = np.random.default_rng(0)
     scene, _ = crops.draw(rng)
-    crop = training.cut(scene, (-8, 0, 20))
+    crop = recipe("crops").cut(scene.hu, (-8, 0, 20), training.CROP, -1024)
     assert (crop[:8] == -1024).all()
     assert (crop[8:, :, :40] == 40).all()
     assert (crop[:, :, 40:] == -1024).all()
@@ -132,10 +193,10 @@ def test_a_lesion_drowned_in_noise_is_neither_asked_for_nor_forbidden(
 ) -> None:
     drowned = {**ball(0, (60.0, 60.0, 60.0), 12.0), "visibility": 1.5}
     write_scene(tmp_path, lesions=[drowned, ball(1, (100.0, 90.0, 70.0), 20.0)])
-    training = recipe("candidate_training")
+    crops = recipe("crops")
     (scene,) = recipe("scenes").scenes_in(tmp_path)
     assert len(scene.lesions) == 2
-    _, middle, counts, _ = training.wanted_of(scene, (0, 0, 0), 2)
+    _, middle, counts, _ = crops.wanted_of(crops.Cut(scene, (0, 0, 0)), 2)
     assert float(middle[0].sum()) == 0
     assert float(middle[1].sum()) == pytest.approx(1, abs=1e-5)
     assert float(counts[0, 15, 15, 15]) == 0
@@ -190,12 +251,12 @@ def test_the_rate_rises_as_long_as_asked(recipe: Any, tmp_path: Path) -> None:
 
 
 def test_another_kernel_changes_noise_and_edges_and_nothing_else(recipe: Any) -> None:
-    training = recipe("candidate_training")
+    looks = recipe("appearance")
     rng = np.random.default_rng(0)
     flat = torch.full((16, 16, 16), 40.0)
-    assert torch.allclose(training.sharper(rng, flat), flat)
+    assert torch.allclose(looks.sharper(rng, flat), flat)
     noisy = flat + torch.from_numpy(rng.normal(0, 10, flat.shape)).float()
-    spread = [float(training.sharper(rng, noisy).std()) for _ in range(20)]
+    spread = [float(looks.sharper(rng, noisy).std()) for _ in range(20)]
     assert min(spread) < 8 < 12 < max(spread)
 
 

@@ -11,11 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dicomnode.networks.candidates import CandidateNet
-from scripts.averaging import Averaged, varied
-from scripts.scenes import SPACING, Planted, Scene, scenes_in
+from scripts.averaging import Averaged
+from scripts.crops import CROP, draw_cut, image_of, wanted_of
+from scripts.scenes import SPACING, Scene, scenes_in
 
-CROP = (64, 64, 48)
 SHARES = (0.21, 0.11, 0.10, 0.14, 0.16, 0.13, 0.15)
 """How often crops are drawn around lesions of each kind: what is found worst most often."""
 
@@ -92,82 +91,6 @@ class Crops:
             heapq.heapreplace(self.hardest, entry)
 
 
-def cut(scene: Scene, corner: tuple[int, int, int]) -> Tensor:
-    """HU of a crop; air beyond the scene."""
-    out = np.full(CROP, -1024, np.float32)
-    size = scene.hu.shape
-    start = [max(c, 0) for c in corner]
-    stop = [min(c + n, s) for c, n, s in zip(corner, CROP, size, strict=True)]
-    part = tuple(slice(a, max(b, a)) for a, b in zip(start, stop, strict=True))
-    into = tuple(slice(p.start - c, p.stop - c) for p, c in zip(part, corner, strict=True))
-    out[into] = scene.hu[part]
-    return torch.from_numpy(out)
-
-
-def thick(rng: np.random.Generator, hu: Tensor) -> Tensor:
-    """As if slices were 3 to 6 mm apart, interpolated back to the grid."""
-    step = float(rng.uniform(1.5, 3.0))
-    count = max(int(hu.shape[2] / step), 4)
-    slices = functional.adaptive_avg_pool3d(hu[None, None], (*hu.shape[:2], count))
-    back = functional.interpolate(
-        slices, size=tuple(hu.shape), mode="trilinear", align_corners=False
-    )
-    return back[0, 0]
-
-
-def sharper(rng: np.random.Generator, hu: Tensor) -> Tensor:
-    """As if by another kernel: softer, or sharper with its greater noise."""
-    calm = functional.avg_pool3d(hu[None, None], 3, 1, 1, count_include_pad=False)[0, 0]
-    return hu + float(rng.uniform(-0.6, 0.8)) * (hu - calm)
-
-
-def wanted_of(
-    scene: Scene, corner: tuple[int, int, int], kinds: int
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """What the network should say of a crop, on its own coarse grid.
-
-    Returns:
-        heat `(kinds, x, y, z)`, 0 to 1; weight of a voxel as a lesion's middle, the same shape, of
-        sum 1 for each lesion; where false heat counts, the same shape; log radius `(x, y, z)`.
-    """
-    stride = CandidateNet.stride
-    lines = [
-        (np.arange(n // stride) * stride + (stride - 1) / 2 + c) * s
-        for n, c, s in zip(CROP, corner, SPACING, strict=True)
-    ]
-    shape = tuple(len(line) for line in lines)
-    heat = np.zeros((kinds, *shape), np.float32)
-    middle, counts = np.zeros_like(heat), np.ones_like(heat)
-    radius = np.zeros(shape, np.float32)
-    counts[list(scene.unknown_kinds)] = 0
-    for one in (*scene.clear, *scene.ignored):
-        far2 = sum(
-            ((line - c) ** 2).reshape([-1 if a == axis else 1 for a in range(3)])
-            for axis, (line, c) in enumerate(zip(lines, one.centre, strict=True))
-        )
-        if far2.min() > (one.radius + 3.5) ** 2:
-            continue
-        if one in scene.ignored:
-            counts[:, far2 <= (one.radius + 4) ** 2] = 0
-            continue
-        _add(one, far2, heat, middle, radius)
-    return tuple(torch.from_numpy(a) for a in (heat, middle, counts, radius))  # type: ignore[return-value]
-
-
-def _add(
-    one: Planted, far2: np.ndarray, heat: np.ndarray, middle: np.ndarray, radius: np.ndarray
-) -> None:
-    width = max(0.4 * one.radius, 2.2)
-    heat[one.kind] = np.maximum(heat[one.kind], np.exp(-far2 / (2 * width**2)))
-    core = far2 <= width**2
-    # A lesion whose middle lies outside of the crop has a rim, but no middle.
-    if far2.min() > 12.0:
-        return
-    core[np.unravel_index(int(far2.argmin()), far2.shape)] = True
-    middle[one.kind][core] = np.maximum(middle[one.kind][core], 1.0 / core.sum())
-    radius[core] = np.log(max(one.radius, 1.0) / 8.0)
-
-
 def focal(
     logits: Tensor, heat: Tensor, middle: Tensor, counts: Tensor, radius: Tensor
 ) -> tuple[Tensor, Tensor]:
@@ -213,12 +136,8 @@ def train_candidates(
         drawn = [crops.draw(rng) for _ in range(batch)]
         images, wanted = [], []
         for scene, corner in drawn:
-            hu = cut(scene, corner)
-            if rng.random() < 0.35:
-                hu = thick(rng, hu)
-            if rng.random() < 0.3:
-                hu = sharper(rng, hu)
-            parts = [varied(rng, hu), *wanted_of(scene, corner, kinds)]
+            crop = draw_cut(rng, scene, corner)
+            parts = [image_of(rng, crop), *wanted_of(crop, kinds)]
             if rng.random() < 0.5:
                 parts = [part.flip(-3) for part in parts]
             images.append(parts[0][None])

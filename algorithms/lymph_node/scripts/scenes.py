@@ -76,6 +76,11 @@ class Scene:
         return np.load(self.folder / f"{self.name}_lab.npy", mmap_mode="r")
 
     @cached_property
+    def has_labels(self) -> bool:
+        """Whether every voxel's organ is known, as in phantoms."""
+        return (self.folder / f"{self.name}_lab.npy").exists()
+
+    @cached_property
     def lesions(self) -> tuple[Planted, ...]:
         planted = self._balls("lesions")
         if self.kinds is None:

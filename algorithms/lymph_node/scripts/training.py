@@ -15,11 +15,11 @@ from dicomnode.phantom.planting import Kind
 from scripts.candidate_training import Crops, train_candidates
 from scripts.outline_training import train_outlines
 from scripts.real_scenes import write_real_scenes
-from scripts.scenes import REAL_MOST, TRAIN_MOST, scenes_in, write_scenes
+from scripts.scenes import REAL_MOST, TRAIN_MOST, Scene, scenes_in, write_scenes
 from scripts.view_training import gather_views, mine, train_views
 
-REAL_SHARE = 0.33
-"""Of the crops, where there are real backgrounds."""
+REAL_SHARE = 0.4
+"""Of crops and of the scenes that views are taken of, where there are real backgrounds."""
 REAL_VARIANTS = 24
 ABDOMENS = 0.5
 """Of the phantoms show kidneys, liver and colon; the others any part of the trunk."""
@@ -99,7 +99,11 @@ class Training:
         self.draws = draws
         self.mix, self.mix_share = mix, mix_share
         self.views_a_scene = views_a_scene
-        self.view_scenes = self.scenes[:: max(1, len(self.scenes) // view_scenes)]
+        self.view_scenes = [
+            scene
+            for folder, share in zip(self.folders, self.shares, strict=True)
+            for scene in evenly(scenes_in(folder, kinds), round(view_scenes * share))
+        ]
 
     def run(self) -> None:
         """All stages, then `model.safetensors`."""
@@ -127,6 +131,11 @@ class Training:
             mix_candidates(self.network, self.mix, self.mix_share)
         state = {k: v.contiguous() for k, v in self.network.state_dict().items()}
         save_file(state, self.output / "model.safetensors")
+
+
+def evenly(scenes: Sequence[Scene], count: int) -> list[Scene]:
+    """About `count` of the scenes."""
+    return list(scenes[:: max(1, len(scenes) // max(count, 1))])
 
 
 def begin(network: LesionFinder, path: str) -> None:

@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from dicomnode.networks.lesion_finder import FoundInferer, LesionFinder
 from dicomnode.networks.views import draw_poses, scales_for, views_at
+from scripts.appearance import as_scanned, free_lung
 from scripts.averaging import Averaged, varied
 from scripts.scenes import SPACING, Scene
 
@@ -37,6 +38,13 @@ def class_of(scene: Scene, point: npt.NDArray[np.float64], kind: int) -> int:
     return UNKNOWN if kind in scene.unknown_kinds else 0
 
 
+def shown(scene: Scene) -> Tensor:
+    """A whole scene as one scanner or another shows it, always the same."""
+    rng = np.random.default_rng([3, *map(ord, scene.name)])
+    lung = free_lung(scene.labels, scene.instances) if scene.has_labels else None
+    return as_scanned(rng, torch.from_numpy(scene.hu.astype(np.float32)), lung)
+
+
 def mine(
     finder: LesionFinder, scenes: Sequence[Scene], folder: Path, *, most: int
 ) -> dict[str, Mined]:
@@ -48,7 +56,7 @@ def mine(
         path = folder / f"mined_{scene.name}.npz"
         if not path.exists():
             with torch.inference_mode():
-                volume = torch.from_numpy(scene.hu.astype(np.float32)).to(device)
+                volume = shown(scene).to(device)
                 points, kinds, heats, radii = inferer.find(volume, finder)
             pairs = zip(points, kinds.tolist(), strict=True)
             classes = np.array([class_of(scene, point, kind) for point, kind in pairs], int)
@@ -74,7 +82,7 @@ def gather_views(
                 draw_poses(p, 1, scales=scales_for(float(r)), seed=int(rng.integers(2**31)))
                 for p, r in zip(points, radii, strict=True)
             ]
-            volume = torch.from_numpy(scene.hu.astype(np.float32))
+            volume = shown(scene)
             views = views_at(volume, SPACING, torch.from_numpy(np.concatenate(poses)))
             np.savez(path, views=views.numpy().astype(np.int16), classes=classes)
         parts.append(dict(np.load(path)))
