@@ -64,7 +64,6 @@ def evaluate(
 
     chosen = settings_from(settings)
     configure_logging("error")
-    pairs = dict(pair.split("=", 1) for pair in box_label or () if "=" in pair)
     asked = Asked(
         algorithm=algorithm,
         data=data,
@@ -72,8 +71,8 @@ def evaluate(
         split=split,
         like_nih=like_nih,
         box_frame=box_frame,
-        box_labels=pairs,
-        lesion_types=dict(pair.split("=", 1) for pair in lesion_type or () if "=" in pair),
+        box_labels=_pairs("--box-label", box_label),
+        lesion_types=_pairs("--lesion-type", lesion_type),
         margin_mm=margin,
         draws=draws,
         device=device,
@@ -81,3 +80,11 @@ def evaluate(
     with progress_bar() as bar:
         said = evaluate_folder(chosen, asked, bar.track)
     console.print(said)
+
+
+def _pairs(option: str, given: list[str] | None) -> dict[str, str]:
+    """Each `LEFT=RIGHT` once; anything else is refused instead of being passed over."""
+    for pair in given or ():
+        if "=" not in pair:
+            raise typer.BadParameter(f"{pair!r} is not of the form LEFT=RIGHT", param_hint=option)
+    return dict(pair.split("=", 1) for pair in given or ())

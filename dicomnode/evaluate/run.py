@@ -9,6 +9,7 @@ import numpy as np
 
 from dicomnode import __version__
 from dicomnode.domain.errors import StudyError
+from dicomnode.evaluate.html import with_interval
 from dicomnode.evaluate.lesions import evaluate_lesions
 from dicomnode.evaluate.lesions_page import write_lesions_report
 from dicomnode.evaluate.page import write_report
@@ -52,7 +53,7 @@ class Asked:
 
 
 def evaluate_folder(settings: Settings, asked: Asked, tick: Tick) -> str:
-    """Score the bundle on the folder, write the report, say in a line what was read.
+    """Score the bundle on the folder, write the report, say what was read and the chief figures.
 
     Raises:
         StudyError: no such algorithm, its findings cannot be evaluated, or no labelled images.
@@ -76,7 +77,12 @@ def _segments(algorithm: BundleAlgorithm, asked: Asked, tick: Tick) -> str:
         algorithm, asked.data, asked.out, device=asked.device, draws=asked.draws, tick=tick
     )
     patients = patients_of([case.pair for case in summary.cases])
-    return _said(f"{len(summary.cases)} images", patients, summary.refused, asked.out)
+    dice = [
+        f"  {one.name}: Dice {with_interval(one.dice)}, n {one.cases}" for one in summary.segments
+    ]
+    not_scored = [f"  not scored: {', '.join(summary.unmeant)}"] if summary.unmeant else []
+    said = _said(f"{len(summary.cases)} images", patients, summary.refused, asked.out)
+    return "\n".join([said, *dice, *not_scored])
 
 
 def report_segments(

@@ -13,6 +13,7 @@ from dicomnode.domain.codes import ANATOMICAL_STRUCTURE
 from dicomnode.domain.errors import PipelineError, StudyError
 from dicomnode.domain.findings import SegmentFinding
 from dicomnode.encode.preview import draw_overlay
+from dicomnode.evaluate.names import meanings_for, unmeant
 from dicomnode.evaluate.pairs import Pair, read_image, read_pairs, read_truth
 from dicomnode.evaluation.masks import (
     Agreement,
@@ -74,6 +75,8 @@ class SegmentSummary:
 
     cases: tuple[SegmentedCase, ...]
     segments: tuple[SegmentFigures, ...]
+    unmeant: Sequence[str] = ()
+    """Labels of the truth that are none of the bundle's segments."""
 
     @property
     def refused(self) -> Mapping[str, str]:
@@ -102,7 +105,8 @@ def evaluate_segments(
     cases = [_scored(algorithm, pair, labels, device) for pair in tick(pairs)]
     names = list(dict.fromkeys(labels.values()))
     figures = tuple(_figures(name, cases, draws) for name in names)
-    return SegmentSummary(cases=tuple(cases), segments=figures)
+    left_out = unmeant(said, labels)
+    return SegmentSummary(cases=tuple(cases), segments=figures, unmeant=left_out)
 
 
 def _meanings(pred: Segments, said: Mapping[int, str]) -> dict[int, str]:
@@ -110,13 +114,7 @@ def _meanings(pred: Segments, said: Mapping[int, str]) -> dict[int, str]:
     if not said:
         first = 1 if pred.encoding == "channels" else 0
         return {number + first: segment.name for number, segment in pred.segments.items()}
-    names = {segment.name for segment in pred.segments.values()}
-    known = {label: name for label, name in said.items() if name in names}
-    if not known:
-        raise StudyError(
-            f"labels.json names none of the bundle's segments: {', '.join(sorted(names))}"
-        )
-    return known
+    return meanings_for(said, {segment.name for segment in pred.segments.values()})
 
 
 def _scored(

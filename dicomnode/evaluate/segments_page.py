@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from html import escape
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,7 @@ def write_segments_report(
         _fits(summary.segments),
         _volumes(summary.segments),
         *_bland_altman(summary),
+        _unmeant(summary.unmeant),
         refused_list(summary.refused, str(len(summary.cases))),
         *_worst(summary),
     ]
@@ -46,6 +48,7 @@ def segment_figures(summary: SegmentSummary, about: Sequence[tuple[str, str]]) -
         {
             "about": dict(about),
             "segments": [asdict(one) for one in summary.segments],
+            "not_scored": list(summary.unmeant),
             "cases": [
                 {
                     "name": case.pair.name,
@@ -90,6 +93,13 @@ def _volumes(segments: Sequence[SegmentFigures]) -> str:
         rows,
         "Error: found minus true. Limits: Bland and Altman, 95 % of the errors if they are normal.",
     )
+
+
+def _unmeant(names: Sequence[str]) -> str:
+    if not names:
+        return ""
+    listed = escape(", ".join(names))
+    return f"<p>Labels that are none of the bundle's segments and were not scored: {listed}."
 
 
 def _bland_altman(summary: SegmentSummary) -> list[str]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dicomnode.domain.errors import StudyError
+from dicomnode.evaluate.names import meanings_for
 from dicomnode.evaluate.pairs import Pair, read_pairs, read_patients
 
 
@@ -30,15 +31,6 @@ class Parts:
 
     learned: Part
     held_out: Part | None
-
-
-_ALIASES = {
-    "kidney_right": "right kidney",
-    "kidney_left": "left kidney",
-    **{f"lung_{lobe}_lobe_right": "right lung" for lobe in ("upper", "middle", "lower")},
-    **{f"lung_{lobe}_lobe_left": "left lung" for lobe in ("upper", "lower")},
-}
-"""TotalSegmentator's names of what shipped bundles give under another name."""
 
 
 def divide(data: Path, out: Path, *, meanings: Mapping[int, str], share: float) -> Parts:
@@ -65,12 +57,7 @@ def divide(data: Path, out: Path, *, meanings: Mapping[int, str], share: float) 
             "with the same --hold-out, or take another --out"
         )
     labels = said or meanings
-    judged_as = {number: _ALIASES.get(name, name) for number, name in labels.items()}
-    segments = set(meanings.values())
-    if not segments & set(judged_as.values()):
-        raise StudyError(
-            f"labels.json names none of the bundle's segments: {', '.join(sorted(segments))}"
-        )
+    judged_as = dict(labels) | meanings_for(labels, set(meanings.values()))
     learned = [pair for pair in pairs if pair.patient not in chosen]
     judged = [pair for pair in pairs if pair.patient in chosen]
     return Parts(

@@ -10,6 +10,7 @@ import pytest
 
 from dicomnode.cli.main import main
 from dicomnode.domain.errors import StudyError
+from dicomnode.evaluate.names import meanings_for, unmeant
 from dicomnode.evaluate.pairs import read_image, read_pairs, read_truth
 from dicomnode.evaluation.masks import fit_of, limits_of_agreement, mean_interval
 from dicomnode.pipeline.tensors import grid_of_ras, ras_affine
@@ -159,7 +160,10 @@ def test_a_bundle_of_segments_is_evaluated_on_dicom_and_nifti(
             ]
         )
 
-    assert ended.value.code == 0, capsys.readouterr()
+    printed = " ".join(capsys.readouterr().out.split())
+    assert ended.value.code == 0, printed
+    assert "air: Dice 0.83" in printed
+    assert "not scored: something else" in printed
     figures = json.loads(report.with_suffix(".json").read_text())
     (air,) = figures["segments"]
     cases = {case["name"]: case["segments"]["air"] for case in figures["cases"]}
@@ -169,7 +173,46 @@ def test_a_bundle_of_segments_is_evaluated_on_dicom_and_nifti(
     assert air["limits_ml"]["bias"] > 0
     html = report.read_text()
     assert html.count("data:image/png") == 3
+    assert "not scored: something else" in html
+    assert figures["not_scored"] == ["something else"]
     assert html.index("second: Dice") < html.index("first: Dice")
+
+
+SPINE = {1: "vertebrae_L1", 2: "sacrum"}
+
+
+@pytest.mark.parametrize(
+    ("labels", "meant"),
+    [
+        ({1: "kidney_right", 2: "kidney_left"}, {1: "right kidney", 2: "left kidney"}),
+        ({1: "right kidney", 9: "scar"}, {1: "right kidney"}),
+        (SPINE | {3: "rib_left_7", 4: "liver"}, {1: "bone", 2: "bone", 3: "bone", 4: "liver"}),
+        (SPINE | {4: "liver"}, {4: "liver"}),
+        ({1: "bone", 2: "rib_left_7"}, {1: "bone"}),
+    ],
+    ids=["sides", "unknown", "all bone", "the spine alone", "bone itself"],
+)
+def test_labels_called_as_totalsegmentator_does_mean_the_bundles_segments(
+    labels: dict[int, str], meant: dict[int, str]
+) -> None:
+    segments = {"right kidney", "left kidney", "bone", "liver"}
+    assert meanings_for(labels, segments) == meant
+    assert set(unmeant(labels, meant)) == {
+        labels[number] for number in labels if number not in meant
+    }
+    with pytest.raises(StudyError, match=r"none of the bundle's segments: spleen"):
+        meanings_for(labels, {"spleen"})
+
+
+@pytest.mark.parametrize("option", ["--box-label", "--lesion-type"])
+def test_a_pair_that_is_none_is_refused_before_anything_is_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], option: str
+) -> None:
+    given = ["evaluate", "none", str(tmp_path), "--out", "r.html", option, "Lung nodule"]
+    with pytest.raises(SystemExit) as ended:
+        main(given)
+    assert ended.value.code == 2
+    assert "not of the form LEFT=RIGHT" in " ".join(capsys.readouterr().err.split())
 
 
 @pytest.mark.parametrize(
