@@ -7,7 +7,8 @@ pixels and so many slices, with noise. Measured is the whole of `Algorithm.run`,
 memory to findings with outlines, and within it the calls of the three networks alone; their ratio
 is what resampling, cutting of views and placing cost. With `--files` the CT is written as DICOM
 first and read from there, and the lesions are written as SEG and SR: a second ratio counts both.
-Seconds are of processor time of one thread. FLOPs are those of the networks (two for a
+Seconds are of processor time of one thread, in a process that keeps the memory it frees, as the
+node's children do (`pipeline.heap`). FLOPs are those of the networks (two for a
 multiplication with its addition), for estimates of other hardware.
 """
 
@@ -32,6 +33,7 @@ from dicomnode.encode.derivation import Derivation
 from dicomnode.encode.results import encode_results
 from dicomnode.networks.lesion_finder import LesionFinder
 from dicomnode.pipeline.bundle import load_bundle
+from dicomnode.pipeline.heap import keep_freed_memory
 from dicomnode.pipeline.inference import make_ready
 from dicomnode.pipeline.volume import read_series
 from dicomnode.settings import OutputSettings
@@ -149,6 +151,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     asked = parser.parse_args()
     torch.set_num_threads(1)
+    keep_freed_memory()
     with TemporaryDirectory() as made:
         told = measured(
             asked.bundle, asked.slices, asked.seed, scratch=Path(made), files=asked.files

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from copy import copy
 from typing import Any
@@ -16,6 +17,7 @@ from torch.nn import functional
 
 from dicomnode.networks.candidates import CandidateNet, heat_of
 from dicomnode.networks.detections import keep_apart, peaks
+from dicomnode.networks.lesion_choice import Choice
 from dicomnode.networks.outside import lies_inside, thick_parts
 from dicomnode.networks.phnn import PHNN
 from dicomnode.networks.views import ViewNet, aggregate, two_windows
@@ -143,6 +145,8 @@ class FoundInferer(Inferer):
         at_least: heat below which there is no candidate.
         most: lesions of each type to outline at most.
         least_score: lesions below this are left out.
+        types: number in `dicom.json` of each type that the network knows, in their order, so that
+            a run can leave out types that are not reported; None: all are looked at alike.
         bfloat16: run the networks in bfloat16; None: where the device has instructions for it.
     """
 
@@ -157,6 +161,7 @@ class FoundInferer(Inferer):
         at_least: float = 0.03,
         most: int = 10,
         least_score: float = 0.02,
+        types: Sequence[int] | None = None,
         bfloat16: bool | None = False,
     ) -> None:
         super().__init__()
@@ -164,6 +169,8 @@ class FoundInferer(Inferer):
         self.kinds, self.views, self.heat_share = kinds, views, heat_share
         self.candidates, self.at_least, self.most = candidates, at_least, most
         self.least_score, self.bfloat16 = least_score, bfloat16
+        self.types = types
+        self.floors: dict[int, float] = {}
 
     def __call__(
         self, inputs: Tensor, network: Callable[..., Any], *_args: Any, **_kwargs: Any
@@ -173,26 +180,51 @@ class FoundInferer(Inferer):
             raise TypeError("this inferer runs a LesionFinder")
         volume = inputs.as_subclass(Tensor)[0, 0].float()
         points, kinds, heats, radii = self.find(volume, network, all_of_them=False)
-        probabilities = self.views_of(volume, network, points, radii, self.views)
-        seen = probabilities.mean(1)[torch.arange(len(points)), torch.from_numpy(kinds) + 1]
-        shares = torch.tensor([self._share_of(kind) for kind in kinds.tolist()]).to(seen)
-        scores = joint_score(torch.from_numpy(heats).to(seen), seen, shares)
-        order = self._chosen(scores.cpu().numpy(), kinds)
-        fields = np.array([field_of(float(radii[row])) for row in order], np.float64)
+        shares = np.array([self._share_of(kind) for kind in kinds.tolist()], np.float64)
+        fields = np.array([field_of(radius) for radius in radii.tolist()], np.float64)
+
+        def scores_of(rows: npt.NDArray[np.int_]) -> npt.NDArray[np.float64]:
+            told = self.views_of(volume, network, points[rows], radii[rows], self.views)
+            seen = told.mean(1)[torch.arange(len(rows)), torch.from_numpy(kinds[rows]) + 1]
+            heat, share = (torch.from_numpy(part[rows]).to(seen) for part in (heats, shares))
+            return joint_score(heat, seen, share).cpu().numpy().astype(np.float64)
+
+        order, scores = Choice(
+            points=points,
+            sides=fields,
+            kinds=kinds,
+            # A little more, for scores are rounded.
+            most_scores=1.0001 * heats.clip(1e-6, 1) ** shares,
+            floors=np.array([self._floor_of(kind) for kind in kinds.tolist()], np.float64),
+            most=self.most,
+        ).made(scores_of)
         return {
             "points": torch.from_numpy(points[order]),
             "kinds": torch.from_numpy(kinds[order]),
-            "scores": scores[order].cpu(),
+            "scores": torch.from_numpy(scores[order]).float(),
             "heats": torch.from_numpy(heats[order]),
-            "fields": torch.from_numpy(fields),
-            "cubes": self.outlines(volume, network, points[order], fields),
+            "fields": torch.from_numpy(fields[order]),
+            "cubes": self.outlines(volume, network, points[order], fields[order]),
         }
 
-    def only_from(self, score: float) -> FoundInferer:
-        """The same, without the work for lesions below a score: the others stay as they are."""
+    def only_for(self, least: Mapping[int, float]) -> FoundInferer:
+        """The same, without the work for lesions that are neither reported nor alter one that is.
+
+        Args:
+            least: number of each reported type in `dicom.json` -> least score that is reported.
+        """
         stricter = copy(self)
-        stricter.least_score = max(self.least_score, score)
+        stricter.least_score = max(self.least_score, min(least.values(), default=1.0))
+        if self.types is not None:
+            stricter.floors = {
+                kind: max(self._floor_of(kind), least.get(number, math.inf))
+                for kind, number in enumerate(self.types)
+            }
         return stricter
+
+    def _floor_of(self, kind: int) -> float:
+        """Score from which on a lesion of this type is wanted for itself."""
+        return self.floors.get(kind, self.least_score)
 
     def _share_of(self, kind: int) -> float:
         return self.heat_share[kind] if isinstance(self.heat_share, Sequence) else self.heat_share
@@ -228,20 +260,6 @@ class FoundInferer(Inferer):
         if not wanted:
             return nullcontext()
         return torch.autocast(values.device.type, torch.bfloat16)
-
-    def _chosen(
-        self, scores: npt.NDArray[np.float32], kinds: npt.NDArray[np.int_]
-    ) -> npt.NDArray[np.int_]:
-        """Rows to outline, the surest first: the best of each type."""
-        order = np.argsort(-scores, kind="stable")
-        taken = dict.fromkeys(kinds.tolist(), 0)
-        chosen = []
-        for row in order.tolist():
-            kind = int(kinds[row])
-            if scores[row] >= self.least_score and taken[kind] < self.most:
-                taken[kind] += 1
-                chosen.append(row)
-        return np.asarray(chosen, dtype=int)
 
     def find(
         self, volume: Tensor, network: LesionFinder, *, all_of_them: bool = True

@@ -147,7 +147,7 @@ class BundleAlgorithm:
             return findings_of(read(ready, self._manifest, inputs, context), pred)
         if pred.kind == "lesions":
             least = least_reported(pred, context.lesions)
-            detections = detect(ready, self._manifest, inputs, context, only_from=least)
+            detections = detect(ready, self._manifest, inputs, context, least=least)
             context.progress(0.9, "measuring")
             context.notes.append(marked_at(detections, pred, image.grid, context.lesions))
             lesions = lesions_of(detections, pred, image.grid, context.lesions)

@@ -73,10 +73,10 @@ class ReadyBundle:
 
 @runtime_checkable
 class _Sparing(Protocol):
-    """An inferer that can leave out the work for low scores: `networks.lesion_finder` has one."""
+    """An inferer that leaves out work that nobody sees: `networks.lesion_finder` has one."""
 
-    def only_from(self, score: float) -> Any:
-        """An inferer that gives the same, less the lesions below a score."""
+    def only_for(self, least: Mapping[int, float]) -> Any:
+        """An inferer that gives the same lesions of these types from these scores on."""
 
 
 def make_ready(root: Path, manifest: Manifest, device: str) -> ReadyBundle:
@@ -197,12 +197,13 @@ def detect(
     inputs: Mapping[str, Volume],
     context: RunContext,
     *,
-    only_from: float = 0.0,
+    least: Mapping[int, float] | None = None,
 ) -> Detections:
     """Run preprocessing, network and postprocessing of a bundle of lesions once.
 
     The network may give anything; postprocessing makes of it the dictionary of arrays that
-    `docs/bundles.md` describes. Lesions that score below `only_from` are not needed.
+    `docs/bundles.md` describes. With `least` only
+    lesions of the types in it are needed, those of these scores and above.
 
     Raises:
         OutOfMemory, AlgorithmError: as `predict`.
@@ -216,8 +217,8 @@ def detect(
     with translated(f"network of {manifest.name} failed"):
         plain = image.as_tensor() if isinstance(image, MetaTensor) else image
         inferer = ready.inferer
-        if isinstance(inferer, _Sparing):
-            inferer = inferer.only_from(only_from)
+        if least is not None and isinstance(inferer, _Sparing):
+            inferer = inferer.only_for(least)
         with torch.inference_mode(), _autocast(ready):
             output = inferer(inputs=plain[None].to(ready.device), network=ready.network)
         if isinstance(output, Tensor) and output.shape[2:] == plain.shape[1:]:

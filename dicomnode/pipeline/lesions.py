@@ -104,9 +104,7 @@ def marked_at(detections: Detections, wanted: Lesions, grid: Grid, limits: Lesio
     A report without a mark needs it as much as one with many.
     """
     points = {
-        kind.name: _point_of(number, wanted, limits)
-        for number, kind in wanted.types.items()
-        if kind.reported
+        wanted.types[number].name: point for number, point in least_reported(wanted, limits).items()
     }
     if not points:
         return "No type of lesion is reported"
@@ -121,10 +119,13 @@ def marked_at(detections: Detections, wanted: Lesions, grid: Grid, limits: Lesio
     return said
 
 
-def least_reported(wanted: Lesions, limits: LesionLimits) -> float:
-    """No lesion of a lower score is reported, whatever its type."""
-    kinds = [number for number, kind in wanted.types.items() if kind.reported]
-    return min((_point_of(number, wanted, limits) for number in kinds), default=1.0)
+def least_reported(wanted: Lesions, limits: LesionLimits) -> dict[int, float]:
+    """Number of each type that is reported -> least score that it is reported from."""
+    return {
+        number: _point_of(number, wanted, limits)
+        for number, kind in wanted.types.items()
+        if kind.reported
+    }
 
 
 def least_score(points: Mapping[float, float], rate: float) -> float:

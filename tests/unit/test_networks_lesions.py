@@ -213,14 +213,15 @@ def test_without_low_scores_the_others_stay_as_they_are(share: float | list[floa
     with torch.inference_mode():
         every = inferer(volume, network)
         floor = float(every["scores"].median())
-        some = inferer.only_from(floor)(volume, network)
+        some = inferer.only_for({1: floor})(volume, network)
     kept = every["scores"] >= floor
     assert 0 < int(kept.sum()) < len(kept)
     assert some["scores"].tolist() == pytest.approx(every["scores"][kept].tolist(), abs=1e-5)
     assert torch.equal(some["points"], every["points"][kept])
     assert torch.allclose(some["cubes"], every["cubes"][kept], atol=1e-4)
     assert inferer.least_score == 0
-    assert inferer.only_from(0.3).only_from(0.1).least_score == 0.3
+    assert inferer.only_for({1: 0.3}).only_for({1: 0.1}).least_score == 0.3
+    assert inferer.only_for({1: 0.5, 2: 0.4}).least_score == 0.4
 
 
 def test_the_weight_of_the_heat_is_that_of_the_type() -> None:

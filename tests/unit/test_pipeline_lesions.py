@@ -118,7 +118,7 @@ def test_settings_choose_the_operating_point_and_the_number_of_marks() -> None:
     assert least_score(WANTED.operating_points, 0.1) == 0.8
 
 
-def test_nothing_below_the_least_point_of_a_reported_type_is_needed() -> None:
+def test_of_reported_types_alone_something_is_needed_each_from_its_point_on() -> None:
     types: dict[str, dict[str, Any]] = {
         "1": {"name": "Node", "code": NODE, "operating_points": {"1": 0.7, "4": 0.5}},
         "2": {
@@ -129,13 +129,14 @@ def test_nothing_below_the_least_point_of_a_reported_type_is_needed() -> None:
         },
     }
     wanted = Lesions.model_validate({**WORDS, "types": types})
-    assert least_reported(wanted, LesionLimits()) == 0.5
-    assert least_reported(wanted, LesionLimits(false_positives_per_volume=1)) == 0.7
+    assert least_reported(wanted, LesionLimits()) == {1: 0.5}
+    strict = LesionLimits(false_positives_per_volume=1)
+    assert least_reported(wanted, strict) == {1: 0.7}
     both = {key: {**words, "reported": True} for key, words in types.items()}
     every = Lesions.model_validate({**WORDS, "types": both})
-    assert least_reported(every, LesionLimits()) == 0.2
+    assert least_reported(every, LesionLimits()) == {1: 0.5, 2: 0.2}
     none = {key: {**words, "reported": False} for key, words in types.items()}
-    assert least_reported(Lesions.model_validate({**WORDS, "types": none}), LesionLimits()) == 1
+    assert least_reported(Lesions.model_validate({**WORDS, "types": none}), LesionLimits()) == {}
 
 
 def test_each_mark_and_the_report_say_the_operating_point() -> None:
