@@ -8,7 +8,7 @@ whose cube touches its cube, or that of another one that counts.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,8 +58,8 @@ class Choice:
         chosen = new
         while len(new):
             touching = self._touching(new)
-            look_at((touching & (self.most_scores[:, None] >= scores[new])).any(1))
-            surer = (touching & (scores[:, None] >= scores[new])).any(1)
+            look_at(np.any(touching & (self.most_scores[:, None] >= scores[new]), axis=1))
+            surer = np.asarray(np.any(touching & (scores[:, None] >= scores[new]), axis=1))
             surer[chosen] = False
             new = self._surest(np.flatnonzero(surer), scores, look_at)
             chosen = np.concatenate([chosen, new])

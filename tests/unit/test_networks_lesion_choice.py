@@ -14,6 +14,8 @@ from dicomnode.networks.lesion_finder import CUBE, FoundInferer, LesionFinder
 from dicomnode.networks.lesion_placing import PlaceLesionsd
 from dicomnode.networks.transforms import ToWorkingGridd
 
+ROWS = ("scores", "types", "long_axes", "short_axes", "boxes")
+
 Rows = npt.NDArray[np.int_]
 
 
@@ -119,12 +121,13 @@ def test_reported_lesions_are_the_same_whether_the_others_are_outlined_or_not(se
     def reported(inferer: FoundInferer) -> tuple[list[Any], int]:
         with torch.inference_mode():
             found = inferer(data["image"].as_tensor()[None], network)
-        pred: Any = place({**data, "pred": found})["pred"]
+        given: dict[Hashable, Any] = {**data, "pred": found}
+        pred: Any = place(given)["pred"]
         mask = np.asarray(pred["mask"])
         lesions = [
             (score, long.tolist(), short.tolist(), box.tolist(), np.argwhere(mask == n + 1).sum())
             for n, (score, kind, long, short, box) in enumerate(
-                zip(*(pred[k] for k in ("scores", "types", "long_axes", "short_axes", "boxes")))
+                zip(*(pred[key] for key in ROWS), strict=True)
             )
             if kind == 8 and score >= floor
         ]
