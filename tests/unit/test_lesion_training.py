@@ -125,6 +125,21 @@ def test_a_deeper_breath_leaves_tissue_and_air_as_they_are(recipe: Any) -> None:
     assert float(darker[2]) < float(darker[3]) < -400
 
 
+def test_nodes_grow_dimmer_and_nothing_else(recipe: Any, tmp_path: Path) -> None:
+    looks = recipe("appearance")
+    instances = np.zeros((30, 30, 30), np.uint8)
+    instances[5:12, 5:12, 5:12] = 1
+    instances[18:25, 18:25, 18:25] = 2
+    hu = torch.from_numpy(np.where(instances > 0, 90, -100).astype(np.float32))
+    seen = looks.dimmer(np.random.default_rng(0), hu, instances, [1])
+    assert 14 < float(seen[8, 8, 8]) < 85
+    assert float(seen[20, 20, 20]) == 90
+    assert float(seen[15, 15, 15]) == -100
+    write_scene(tmp_path)
+    (scene,) = recipe("scenes").scenes_in(tmp_path, [1])
+    assert scene.nodes == (1,)
+
+
 def test_noise_and_thick_slices_keep_the_mean(recipe: Any) -> None:
     looks = recipe("appearance")
     flat = torch.full((40, 40, 40), 40.0)

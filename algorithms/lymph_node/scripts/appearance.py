@@ -5,6 +5,8 @@ Everything is laid over a crop, or over a whole scene, when it is drawn; scenes 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -48,6 +50,31 @@ def free_lung(
 ) -> npt.NDArray[np.bool_]:
     """Where vessels may be added: lung, and no lesion."""
     return np.isin(labels, LUNGS) & (instances == 0)
+
+
+def dimmer(
+    rng: np.random.Generator,
+    hu: Tensor,
+    instances: npt.NDArray[np.generic],
+    numbers: Sequence[int],
+) -> Tensor:
+    """Lesions in fat that took up less contrast medium than they did, down to 15 HU.
+
+    Args:
+        rng: what is drawn.
+        hu: HU `(x, y, z)`.
+        instances: number of the lesion at each voxel, 0 where there is none.
+        numbers: of the lesions that grow dimmer.
+    """
+    change = np.zeros(tuple(hu.shape), np.float32)
+    for number in numbers:
+        inside = instances == number
+        mean = float(hu.numpy()[inside].mean()) if inside.any() else 0.0
+        if mean > 20:
+            change[inside] = rng.uniform(15, mean) - mean
+    if not change.any():
+        return hu
+    return hu + torch.from_numpy(ndimage.gaussian_filter(change, 0.6, truncate=3.0))
 
 
 def airier(rng: np.random.Generator, hu: Tensor) -> Tensor:

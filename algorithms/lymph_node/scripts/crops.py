@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from dicomnode.networks.candidates import CandidateNet
-from scripts.appearance import as_scanned, free_lung
+from scripts.appearance import as_scanned, dimmer, free_lung
 from scripts.averaging import varied
 from scripts.scenes import SPACING, Planted, Scene
 
@@ -70,10 +70,12 @@ def image_of(rng: np.random.Generator, crop: Cut) -> Tensor:
     shape = [max(2, round(n * z)) for n, z in zip(CROP, crop.zoom, strict=True)]
     scene = crop.scene
     hu = cut(scene.hu, crop.corner, shape, -1024)
+    lesions = cut(scene.instances, crop.corner, shape, 0).numpy()
+    if rng.random() < 0.4:
+        hu = dimmer(rng, hu, lesions, scene.nodes)
     lung = None
     if scene.has_labels:
-        known = [cut(a, crop.corner, shape, 0).numpy() for a in (scene.labels, scene.instances)]
-        lung = free_lung(*known)
+        lung = free_lung(cut(scene.labels, crop.corner, shape, 0).numpy(), lesions)
     hu = as_scanned(rng, hu, lung)
     if tuple(hu.shape) != CROP:
         hu = functional.interpolate(hu[None, None], CROP, mode="trilinear")[0, 0]

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dicomnode.phantom.anatomy import Anatomy, make_anatomy
-from dicomnode.phantom.planting import Lesion, Planter, counts_of
+from dicomnode.phantom.planting import Kind, Lesion, Planter, counts_of
 from dicomnode.phantom.scanner import draw_scan, scanned, tissue_hu
 
 log = logging.getLogger("lesions.scenes")
@@ -79,6 +79,12 @@ class Scene:
     def has_labels(self) -> bool:
         """Whether every voxel's organ is known, as in phantoms."""
         return (self.folder / f"{self.name}_lab.npy").exists()
+
+    @cached_property
+    def nodes(self) -> tuple[int, ...]:
+        """Numbers of the lymph nodes, looked for or not."""
+        planted = self._balls("lesions")
+        return tuple(one.number for one in planted if one.kind == Kind.LYMPH_NODE)
 
     @cached_property
     def lesions(self) -> tuple[Planted, ...]:

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from dicomnode.networks.lesion_finder import FoundInferer, LesionFinder
 from dicomnode.networks.views import draw_poses, scales_for, views_at
-from scripts.appearance import as_scanned, free_lung
+from scripts.appearance import as_scanned, dimmer, free_lung
 from scripts.averaging import Averaged, varied
 from scripts.scenes import SPACING, Scene
 
@@ -41,8 +41,11 @@ def class_of(scene: Scene, point: npt.NDArray[np.float64], kind: int) -> int:
 def shown(scene: Scene) -> Tensor:
     """A whole scene as one scanner or another shows it, always the same."""
     rng = np.random.default_rng([3, *map(ord, scene.name)])
+    hu = torch.from_numpy(scene.hu.astype(np.float32))
+    if rng.random() < 0.4:
+        hu = dimmer(rng, hu, scene.instances, scene.nodes)
     lung = free_lung(scene.labels, scene.instances) if scene.has_labels else None
-    return as_scanned(rng, torch.from_numpy(scene.hu.astype(np.float32)), lung)
+    return as_scanned(rng, hu, lung)
 
 
 def mine(
