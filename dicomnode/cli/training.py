@@ -9,7 +9,7 @@ from rich.table import Table
 from dicomnode.cli.common import SettingsPath, console, progress_bar, settings_from
 
 if TYPE_CHECKING:
-    from dicomnode.evaluate.segments import SegmentSummary
+    from dicomnode.training.judging import Judged
 
 
 def register(app: typer.Typer) -> None:
@@ -36,6 +36,22 @@ def train(
         list[str] | None,
         typer.Option("--set", help="KEY=VALUE of the bundle's configs/retrain.json."),
     ] = None,
+    dev: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            max=0.9,
+            help="Share of patients that operating points are read from, who are neither learned "
+            "from nor held out. Of lesions alone.",
+        ),
+    ] = 0.15,
+    lesion_type: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="TRUTH=TYPE: which type of the bundle a type of the truth is; =TYPE for lesions "
+            "without one."
+        ),
+    ] = None,
     draws: Annotated[int, typer.Option(help="Bootstrap draws for each interval.")] = 1000,
     device: Annotated[str, typer.Option(help="For judging: `cpu`, `cuda:0` ...")] = "cpu",
     settings: SettingsPath = None,
@@ -46,40 +62,47 @@ def train(
 
     Example: dicomnode train body_ct ./outlined --out ./trained --set seconds=7200
     """
-    from dicomnode.domain.errors import StudyError
     from dicomnode.logs import configure_logging
-    from dicomnode.training.run import Asked
+    from dicomnode.training.judging import Asked
     from dicomnode.training.run import train as train_further
 
     chosen = settings_from(settings)
     configure_logging("error")
-    odd = [pair for pair in set_value or () if "=" not in pair]
-    if odd:
-        raise StudyError(f"--set {odd[0]}: KEY=VALUE is needed")
     asked = Asked(
         algorithm=algorithm,
         data=data,
         out=out,
         hold_out=hold_out,
-        values=dict(pair.split("=", 1) for pair in set_value or ()),
+        values=_pairs("--set", "KEY=VALUE", set_value),
+        dev=dev,
+        lesion_types=_pairs("--lesion-type", "TRUTH=TYPE", lesion_type),
         draws=draws,
         device=device,
     )
     with progress_bar() as bar:
-        done = train_further(chosen, asked, bar.track)
-    if done.before is not None and done.after is not None:
-        console.print(_compared(done.before, done.after))
+        done = train_further(chosen, asked, bar.track, console.print)
+    if done.judged is not None:
+        console.print(_compared(*done.judged))
         console.print(f"reports: {out / 'before.html'}, {out / 'after.html'}")
     console.print(f"version {done.version}; to use it:")
     console.print(f"  dicomnode models add {done.bundle} --activate")
 
 
-def _compared(before: "SegmentSummary", after: "SegmentSummary") -> Table:
+def _pairs(option: str, form: str, said: list[str] | None) -> dict[str, str]:
+    from dicomnode.domain.errors import StudyError
+
+    odd = [pair for pair in said or () if "=" not in pair]
+    if odd:
+        raise StudyError(f"{option} {odd[0]}: {form} is needed")
+    return dict(pair.split("=", 1) for pair in said or ())
+
+
+def _compared(before: "Judged", after: "Judged") -> Table:
     from dicomnode.evaluate.html import with_interval
 
-    table = Table(box=None, title="Dice on patients held out, with 95 % intervals")
-    for column in ("segment", "n", "before", "after"):
+    table = Table(box=None, title=before.title)
+    for column in ("", "n", "before", "after"):
         table.add_column(column)
-    for old, new in zip(before.segments, after.segments, strict=True):
-        table.add_row(old.name, str(old.cases), with_interval(old.dice), with_interval(new.dice))
+    for old, new in zip(before.figures, after.figures, strict=True):
+        table.add_row(old.name, str(old.cases), with_interval(old.value), with_interval(new.value))
     return table

@@ -35,6 +35,7 @@ from dicomnode.pipeline.tensors import ras_affine, to_grid
 
 _TABLES = ("lesions.csv", "annotations.csv")
 _EXCLUDED = "annotations_excluded.csv"
+TABLES = (*_TABLES, _EXCLUDED)
 _VOLUME = ("volume", "seriesuid", "series_uid", "image")
 _POINT = (("coordx", "x_lps_mm"), ("coordy", "y_lps_mm"), ("coordz", "z_lps_mm"))
 _PIXELS = ("x1", "y1", "z1", "x2", "y2", "z2")
@@ -73,7 +74,7 @@ def read_lesion_truths(folder: Path) -> Truths:
         StudyError: neither is there, or a table cannot be understood.
     """
     rows: list[Row] = []
-    tables = [folder / name for name in (*_TABLES, _EXCLUDED) if (folder / name).is_file()]
+    tables = [folder / name for name in TABLES if (folder / name).is_file()]
     for path in tables:
         rows += _rows(path, ignored=path.name == _EXCLUDED)
     masks = {
@@ -90,10 +91,7 @@ def read_lesion_truths(folder: Path) -> Truths:
 
 def _rows(path: Path, *, ignored: bool) -> Iterator[Row]:
     with path.open(encoding="utf-8-sig", newline="") as file:
-        table = [
-            {(name or "").strip().lower(): (cell or "") for name, cell in row.items() if name}
-            for row in csv.DictReader(file)
-        ]
+        table = [_lower(row) for row in csv.DictReader(file)]
     if len({row.get("source", "") for row in table if set(_PIXELS) <= set(row)}) > 1:
         raise StudyError(f"{path.name} holds boxes of several sources: keep the rows of one")
     for number, row in enumerate(table, start=2):
@@ -101,6 +99,19 @@ def _rows(path: Path, *, ignored: bool) -> Iterator[Row]:
             yield _row(row, ignored=ignored)
         except (KeyError, ValueError) as exc:
             raise StudyError(f"{path.name}, line {number}: {exc.args[0]}") from exc
+
+
+def volume_named_by(row: Mapping[str, str]) -> str:
+    """Name of the image, or its SeriesInstanceUID, as a row of a table has it.
+
+    Raises:
+        KeyError: it has none.
+    """
+    return _first(_lower(row), _VOLUME)
+
+
+def _lower(row: Mapping[str, str]) -> dict[str, str]:
+    return {name.strip().lower(): (cell or "") for name, cell in row.items() if name}
 
 
 def _row(row: Mapping[str, str], *, ignored: bool) -> Row:
@@ -149,12 +160,26 @@ def lesions_of_case(truths: Truths, case: Case, volume: Volume) -> list[TrueLesi
 
 def _check_inside(one: TrueLesion, grid: Grid) -> None:
     middle = (np.asarray(one.low_mm) + np.asarray(one.high_mm)) / 2
-    index = np.linalg.solve(grid.affine_lps_mm, np.append(middle, 1))[:3]
-    if (index < -0.5).any() or (index > np.asarray(grid.shape) - 0.5).any():
+    if not _is_inside(middle, grid):
         at = ", ".join(f"{value:.1f}" for value in middle)
         raise UnsupportedImage(
             f"the lesion at ({at}) lies outside of the volume: places are to be LPS, in mm"
+            + _likely_frame(middle, grid)
         )
+
+
+def _is_inside(point_mm: npt.NDArray[np.float64], grid: Grid) -> bool:
+    index = np.linalg.solve(grid.affine_lps_mm, np.append(point_mm, 1))[:3]
+    return bool((index >= -0.5).all() and (index <= np.asarray(grid.shape) - 0.5).all())
+
+
+def _likely_frame(place: npt.NDArray[np.float64], grid: Grid) -> str:
+    """What else its numbers may mean: the first of the usual mistakes that fits."""
+    if _is_inside(place * (-1, -1, 1), grid):
+        return "; with x and y of the other sign it would lie inside, so they may be RAS"
+    if (place[::-1] >= 0).all() and (place[::-1] < grid.shape).all():
+        return "; as column, row and slice it would lie inside, so they may be voxels"
+    return ""
 
 
 def _lesion(row: Row, case: Case, volume: Volume) -> TrueLesion:

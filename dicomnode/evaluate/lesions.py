@@ -15,7 +15,14 @@ from dicomnode.domain.volumes import Volume
 from dicomnode.evaluate.lesion_figures import LesionFigures, figures_of_type
 from dicomnode.evaluate.lesion_images import Case, read_case, read_cases
 from dicomnode.evaluate.lesion_truths import Truths, lesions_of_case, read_lesion_truths
-from dicomnode.evaluate.truths import key_of
+from dicomnode.evaluate.lesion_types import (
+    NameOf,
+    as_sought,
+    names_of,
+    not_sought,
+    read_lesion_types,
+    why_none,
+)
 from dicomnode.evaluation.froc import FoundLesion, Marked, TrueLesion, mark
 from dicomnode.pipeline.bundle import BundleAlgorithm
 from dicomnode.pipeline.lesions import Candidate
@@ -93,15 +100,14 @@ def evaluate_lesions(
     pred = algorithm.manifest.outputs.pred
     if pred.kind != "lesions":
         raise StudyError(f"{algorithm.identity.name} detects no lesions")
-    cases, truths = read_cases(data), read_lesion_truths(data)
-    name_of = _names(pred, named)
-    volumes = [_read(algorithm, pred, case, truths, name_of, device=device) for case in tick(cases)]
+    truths = read_lesion_truths(data)
+    volumes = detect(algorithm, pred, data, truths, named=named, device=device, tick=tick)
     read = [one for one in volumes if not one.refused]
     if not any(lesion.counts for one in read for lesion in one.lesions):
         raise StudyError(_why_none(volumes, pred))
     known = {name for one in volumes for name in (one.case.name, one.series_uid)}
     return LesionSummary(
-        volumes=tuple(volumes),
+        volumes=volumes,
         types=tuple(
             figures_of_type(name, marked, [one.case.patient for one in read], points, draws)
             for name, marked, points in _held_against(pred, read, margin_mm)
@@ -110,34 +116,34 @@ def evaluate_lesions(
     )
 
 
-def _names(pred: Lesions, named: Mapping[str, str]) -> Callable[[str], str | None]:
-    """Type in the truth -> type of the bundle; empty: not told; None: not looked for."""
-    types = {key_of(one.name): one.name for one in pred.types.values()}
-    said = {key_of(truth): types.get(key_of(name)) for truth, name in named.items()}
-    wrong = [named[truth] for truth in named if said[key_of(truth)] is None]
-    if wrong:
-        raise StudyError(f"{wrong[0]!r} is none of the bundle's types: {_listed(pred)}")
-    if len(types) == 1:
-        said.setdefault("", next(iter(types.values())))
+def detect(
+    algorithm: BundleAlgorithm,
+    pred: Lesions,
+    data: Path,
+    truths: Truths,
+    *,
+    named: Mapping[str, str],
+    device: str,
+    tick: Callable[[Sequence[Case]], Iterable[Case]],
+) -> tuple[ReadVolume, ...]:
+    """Every volume below `data` with what the bundle finds in it and what `truths` say of it.
 
-    def name_of(kind: str) -> str | None:
-        key = key_of(kind)
-        return said.get(key) or types.get(key) or (None if key else "")
+    Args: as `evaluate_lesions`.
 
-    return name_of
-
-
-def _listed(pred: Lesions) -> str:
-    return ", ".join(one.name for one in pred.types.values())
+    Raises:
+        StudyError: no volumes, or a type is named that the bundle has not.
+    """
+    name_of = names_of(pred, {**read_lesion_types(data), **named})
+    cases = read_cases(data)
+    return tuple(
+        _read(algorithm, pred, case, truths, name_of, device=device) for case in tick(cases)
+    )
 
 
 def _why_none(volumes: Sequence[ReadVolume], pred: Lesions) -> str:
     for one in volumes:
         if one.not_sought:
-            return (
-                f"the truth holds no type that the bundle looks for ({_listed(pred)}), but "
-                f"{one.not_sought[0]!r}: say which it is by --lesion-type"
-            )
+            return why_none(pred, one.not_sought)
     refused = [f"; {one.case.name} was refused: {one.refused}" for one in volumes if one.refused]
     return "no lesion of the truth lies in a volume that was read" + "".join(refused[:1])
 
@@ -147,7 +153,7 @@ def _read(
     pred: Lesions,
     case: Case,
     truths: Truths,
-    name_of: Callable[[str], str | None],
+    name_of: NameOf,
     *,
     device: str,
 ) -> ReadVolume:
@@ -162,19 +168,13 @@ def _read(
         seconds = time.monotonic() - began
     except PipelineError as exc:
         return ReadVolume(case=case, refused=f"{type(exc).__name__}: {exc}")
-    kinds = [name_of(one.kind) for one in true]
-    sought = [
-        replace(one, kind=kind or "", counts=one.counts and kind is not None)
-        for one, kind in zip(true, kinds, strict=True)
-    ]
+    sought = as_sought(true, name_of)
     return ReadVolume(
         case=case,
         series_uid=str(volume.series_uid),
         lesions=tuple(sought),
         found=tuple(_found(one, case.name, pred) for one in candidates),
-        not_sought=tuple(
-            one.kind for one, kind in zip(true, kinds, strict=True) if one.counts and kind is None
-        ),
+        not_sought=not_sought(true, name_of),
         crops=tuple(crop_around(volume, one) for one in sought),
         seconds=seconds,
     )
@@ -196,8 +196,7 @@ def _held_against(
 ) -> Iterable[tuple[str, Marked, Mapping[float, float]]]:
     """Each type by itself, then all together, with the operating points that hold.
 
-    A type: marks of that type against lesions of that type; on a lesion of another known type they
-    are false, on one whose type is not known neither. Together: whatever type it was called.
+    Together: whatever type a mark was called.
     """
     names = [one.case.name for one in read]
     lesions = [lesion for one in read for lesion in one.lesions]
@@ -205,19 +204,27 @@ def _held_against(
     there = {lesion.kind for lesion in lesions if lesion.counts}
     numbers = {one.name: number for number, one in pred.types.items()}
     for name in (one for one in numbers if one in there):
-        true = [
-            replace(one, counts=one.counts and one.kind == name)
-            for one in lesions
-            if one.kind in (name, "") or not one.counts
-        ]
-        marks = [one for one in found if one.kind == name]
-        held = mark(names, true, marks, margin_mm=margin_mm)
-        yield name, held, pred.points_of(numbers[name])
+        yield name, hold_type(name, read, margin_mm), pred.points_of(numbers[name])
     if there - set(numbers) or len(there) > 1:
         left = {one.name for one in pred.types.values() if one.reported and "" in there}
         marks = [one for one in found if one.kind in there | left]
         held = mark(names, lesions, marks, margin_mm=margin_mm)
         yield ANY, held, pred.operating_points
+
+
+def hold_type(name: str, read: Sequence[ReadVolume], margin_mm: float) -> Marked:
+    """Marks of one type against lesions of that type.
+
+    On a lesion of another known type they are false, on one whose type is not known neither.
+    """
+    lesions = [
+        replace(one, counts=one.counts and one.kind == name)
+        for volume in read
+        for one in volume.lesions
+        if one.kind in (name, "") or not one.counts
+    ]
+    marks = [one for volume in read for one in volume.found if one.kind == name]
+    return mark([one.case.name for one in read], lesions, marks, margin_mm=margin_mm)
 
 
 _CROP_MM = 100.0

@@ -10,7 +10,7 @@ import numpy as np
 from dicomnode import __version__
 from dicomnode.domain.errors import StudyError
 from dicomnode.evaluate.html import with_interval
-from dicomnode.evaluate.lesions import evaluate_lesions
+from dicomnode.evaluate.lesions import LesionSummary, evaluate_lesions
 from dicomnode.evaluate.lesions_page import write_lesions_report
 from dicomnode.evaluate.page import write_report
 from dicomnode.evaluate.pairs import patients_of
@@ -107,9 +107,10 @@ def report_segments(
 
 
 def _lesions(algorithm: BundleAlgorithm, asked: Asked, tick: Tick) -> str:
-    summary = evaluate_lesions(
+    summary = report_lesions(
         algorithm,
         asked.data,
+        asked.out,
         named=asked.lesion_types,
         margin_mm=asked.margin_mm,
         device=asked.device,
@@ -117,16 +118,41 @@ def _lesions(algorithm: BundleAlgorithm, asked: Asked, tick: Tick) -> str:
         tick=tick,
     )
     patients = len({one.case.patient for one in summary.volumes})
-    speed = np.median([one.seconds for one in summary.volumes if not one.refused])
-    around = f" widened by {asked.margin_mm:g} mm" if asked.margin_mm else ""
+    return _said(f"{len(summary.volumes)} volumes", patients, summary.refused, asked.out)
+
+
+def report_lesions(
+    algorithm: BundleAlgorithm,
+    data: Path,
+    out: Path,
+    *,
+    named: Mapping[str, str],
+    margin_mm: float,
+    device: str,
+    draws: int,
+    tick: Tick,
+) -> LesionSummary:
+    """Score a bundle of lesions on the marked volumes below `data`, and write the report `out`.
+
+    Args: as `evaluate_lesions`.
+
+    Raises:
+        StudyError: no volumes, no truth, or none that the bundle looks for.
+    """
+    summary = evaluate_lesions(
+        algorithm, data, named=named, margin_mm=margin_mm, device=device, draws=draws, tick=tick
+    )
+    patients = len({one.case.patient for one in summary.volumes})
+    seconds = [one.seconds for one in summary.volumes if not one.refused]
+    around = f" widened by {margin_mm:g} mm" if margin_mm else ""
     about = _about(
         algorithm,
         ("Volumes", f"{len(summary.volumes)} of {patients} patients"),
         ("A hit", f"the middle of a mark lies in the lesion's ball or box{around}"),
-        ("Seconds a volume, median", f"{speed:.1f} on {asked.device}, without reading"),
+        ("Seconds a volume, median", f"{np.median(seconds):.1f} on {device}, without reading"),
     )
-    write_lesions_report(summary, asked.out, about=about)
-    return _said(f"{len(summary.volumes)} volumes", patients, summary.refused, asked.out)
+    write_lesions_report(summary, out, about=about)
+    return summary
 
 
 def _classes(algorithm: BundleAlgorithm, asked: Asked, tick: Tick) -> Summary:

@@ -36,8 +36,10 @@ def pack(root: Path, changed: Path, target: Path, *, said: str = "") -> str:
     use = f"{manifest['intended_use']} {said}".strip()
     _write(target / _DICOM, {**manifest, "intended_use": use, "files": files})
     metadata = read_json(target / _METADATA)
-    weights = hashlib.sha256("".join(files.values()).encode()).hexdigest()
-    version = f"{metadata['version']}+site.{weights[:8]}"
+    # New thresholds make another version too.
+    made = [*files.values(), *(_digest(path) for path in (changed / _DICOM,) if path.is_file())]
+    digest = hashlib.sha256("".join(made).encode()).hexdigest()
+    version = f"{metadata['version']}+site.{digest[:8]}"
     _write(target / _METADATA, {**metadata, "version": version})
     _mark_card(target / _CARD, said or use)
     check_digests(target, read_manifest(target))

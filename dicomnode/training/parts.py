@@ -1,10 +1,8 @@
-"""A labelled folder in two by patient: one part to learn from, the other to judge by.
+"""A folder of outlined images in two by patient: one part to learn from, the other to judge by.
 
 Both parts have the layout of `dicomnode.evaluate.pairs`; images and labels are links.
 """
 
-import csv
-import hashlib
 import json
 import shutil
 from collections.abc import Mapping, Sequence
@@ -13,7 +11,8 @@ from pathlib import Path
 
 from dicomnode.domain.errors import StudyError
 from dicomnode.evaluate.names import meanings_for
-from dicomnode.evaluate.pairs import Pair, read_pairs, read_patients
+from dicomnode.evaluate.pairs import Pair, read_pairs
+from dicomnode.training.patients import check_not_learned, sides_of, write_patients
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,9 +35,6 @@ class Parts:
 def divide(data: Path, out: Path, *, meanings: Mapping[int, str], share: float) -> Parts:
     """Link the pairs of `data` into `out/learned` and `out/held_out`.
 
-    Who is held out depends on the patient's name, so that a folder that grows and a second run
-    keep them apart; somebody learned from before is never held out after.
-
     Args:
         data: the labelled folder.
         out: where both parts go; what an earlier call left there is replaced.
@@ -50,12 +46,8 @@ def divide(data: Path, out: Path, *, meanings: Mapping[int, str], share: float) 
             patient would be held out whom an earlier call with this `out` learned from.
     """
     pairs, said = read_pairs(data)
-    chosen = _held_out({pair.patient for pair in pairs}, share)
-    if chosen & set(read_patients(out / "learned").values()):
-        raise StudyError(
-            f"{out} holds a training that learned from patients who would be held out now: go on "
-            "with the same --hold-out, or take another --out"
-        )
+    chosen = sides_of({pair.patient for pair in pairs}, held_out=share).held_out
+    check_not_learned(out, chosen)
     labels = said or meanings
     judged_as = dict(labels) | meanings_for(labels, set(meanings.values()))
     learned = [pair for pair in pairs if pair.patient not in chosen]
@@ -66,26 +58,6 @@ def divide(data: Path, out: Path, *, meanings: Mapping[int, str], share: float) 
     )
 
 
-def _held_out(patients: set[str], share: float) -> set[str]:
-    if share == 0:
-        return set()
-    if len(patients) < 2:
-        raise StudyError(
-            "one patient cannot be both learned from and judged by: add labelled images of others "
-            "to the folder (patients.csv says whose they are), or hold none out (--hold-out 0)"
-        )
-    places = {name: _place(name) for name in patients}
-    ranked = sorted(patients, key=places.__getitem__)
-    below = sum(place < share for place in places.values())
-    # Each part has somebody, however few there are.
-    return set(ranked[: min(max(1, below), len(ranked) - 1)])
-
-
-def _place(patient: str) -> float:
-    """From 0 to 1, evenly, by the name."""
-    return int.from_bytes(hashlib.sha256(patient.encode()).digest()[:8]) / 2**64
-
-
 def _link(pairs: Sequence[Pair], labels: Mapping[int, str], folder: Path) -> Part:
     shutil.rmtree(folder, ignore_errors=True)
     for pair in pairs:
@@ -94,9 +66,6 @@ def _link(pairs: Sequence[Pair], labels: Mapping[int, str], folder: Path) -> Par
             (folder / kind / path.name).symlink_to(path.resolve())
     written = {str(number): name for number, name in labels.items()}
     (folder / "labels.json").write_text(json.dumps(written, indent=1) + "\n", encoding="utf-8")
-    with (folder / "patients.csv").open("w", encoding="utf-8", newline="") as file:
-        rows = csv.writer(file)
-        rows.writerow(("image", "patient"))
-        rows.writerows((pair.name, pair.patient) for pair in pairs)
+    write_patients(folder, ((pair.name, pair.patient) for pair in pairs))
     patients = len({pair.patient for pair in pairs})
     return Part(folder=folder, images=len(pairs), patients=patients)

@@ -14,7 +14,8 @@ from dicomnode.phantom import Organ, make_case
 from dicomnode.phantom.masks import organ_of
 from dicomnode.pipeline.bundle import load_bundle
 from dicomnode.pipeline.tensors import ras_affine
-from dicomnode.training.parts import _held_out, divide
+from dicomnode.training.parts import divide
+from dicomnode.training.patients import sides_of
 from dicomnode.training.stocks import site_stocks
 
 SPACING = (6.0, 4.0, 4.0)
@@ -80,9 +81,9 @@ def test_patients_are_kept_apart_and_a_growing_folder_keeps_them_there(
 
 def test_nobody_who_was_learned_from_is_held_out_later() -> None:
     names = [f"patient {number}" for number in range(200)]
-    held_out: set[str] = set()
+    held_out: frozenset[str] = frozenset()
     for count in range(10, 201, 10):
-        now = _held_out(set(names[:count]), 0.2)
+        now = sides_of(names[:count], held_out=0.2).held_out
         assert not (now - held_out) & set(names[: count - 10])
         held_out = now
     assert 25 < len(held_out) < 55

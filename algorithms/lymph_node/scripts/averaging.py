@@ -58,8 +58,9 @@ class Averaged:
             if self.step % 25 == 0 or self.step == self.steps:
                 self.curve.append((self.step, float(np.mean(losses))))
                 log.info(
-                    "%s %d loss %.4f %.0f s",
-                    *(self.name, self.step, self.curve[-1][1], time.monotonic() - started),
+                    "%s %d of %d, loss %.4f, %.0f s",
+                    *(self.name, self.step, self.steps),
+                    *(self.curve[-1][1], time.monotonic() - started),
                 )
                 losses = []
             if self.step % 50 == 0 or self.step == self.steps:

@@ -138,15 +138,16 @@ def train_views(
     steps: int,
     rate: float = 3e-3,
     batch: int = 128,
+    draws: int = 0,
 ) -> None:
-    """Train the CNN of one view, where it is."""
+    """Train the CNN of one view, where it is; `draws`: seed of what is drawn."""
     device = next(finder.parameters()).device
     trained = Averaged(finder.views, folder, "views", steps=steps, rate=rate)
     classes = torch.from_numpy(gathered["classes"])
 
     def loss_of(step: int) -> Tensor:
-        rng = np.random.default_rng([2, step])
-        torch.manual_seed(step)
+        rng = np.random.default_rng([2, step, draws])
+        torch.manual_seed(step + 100_000 * draws)
         rows = rng.integers(0, len(classes), batch)
         views = varied(rng, torch.from_numpy(gathered["views"][rows].astype(np.float32)))
         if rng.random() < 0.5:
