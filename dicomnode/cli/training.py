@@ -80,7 +80,7 @@ def train(
         device=device,
     )
     with progress_bar() as bar:
-        done = train_further(chosen, asked, bar.track, console.print)
+        done = train_further(chosen, asked, bar.track, _tell)
     if done.judged is not None:
         console.print(_compared(*done.judged))
         console.print(f"reports: {out / 'before.html'}, {out / 'after.html'}")
@@ -95,6 +95,10 @@ def _pairs(option: str, form: str, said: list[str] | None) -> dict[str, str]:
     if odd:
         raise StudyError(f"{option} {odd[0]}: {form} is needed")
     return dict(pair.split("=", 1) for pair in said or ())
+
+
+def _tell(line: str) -> None:
+    console.print(line, soft_wrap=True)
 
 
 def _compared(before: "Judged", after: "Judged") -> Table:

@@ -14,7 +14,7 @@ from dicomnode.training.judging import Asked, Division, Figure, Judged
 from dicomnode.training.marked_links import link_volumes
 from dicomnode.training.marks import Marked, SiteMarks, checked, rows_of_others
 from dicomnode.training.patients import Sides, check_not_learned, sides_of
-from dicomnode.training.points import AS_SHIPPED, DICOM, PointsFromDev
+from dicomnode.training.points import AS_SHIPPED, DICOM, LEAST_VOLUMES, PointsFromDev
 
 _TITLE = (
     "Sensitivity at so many false positives (FP) a volume on patients held out, with 95 % intervals"
@@ -27,7 +27,7 @@ def divide_marked(asked: Asked, algorithm: BundleAlgorithm, tick: Tick) -> Divis
     assert isinstance(pred, Lesions)
     spec = next(iter(algorithm.needs.values()))
     marks = SiteMarks(asked.data, pred, asked.lesion_types, sorted(spec.modalities)[0])
-    volumes = checked(marks, tick)
+    volumes = checked(marks, algorithm.needs, tick)
     sides = sides_of({one.case.patient for one in volumes}, held_out=asked.hold_out, dev=asked.dev)
     check_not_learned(asked.out, sides.held_out | sides.dev)
     parts = _parts(volumes, sides)
@@ -35,28 +35,28 @@ def divide_marked(asked: Asked, algorithm: BundleAlgorithm, tick: Tick) -> Divis
     for name, part in parts.items():
         link_volumes(part, marks, asked.out / name, asked.lesion_types)
     learned, dev, held_out = (parts[name] for name in ("learned", "dev", "held_out"))
-    if not dev:
+    enough = len(dev) >= LEAST_VOLUMES
+    if not enough:
         # An earlier call's points are of other weights.
         (asked.out / "changed" / DICOM).unlink(missing_ok=True)
     said = (
-        f"Trained further on {_lesions(learned)} marked lesions in {len(learned)} volumes of "
-        f"{_patients(learned)} patients of this site."
+        f"Trained further on {_lesions(learned)} marked lesions in {_people(learned)} of this site."
     )
     return Division(
         learned=asked.out / "learned",
-        said=said if dev else f"{said} {AS_SHIPPED}",
+        said=said if enough else f"{said} {AS_SHIPPED}",
         told=tuple(_told(parts, marks, volumes)),
         judge=MarksHeldOut(folder=asked.out / "held_out", asked=asked, tick=tick)
         if held_out
         else None,
         settle=PointsFromDev(
             folder=asked.out / "dev",
-            patients=_patients(dev),
+            people=_people(dev),
             marked=_marked(volumes),
             device=asked.device,
             tick=tick,
         )
-        if dev
+        if enough
         else None,
     )
 
@@ -127,8 +127,8 @@ def _check_parts(parts: Mapping[str, Sequence[Marked]]) -> None:
         one.counts for each in parts["held_out"] for one in each.lesions
     ):
         raise StudyError(
-            f"nobody of the {_patients(parts['held_out'])} patients held out has a lesion, so "
-            "nothing could be judged: hold more out (--hold-out), or none (--hold-out 0)"
+            f"no lesion is marked in the {_people(parts['held_out'])} held out, so nothing could "
+            "be judged: hold more out (--hold-out), or none (--hold-out 0)"
         )
 
 
@@ -142,9 +142,11 @@ def _told(
             one.kind or "without a type" for each in part for one in each.lesions if one.counts
         )
         listed = ", ".join(f"{count} {kind}" for kind, count in counted.most_common())
+        yield f"{name}: {_people(part)}; lesions: {listed or 'none'}"
+    if len(parts["dev"]) < LEAST_VOLUMES:
         yield (
-            f"{name}: {len(part)} volumes of {_patients(part)} patients; lesions: "
-            f"{listed or 'none'}"
+            f"operating points stay as shipped: fewer than {LEAST_VOLUMES} volumes are kept for "
+            "them (--dev; with 0 those too are learned from)"
         )
     kinds = [one.name for one in marks.pred.types.values()]
     if missing := [kind for kind in kinds if kind not in _marked(volumes)]:
@@ -169,5 +171,10 @@ def _lesions(volumes: Sequence[Marked]) -> int:
     return sum(one.counts and bool(one.kind) for each in volumes for one in each.lesions)
 
 
-def _patients(volumes: Sequence[Marked]) -> int:
-    return len({one.case.patient for one in volumes})
+def _people(volumes: Sequence[Marked]) -> str:
+    """`3 volumes of 1 patient`."""
+    counted = (
+        (len(volumes), "volume"),
+        (len({one.case.patient for one in volumes}), "patient"),
+    )
+    return " of ".join(f"{count} {word}{'' if count == 1 else 's'}" for count, word in counted)

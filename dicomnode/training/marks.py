@@ -13,6 +13,7 @@ import numpy as np
 from pydicom import dcmread
 from pydicom.errors import InvalidDicomError
 
+from dicomnode.algorithm import InputSpec
 from dicomnode.domain.errors import PipelineError, StudyError, UnsupportedImage
 from dicomnode.domain.volumes import Volume
 from dicomnode.evaluate.lesion_images import Case, read_case, read_cases
@@ -26,6 +27,7 @@ from dicomnode.evaluate.lesion_types import (
 )
 from dicomnode.evaluate.pairs import read_patients
 from dicomnode.evaluation.froc import TrueLesion
+from dicomnode.pipeline.inputs import check_inputs
 from dicomnode.pipeline.manifest import Lesions
 
 _AIR_HU = -900.0
@@ -41,7 +43,7 @@ class SiteMarks:
         folder: the folder.
         pred: what the bundle looks for.
         named: type in the truth -> type of the bundle, beyond what the folder says.
-        modality: of the volumes.
+        modality: of volumes that do not say it.
 
     Raises:
         StudyError: no volumes, no marks, or a type is named that the bundle has not.
@@ -63,12 +65,9 @@ class SiteMarks:
         """A volume and the lesions in it, as the truth calls them (`as_sought` for the bundle).
 
         Raises:
-            VolumeError: it or its mask cannot be read, is of another modality, or a lesion lies
-                outside of it or in air.
+            VolumeError: it or its mask cannot be read, or a lesion lies outside of it or in air.
         """
         volume = read_case(case, self.modality)
-        if volume.modality != self.modality:
-            raise UnsupportedImage(f"this is {volume.modality}, not {self.modality}")
         lesions = lesions_of_case(self.truths, case, volume)
         for one in lesions:
             if one.counts:
@@ -114,18 +113,28 @@ class Marked:
 
 
 def checked(
-    marks: SiteMarks, tick: Callable[[Sequence[Case]], Iterable[Case]]
+    marks: SiteMarks,
+    needs: Mapping[str, InputSpec],
+    tick: Callable[[Sequence[Case]], Iterable[Case]],
 ) -> tuple[Marked, ...]:
     """Every volume of the folder, read once.
 
+    Args:
+        marks: the folder.
+        needs: of the bundle, which has one input.
+        tick: shows how far it is.
+
     Raises:
-        StudyError: no row is about a volume of the folder, a volume or its marks cannot be meant
-            (all such faults at once), or no lesion is of a type that the bundle looks for.
+        StudyError: no row is about a volume of the folder, a volume fits no input of the bundle or
+            its marks cannot be meant (all such faults at once), or no lesion is of a type that the
+            bundle looks for.
     """
+    (name,) = needs
     volumes, faults = [], []
     for case in tick(marks.cases):
         try:
             volume, lesions = marks.read(case)
+            check_inputs(needs, {name: volume})
         except PipelineError as exc:
             faults.append(f"{case.name}: {exc}")
             continue

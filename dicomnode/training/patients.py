@@ -39,7 +39,8 @@ def sides_of(patients: Collection[str], *, held_out: float, dev: float = 0.0) ->
     if held_out and len(set(patients)) < 2:
         raise StudyError(
             "one patient cannot be both learned from and judged by: add labelled images of others "
-            "to the folder (patients.csv says whose they are), or hold none out (--hold-out 0)"
+            "to the folder (patients.csv says whose they are; images of lesions without it are of "
+            "the PatientID in their header), or hold none out (--hold-out 0)"
         )
     places = {name: _place(name) for name in patients}
     ranked = sorted(places, key=places.__getitem__)

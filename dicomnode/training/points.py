@@ -18,7 +18,9 @@ from dicomnode.pipeline.manifest import Lesions
 DICOM = "configs/dicom.json"
 
 AS_SHIPPED = "Operating points and outlines are as shipped."
-"""Said where nobody is there to read points from."""
+"""Said where too few are there to read points from."""
+LEAST_VOLUMES = 4
+"""With fewer, the point for one false mark a volume would rest on that few marks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +28,8 @@ class PointsFromDev:
     """Points from one part of a site's patients. Implements `judging.Settle`."""
 
     folder: Path
-    patients: int
+    people: str
+    """How many volumes of how many patients those are, in words."""
     marked: Collection[str]
     """Types that the site marks: of others a false mark cannot be told from a true one."""
     device: str
@@ -64,8 +67,8 @@ class PointsFromDev:
             return AS_SHIPPED
         names = ", ".join(pred.types[number].name for number in new)
         return (
-            f"Operating points of {names} from {len(read)} volumes of {self.patients} other "
-            "patients; all others and the outlines are as shipped."
+            f"Operating points of {names} from {self.people} who were not learned from; all others "
+            "and the outlines are as shipped."
         )
 
 

@@ -7,13 +7,19 @@ from typing import Any
 import nibabel
 import numpy as np
 import pytest
+import torch
+from pydicom import dcmread
+from safetensors.torch import load_file
 
 from dicomnode.cli.main import main
 from dicomnode.domain.errors import StudyError
 from dicomnode.phantom import Organ, make_case
+from dicomnode.phantom.lesions import LesionKind
 from dicomnode.phantom.masks import organ_of
+from dicomnode.phantom.series import write_case
 from dicomnode.pipeline.bundle import load_bundle
 from dicomnode.pipeline.tensors import ras_affine
+from dicomnode.testing.studies import StudyIdentity
 from dicomnode.training.parts import divide
 from dicomnode.training.patients import sides_of
 from dicomnode.training.stocks import site_stocks
@@ -210,9 +216,73 @@ def test_a_bundle_is_trained_further_judged_and_ready_to_be_added(
     assert new.identity.version in capfd.readouterr().out
 
 
+def marked_site(folder: Path, *, people: int) -> Path:
+    """Chests of phantoms as a site might hand them over: DICOM, and a table like LUNA16's."""
+    wanted = {LesionKind.LUNG_NODULE: 4, LesionKind.MEDIASTINAL_NODE: 3}
+    names = {LesionKind.LUNG_NODULE: "Lung nodule", LesionKind.MEDIASTINAL_NODE: "LN"}
+    rows = ["seriesuid,coordX,coordY,coordZ,diameter_mm,type"]
+    for seed in range(people):
+        case = make_case(
+            seed, region=(320.0, 380.0), spacing_mm=(4.0, 4.0, 4.0), pathology=wanted, detail=False
+        )
+        images = folder / "images" / f"case{seed}"
+        images.mkdir(parents=True)
+        identity = StudyIdentity(seed=f"marked {seed}", patient_id=f"P{seed}")
+        uid = dcmread(write_case(case, images, identity)[0]).SeriesInstanceUID
+        rows += [
+            ",".join(map(str, (uid, *one.centre_lps_mm, one.diameter_mm, names[one.kind])))
+            for one in case.lesions
+            if one.kind in names
+        ]
+    (folder / "annotations.csv").write_text("\n".join(rows) + "\n")
+    return folder
+
+
+@pytest.mark.timeout(400)
+def test_a_bundle_of_lesions_is_trained_further_on_marks_and_judged_by_froc(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    site, out = marked_site(tmp_path / "site", people=3), tmp_path / "trained"
+    quick = {"steps": 2, "view_steps": 2, "people": 1, "views_a_scene": 20}
+    options = [word for key, value in quick.items() for word in ("--set", f"{key}={value}")]
+    command = ["train", "universal_lesion", str(site), "--out", str(out), "--draws", "20"]
+    with pytest.raises(SystemExit) as ended:
+        main([*command, "--lesion-type", "LN=Lymph node", *options])
+    said = capfd.readouterr()
+    assert ended.value.code == 0, said.err[-3000:]
+    assert "learned from: 1 volume of 1 patient; lesions: " in said.out
+    assert "not marked, so neither learned nor forbidden there: Sclerotic bone lesion" in said.out
+    assert "Lung nodule, 1 FP" in said.out
+    sides = [
+        {path.name for path in (out / name / "images").iterdir()}
+        for name in ("learned", "dev", "held_out")
+    ]
+    assert len(set.union(*sides)) == 3
+    for judged in ("before", "after"):
+        volumes = json.loads((out / f"{judged}.json").read_text())["volumes"]
+        assert {one["name"] for one in volumes} == sides[2]
+
+    new = load_bundle(out / "bundle")
+    assert "marked lesions in 1 volume of 1 patient of this site" in new.identity.intended_use
+    assert "outlines are as shipped" in new.identity.intended_use
+    root = Path(__file__).parents[2] / "algorithms" / "universal_lesion"
+    before, after = (
+        load_file(folder / "models" / "model.safetensors") for folder in (root, out / "bundle")
+    )
+    changed = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {"candidates", "views"}
+    with pytest.raises(SystemExit) as added:
+        main(["models", "add", str(out / "bundle"), "--activate"])
+    assert added.value.code == 0, capfd.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
+        (["universal_lesion", "--set", "epochs=3"], "has no key 'epochs' to set; it has: steps"),
+        (["lymph_node", "--lesion-type", "node"], "--lesion-type node: TRUTH=TYPE is needed"),
         (["body_ct", "--set", "epochs=3"], "has no key 'epochs' to set; it has: "),
         (["ct_patterns"], "cannot be trained further"),
         (["no_such"], "there is no bundle 'no_such'"),

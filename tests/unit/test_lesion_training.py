@@ -2,10 +2,7 @@
 
 import importlib
 import json
-import sys
-from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -18,21 +15,6 @@ from dicomnode.phantom.planting import Kind, Lesion
 
 BUNDLE = Path(__file__).resolve().parents[2] / "algorithms" / "lymph_node"
 SIZE = (80, 72, 60)
-
-
-@pytest.fixture
-def recipe(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """`scripts.NAME` of the bundle, which is imported from its own folder."""
-    monkeypatch.syspath_prepend(str(BUNDLE))
-    for name in [one for one in sys.modules if one.split(".")[0] == "scripts"]:
-        monkeypatch.delitem(sys.modules, name)
-
-    def named(name: str) -> ModuleType:
-        return importlib.import_module(f"scripts.{name}")
-
-    yield named
-    for name in [one for one in sys.modules if one.split(".")[0] == "scripts"]:
-        del sys.modules[name]
 
 
 def ball(kind: int, centre: tuple[float, float, float], diameter: float) -> dict[str, object]:

@@ -20,6 +20,7 @@ import numpy.typing as npt
 import torch
 from monai.bundle.config_parser import ConfigParser
 
+from dicomnode.domain.errors import StudyError
 from dicomnode.domain.volumes import Volume
 from dicomnode.evaluate.lesion_images import Case
 from dicomnode.evaluate.lesion_truths import TABLES
@@ -51,6 +52,19 @@ class Unmarked(Enum):
     """No lesion, but where the bundle as it was would mark one: that counts as nothing."""
     UNKNOWN = "unknown"
     """Anything: only marks are learned from."""
+
+
+def rule_of(name: str) -> Unmarked:
+    """The rule of that name.
+
+    Raises:
+        StudyError: there is none.
+    """
+    try:
+        return Unmarked(name)
+    except ValueError as exc:
+        known = ", ".join(rule.value for rule in Unmarked)
+        raise StudyError(f"{name!r} is no rule: {known}") from exc
 
 
 @dataclass(frozen=True)

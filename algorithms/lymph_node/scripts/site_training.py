@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from dicomnode.networks.lesion_finder import LesionFinder
 from scripts.candidate_training import Crops, train_candidates
 from scripts.scenes import TRAIN_MOST, Scene, scenes_in, write_scenes
-from scripts.site_scenes import Unmarked, read_bundle, write_site_scenes
+from scripts.site_scenes import read_bundle, rule_of, write_site_scenes
 from scripts.training import ABDOMENS, begin
 from scripts.view_training import gather_views, mine, train_views
 
@@ -78,7 +78,7 @@ class SiteTraining:
         self.steps, self.learning_rate = steps, learning_rate
         self.view_steps, self.view_learning_rate = view_steps, view_learning_rate
         self.views_a_scene, self.site_share = views_a_scene, site_share
-        self.rule, self.people, self.seed = Unmarked(unmarked), people, seed
+        self.rule, self.people, self.seed = rule_of(unmarked), people, seed
 
     def run(self, changed: Path) -> None:
         """All stages, then the bundle's new weights below `changed`."""
