@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dicomnode.domain.errors import StudyError
 from dicomnode.evaluate.names import meanings_for
 from dicomnode.evaluate.pairs import Pair, read_pairs
 from dicomnode.training.patients import check_not_learned, sides_of, write_patients

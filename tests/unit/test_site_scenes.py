@@ -76,6 +76,11 @@ def test_a_mark_lies_where_the_lesion_is_seen_however_the_axes_lie(recipe: Any, 
     bright = np.argwhere(np.asarray(scene.hu) > 200).mean(0) * 2
     assert np.abs(bright - lesion.centre).max() < 1.5
     assert (lesion.kind, lesion.diameter) == (0, 12.0)
+    # Marked, not outlined: no voxel is known to be a lesion's, so none is changed as one's.
+    shown = [recipe("view_training").shown(scene) for _ in range(2)]
+    assert torch.equal(*shown)
+    assert not np.asarray(scene.instances).any()
+    assert scene.nodes == (1,)
 
 
 def test_what_is_not_marked_counts_by_the_rule(recipe: Any, site: Path) -> None:

@@ -69,7 +69,11 @@ class Scene:
 
     @cached_property
     def instances(self) -> npt.NDArray[np.uint8]:
-        return np.load(self.folder / f"{self.name}_inst.npy", mmap_mode="r")
+        """Number of the lesion at each voxel; all 0 where lesions are marked and not outlined."""
+        path = self.folder / f"{self.name}_inst.npy"
+        if not path.exists():
+            return np.broadcast_to(np.uint8(0), self.hu.shape)
+        return np.load(path, mmap_mode="r")
 
     @cached_property
     def labels(self) -> npt.NDArray[np.uint8]:

@@ -190,7 +190,7 @@ def _is_marked(point: Sequence[float], lesions: Balls) -> bool:
 def _ball(kind: int, centre: npt.NDArray[np.float64], diameter: float) -> dict[str, Any]:
     return {
         "kind": kind,
-        "number": 0,
+        "number": 1,
         "centre": centre.tolist(),
         "diameter": diameter,
         "organ": 0,
