@@ -135,15 +135,14 @@ def _check_parts(parts: Mapping[str, Sequence[Marked]]) -> None:
 def _told(
     parts: Mapping[str, Sequence[Marked]], marks: SiteMarks, volumes: Sequence[Marked]
 ) -> Iterable[str]:
-    for name, part in zip(
-        ("learned from", "operating points from", "held out"), parts.values(), strict=True
-    ):
+    names = ("learned from", "operating points from", "held out")
+    for name, part in zip(names, parts.values(), strict=True):
         counted = Counter(
             one.kind or "without a type" for each in part for one in each.lesions if one.counts
         )
         listed = ", ".join(f"{count} {kind}" for kind, count in counted.most_common())
-        yield f"{name}: {_people(part)}; lesions: {listed or 'none'}"
-    if len(parts["dev"]) < LEAST_VOLUMES:
+        yield f"{name}: {_people(part)}; lesions: {listed or 'none'}" if part else f"{name}: nobody"
+    if 0 < len(parts["dev"]) < LEAST_VOLUMES:
         yield (
             f"operating points stay as shipped: fewer than {LEAST_VOLUMES} volumes are kept for "
             "them (--dev; with 0 those too are learned from)"
