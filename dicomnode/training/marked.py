@@ -52,7 +52,7 @@ def divide_marked(asked: Asked, algorithm: BundleAlgorithm, tick: Tick) -> Divis
         settle=PointsFromDev(
             folder=asked.out / "dev",
             people=_people(dev),
-            marked=_marked(volumes),
+            marked=_marked([*learned, *dev]),
             device=asked.device,
             tick=tick,
         )
@@ -148,8 +148,8 @@ def _told(
             "them (--dev; with 0 those too are learned from)"
         )
     kinds = [one.name for one in marks.pred.types.values()]
-    if missing := [kind for kind in kinds if kind not in _marked(volumes)]:
-        yield f"not marked, so neither learned nor forbidden there: {', '.join(missing)}"
+    if missing := [kind for kind in kinds if kind not in _marked(parts["learned"])]:
+        yield f"not marked there, so neither learned nor forbidden: {', '.join(missing)}"
     for kind, count in Counter(kind for one in volumes for kind in one.not_sought).most_common():
         yield f"left out: {count} lesions of the type {kind!r}, which the bundle does not look for"
     if others := rows_of_others(marks, volumes):

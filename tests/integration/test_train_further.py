@@ -253,7 +253,7 @@ def test_a_bundle_of_lesions_is_trained_further_on_marks_and_judged_by_froc(
     said = capfd.readouterr()
     assert ended.value.code == 0, said.err[-3000:]
     assert "learned from: 1 volume of 1 patient; lesions: " in said.out
-    assert "not marked, so neither learned nor forbidden there: Sclerotic bone lesion" in said.out
+    assert "not marked there, so neither learned nor forbidden: Sclerotic bone lesion" in said.out
     assert "Lung nodule, 1 FP" in said.out
     sides = [
         {path.name for path in (out / name / "images").iterdir()}

@@ -234,6 +234,21 @@ def test_rows_and_types_that_are_left_out_are_told(
         divided(site, bundle, tmp_path / "out", lesion_types={"scar": "Spleen"})
 
 
+def test_a_type_that_nobody_has_who_is_learned_from_is_told_to_be_unknown_there(
+    site: Path, tmp_path: Path
+) -> None:
+    code = ["1", "99X", "Any"]
+    types = {"1": {"name": "Lymph node", "code": code}, "2": {"name": "Polyp", "code": code}}
+    bundle = load_bundle(write_detector(tmp_path / "bundles", types=types))
+    (held_out,) = sides_of([f"v{number}" for number in range(8)], held_out=0.01).held_out
+    with (site / "annotations.csv").open("a") as file:
+        file.write(f"{held_out},45,45,20,10,polyp\n")
+    division = divided(site, bundle, tmp_path / "out", hold_out=0.01, dev=0.0)
+    assert division.told[1] == "operating points from: nobody"
+    assert division.told[2].endswith("lesions: 1 Lymph node, 1 Polyp")
+    assert division.told[3] == "not marked there, so neither learned nor forbidden: Polyp"
+
+
 def test_who_is_held_out_without_a_lesion_could_not_be_judged_by(
     site: Path, bundle: BundleAlgorithm, tmp_path: Path
 ) -> None:
