@@ -21,6 +21,7 @@ from dicomnode.testing.studies import StudyIdentity, ct_series
 from dicomnode.testing.volumes import written_volume
 from dicomnode.training.judging import Asked, Division
 from dicomnode.training.marked import divide_marked
+from dicomnode.training.marks import SiteMarks
 from dicomnode.training.packing import pack
 from dicomnode.training.patients import sides_of
 from dicomnode.training.points import with_points
@@ -232,6 +233,37 @@ def test_rows_and_types_that_are_left_out_are_told(
     assert said == {"LN": "lymph node"}
     with pytest.raises(StudyError, match="'Spleen' is none of the bundle's types: Lymph node"):
         divided(site, bundle, tmp_path / "out", lesion_types={"scar": "Spleen"})
+
+
+def test_each_part_has_its_masks_and_the_voxels_of_its_metaimages(
+    bundle: BundleAlgorithm, tmp_path: Path
+) -> None:
+    sitk = pytest.importorskip("SimpleITK")
+    site, out = tmp_path / "site", tmp_path / "out"
+    (site / "images").mkdir(parents=True)
+    (site / "labels").mkdir()
+    for number in range(4):
+        write_volume(tmp_path / "ball.nii.gz", BALLS[:1])
+        ball: Any = nibabel.load(tmp_path / "ball.nii.gz")
+        values = np.asarray(ball.dataobj, np.int16)
+        image = sitk.GetImageFromArray(values.transpose(2, 1, 0))
+        image.SetSpacing((1.0, 1.0, 2.0))
+        sitk.WriteImage(image, str(site / "images" / f"v{number}.mhd"))
+        mask = nibabel.Nifti1Image((values > 200).astype(np.uint8), AFFINE)
+        nibabel.save(mask, site / "labels" / f"v{number}.nii.gz")
+    (site / "labels.json").write_text('{"1": "Lymph node"}')
+    pred = bundle.manifest.outputs.pred
+    assert pred.kind == "lesions"
+    divided(site, bundle, out)
+    for name in ("learned", "dev", "held_out"):
+        part = SiteMarks(out / name, pred, {})
+        for case in part.cases:
+            volume, (lesion,) = part.read(case)
+            assert volume.array.max() == 300
+            assert lesion.kind == "Lymph node"
+            assert lesion.low_mm == pytest.approx((7.5, 7.5, 13))
+        labels = {path.name.split(".")[0] for path in (out / name / "labels").iterdir()}
+        assert labels == {case.name for case in part.cases}
 
 
 def test_a_type_that_nobody_has_who_is_learned_from_is_told_to_be_unknown_there(
