@@ -9,6 +9,7 @@ Points", 2019, in 3D).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import cast
 
@@ -19,13 +20,11 @@ from torch.nn import functional
 
 from dicomnode.networks.views import in_window, two_windows
 
-__all__ = ["CandidateNet", "heat_of"]
+__all__ = ["CandidateNet", "Heat", "heat_of"]
 
 AIR = -1024.0
 _EMPTY_HU = -400.0
 """What is thinner lies outside of the body, or in the lung within it."""
-_NO_RADIUS = -20.0
-"""Logarithm of the radius where nothing is read."""
 _MOST_VOXELS = 9_000_000
 """Of a slab with its margins: about 2 GB in float32."""
 _ORGANS = (-20.0, 160.0)
@@ -101,18 +100,27 @@ class CandidateNet(nn.Module):
         return logits
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Heat:
+    """Heatmaps of a CT's body; outside of it there is none. A value for two voxels each way."""
+
+    maps: Tensor
+    """(kinds + 1, x', y', z'): heat of each type, 0 to 1, and the logarithm of the radius."""
+    corner: tuple[int, int, int]
+    """Where the first value lies among those that all of the CT would have."""
+
+
 def heat_of(
     network: Callable[[Tensor], Tensor],
     hu: Tensor,
     *,
     slab: int | None = None,
     margin: int = 80,
-) -> Tensor:
-    """Heatmaps (0 to 1) and log radius `(kinds + 1, x', y', z')` of a volume `(x, y, z)` in HU.
+) -> Heat:
+    """What the network says of a volume `(x, y, z)` in HU.
 
-    Each value stands for `CandidateNet.stride` voxels along each axis. Works through z slab by
-    slab, each with a margin of its neighbours, so that long CTs fit; air around the body is left
-    out: nothing is found there.
+    Works through z slab by slab, each with a margin of its neighbours, so that long CTs fit; air
+    around the body is left out: nothing is found there.
 
     Args:
         network: a `CandidateNet`.
@@ -123,31 +131,22 @@ def heat_of(
     """
     stride = CandidateNet.stride
     (left, right), (front, back) = _body_within(hu)
-    size = [-(-n // stride) for n in hu.shape]
-    cut = _padded(hu[left:right, front:back])
+    body = hu[left:right, front:back]
+    cut = _padded(body)
     slab = slab or _slab_of(cut, margin)
-    parts = []
+    x, y, z = (-(-n // stride) for n in body.shape)
+    maps = hu.new_empty(0)
     for first in range(0, cut.shape[2], slab):
         begin, end = max(0, first - margin), min(cut.shape[2], first + slab + margin)
-        logits = network(cut[None, None, ..., begin:end])[0].float()
-        start = (first - begin) // stride
-        parts.append(logits[..., start : start + slab // stride])
-    joined = torch.cat(parts, -1) if len(parts) > 1 else parts[0]
-    whole = joined.new_zeros((len(joined), *size))
-    whole[-1] = _NO_RADIUS
-    x, y, z = (
-        min(had, room)
-        for had, room in zip(
-            joined.shape[1:],
-            (size[0] - left // stride, size[1] - front // stride, size[2]),
-            strict=True,
-        )
-    )
-    x0, y0 = left // stride, front // stride
-    read = whole[:, x0 : x0 + x, y0 : y0 + y, :z]
-    read.copy_(joined[:, :x, :y, :z])
-    read[:-1].sigmoid_()
-    return whole
+        logits = network(cut[None, None, ..., begin:end])[0]
+        if not maps.numel():
+            maps = hu.new_empty((len(logits), x, y, z), dtype=torch.float32)
+        start, done = (first - begin) // stride, first // stride
+        # In one step from the network's own type and order: both are slow to read.
+        read = maps[..., done : done + slab // stride]
+        read.copy_(logits[:, :x, :y, start : start + read.shape[3]])
+    maps[:-1].sigmoid_()
+    return Heat(maps=maps, corner=(left // stride, front // stride, 0))
 
 
 def _slab_of(cut: Tensor, margin: int) -> int:
@@ -161,10 +160,10 @@ def _slab_of(cut: Tensor, margin: int) -> int:
 
 def _body_within(hu: Tensor) -> tuple[tuple[int, int], tuple[int, int]]:
     """First and last (exclusive) column and row of the body, with a margin; even numbers."""
-    dense = hu > _EMPTY_HU
+    dense = hu.amax(2) > _EMPTY_HU
     found = []
     for axis in (0, 1):
-        along = torch.nonzero(dense.any(2).any(1 - axis))
+        along = torch.nonzero(dense.any(1 - axis))
         low, high = (int(along.min()), int(along.max()) + 1) if len(along) else (0, 1)
         margin = CandidateNet.multiple // 2
         found.append((max(0, low - margin) // 2 * 2, min(hu.shape[axis], high + margin)))

@@ -274,9 +274,11 @@ class FoundInferer(Inferer):
         Not `all_of_them`: without those that no views could lift to `least_score`.
         """
         with self._rough(volume):
-            maps = heat_of(network.candidates, volume).cpu()
+            heats_of = heat_of(network.candidates, volume)
+        maps = heats_of.maps.cpu()
         step = np.array(self.spacing) * network.candidates.stride
         first = np.array(self.spacing) * (network.candidates.stride - 1) / 2
+        first += step * heats_of.corner
         body = thick_parts(volume)
         found = []
         for kind in range(len(maps) - 1) if self.kinds is None else self.kinds:

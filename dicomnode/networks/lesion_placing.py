@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
-from mmap import mmap
 from typing import Any
 
 import numpy as np
@@ -18,6 +16,7 @@ from monai.transforms.transform import MapTransform
 from scipy import ndimage
 from torch import Tensor
 
+from dicomnode.domain.blank import blank, filled
 from dicomnode.networks.recist import Diameters, recist_of
 from dicomnode.networks.resampling import affine_of, name_of
 from dicomnode.networks.transforms import INPUT_AFFINE, INPUT_SHAPE
@@ -109,7 +108,7 @@ class PlaceLesionsd(MapTransform):
         shape: Sequence[int],
     ) -> dict[str, npt.NDArray[np.generic]]:
         """The arrays of `docs/bundles.md`; affines (working grid, CT) lead to RAS mm."""
-        labels = _untouched(shape, np.dtype(np.uint8 if len(found["scores"]) < 256 else np.int32))
+        labels: Labels = blank(shape, np.uint8 if len(found["scores"]) < 256 else np.int32)
         rows: dict[str, list[object]] = {
             name: [] for name in ("scores", "types", "sites", "long_axes", "short_axes", "boxes")
         }
@@ -150,16 +149,7 @@ class PlaceLesionsd(MapTransform):
             name: np.asarray(values, np.float64).reshape(n, *_SHAPE_OF.get(name, ()))
             for name, values in rows.items()
         }
-        return {**result, "mask": labels}
-
-
-def _untouched(shape: Sequence[int], kind: np.dtype[np.integer[Any]]) -> Labels:
-    """Zeros of which only the pages that are written to cost anything.
-
-    `np.zeros` asks for pages of 2 MB, and lesions that lie apart would fill nearly all of them.
-    """
-    memory = mmap(-1, max(math.prod(shape), 1) * kind.itemsize)
-    return np.frombuffer(memory, kind, math.prod(shape)).reshape(tuple(shape))
+        return {**result, "mask": filled(labels)}
 
 
 _SHAPE_OF = {"long_axes": (2, 3), "short_axes": (2, 3), "boxes": (2, 3)}

@@ -36,14 +36,29 @@ def thick_parts(hu: Tensor) -> Bools:
     """
     above = block_means(hu, (_BLOCK,) * 3, _VOID_HU)[0, 0]
     parts: Bools = (above > _AIR_HU - _VOID_HU).cpu().numpy()
-    # Gas in the bowel; in other planes clothing encloses air, too.
-    for z in range(parts.shape[2]):
-        parts[:, :, z] = ndimage.binary_fill_holes(parts[:, :, z])
+    # Gas in the bowel, plane by plane across z: in other planes clothing encloses air, too.
+    parts = ndimage.binary_fill_holes(parts, ndimage.generate_binary_structure(2, 1)[..., None])
     # The body goes on beyond the image.
-    beyond = np.pad(parts, _THICK - 1, mode="edge")
-    opened = ndimage.binary_opening(beyond, np.ones((_THICK,) * 3))
-    inner = slice(_THICK - 1, 1 - _THICK)
-    return np.asarray(opened[inner, inner, inner], bool)
+    return _opened(np.pad(parts, _THICK - 1, mode="edge"))
+
+
+def _opened(parts: Bools) -> Bools:
+    """All cubes of `_THICK` blocks that lie in the parts, joined; that much less on each side.
+
+    Much quicker, axis by axis, than an opening of scipy's.
+    """
+    for axis in range(3):
+        parts = np.logical_and.reduce(_shifted(parts, axis))
+    for axis in range(3):
+        parts = np.logical_or.reduce(_shifted(parts, axis))
+    return parts
+
+
+def _shifted(parts: Bools, axis: int) -> list[Bools]:
+    """`_THICK` views along an axis, each a block further."""
+    length = parts.shape[axis] - _THICK + 1
+    lying = np.moveaxis(parts, axis, 0)
+    return [np.moveaxis(lying[n : n + length], 0, axis) for n in range(_THICK)]
 
 
 def lies_inside(parts: Bools, points: npt.NDArray[np.float64], spacing: Sequence[float]) -> Bools:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from monai.data.meta_tensor import MetaTensor
 from scipy.sparse import csr_array
@@ -12,6 +13,8 @@ from torch import Tensor
 from torch.nn import functional
 
 FILE = "filename_or_obj"
+_NEAR = 4
+"""Slices of which blocks are averaged at a time: they stay near the processor."""
 SLAB = 16
 """Slices that are mapped back at a time: bounds the memory that a fine, long CT takes."""
 
@@ -37,18 +40,33 @@ def block_means(volume: Tensor, factors: Sequence[int], fill: float) -> Tensor:
     along which the memory is slowest, so that a turned view is read as it lies.
     """
     order = sorted(range(3), key=lambda axis: -volume.stride()[axis])
-    turned = volume.permute(order)
-    first_by, *others = (factors[axis] for axis in order)
-    pad = [0, -turned.shape[2] % others[1], 0, -turned.shape[1] % others[0]]
-    step = first_by * max(1, SLAB // first_by)
+    turned = volume.cpu().permute(order).numpy()
+    factors = [factors[axis] for axis in order]
+    step = factors[0] * max(1, _NEAR // factors[0])
     parts = []
-    for first in range(0, turned.shape[0], step):
-        part = turned[first : first + step].float()
-        part = (part - fill).clamp(min=0.0)[None, None]
-        part = functional.pad(part, [*pad, 0, -part.shape[2] % first_by], mode="replicate")
-        parts.append(functional.avg_pool3d(part, (first_by, *others)))
-    back = [order.index(axis) + 2 for axis in range(3)]
-    return torch.cat(parts, dim=2).permute(0, 1, *back)
+    for first in range(0, len(turned), step):
+        part = np.maximum(turned[first : first + step], np.float32(fill), dtype=np.float32)
+        for axis, factor in enumerate(factors):
+            part = _means_along(part, axis, factor)
+        parts.append(part - np.float32(fill))
+    back = [order.index(axis) for axis in range(3)]
+    return torch.from_numpy(np.concatenate(parts)).permute(back)[None, None]
+
+
+def _means_along(
+    values: npt.NDArray[np.float32], axis: int, factor: int
+) -> npt.NDArray[np.float32]:
+    """Means of `factor` values each along an axis; a last one not full repeats the last value."""
+    if factor == 1:
+        return values
+    lying = values.swapaxes(axis, 0)
+    sums = lying[::factor].copy(order="K")
+    for n in range(1, factor):
+        some = lying[n::factor]
+        sums[: len(some)] += some
+        sums[len(some) :] += lying[-1]
+    sums /= factor
+    return sums.swapaxes(axis, 0)
 
 
 def sampling_matrix(points_to_index: Tensor, shape: Sequence[int]) -> Tensor:
@@ -132,9 +150,11 @@ def read_block_means(
     lying = volume.permute(slow, middle, fast)
     read = np.empty((len(lying), of_fast.shape[0], of_middle.shape[0]), np.float32)
     above = torch.empty(lying.shape[1:])
+    # What `fill` alone would give is taken off where there is less of it.
+    of_fill = np.float32(fill) * of_middle.sum(axis=1, dtype=np.float32)[:, None]
     for one, done in zip(lying, read, strict=True):
-        torch.sub(one, fill, out=above).clamp_(min=0.0)
-        rows = torch.from_numpy(of_middle @ above.numpy())
+        torch.clamp(one, min=fill, out=above)
+        rows = torch.from_numpy(of_middle @ above.numpy() - of_fill)
         done[...] = of_fast @ rows.T.contiguous().numpy()
     whole = torch.from_numpy(of_slow @ read.reshape(len(lying), -1)).unflatten(1, read.shape[1:])
     axes = [along[axis] for axis in (slow, fast, middle)]

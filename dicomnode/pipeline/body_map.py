@@ -14,6 +14,7 @@ from scipy import ndimage
 
 from dicomnode.domain.follow_up import BodyMap
 from dicomnode.domain.volumes import Volume
+from dicomnode.pipeline.block_reading import read_blocks
 
 SPACING_MM = 6.0
 OUTSIDE, AIR, FAT, SOFT, BONE = range(5)
@@ -51,8 +52,13 @@ def map_body(volume: Volume) -> BodyMap:
 
 def tissues_of(volume: Volume) -> Tissues:
     """The tissues of a CT in Hounsfield units, whatever the direction of its slices."""
-    coarse, affine = _block_means(volume)
-    corners = np.array(np.meshgrid(*((0, n - 1) for n in coarse.shape), indexing="ij"))
+    spacing = np.array(volume.grid.spacing_mm)
+    block = np.clip(np.floor(SPACING_MM / 2 / spacing).astype(int), 1, volume.grid.shape)
+    blocks = np.array(volume.grid.shape) // block
+    affine = volume.grid.affine_lps_mm.copy()
+    affine[:3, 3] += affine[:3, :3] @ ((block - 1) / 2)
+    affine[:3, :3] *= block
+    corners = np.array(np.meshgrid(*((0, n - 1) for n in blocks), indexing="ij"))
     placed = affine[:3, :3] @ corners.reshape(3, -1) + affine[:3, 3:]
     low, high = placed.min(axis=1), placed.max(axis=1)
     counts = np.maximum(np.floor((high - low) / SPACING_MM).astype(int) + 1, 1)
@@ -60,15 +66,8 @@ def tissues_of(volume: Volume) -> Tissues:
     to_lps = np.eye(4)
     to_lps[:3, :3] = np.eye(3)[::-1] * SPACING_MM
     to_lps[:3, 3] = low
-    back = np.linalg.inv(affine) @ to_lps
-    hounsfield = ndimage.affine_transform(
-        coarse,
-        back[:3, :3],
-        offset=back[:3, 3],
-        output_shape=tuple(counts[::-1].tolist()),
-        order=1,
-        mode="constant",
-        cval=_BEYOND,
+    hounsfield = read_blocks(
+        volume.array, block, np.linalg.inv(affine) @ to_lps, counts[::-1], beyond=_BEYOND
     )
     x, y, z = low.tolist()
     return Tissues(classes=_classes(hounsfield), origin_lps_mm=(x, y, z))
@@ -80,48 +79,35 @@ def classes_of(body: BodyMap) -> Classes:
     return np.frombuffer(raw, dtype=np.uint8).reshape(body.shape)
 
 
-def _block_means(volume: Volume) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float64]]:
-    """Means of blocks of about half the map's spacing, and where their centres lie."""
-    spacing = np.array(volume.grid.spacing_mm)
-    block = np.clip(np.floor(SPACING_MM / 2 / spacing).astype(int), 1, volume.grid.shape)
-    means = np.empty(np.array(volume.grid.shape) // block, np.float32)
-    _, rows, columns = means.shape
-    of_slices, of_rows, of_columns = block.tolist()
-    # A few slices at a time, which stay near the processor, and axis by axis.
-    for index, mean in enumerate(means):
-        some = volume.array[index * of_slices : (index + 1) * of_slices]
-        lines = _means(_means(some, of_slices)[0, : rows * of_rows], of_rows)
-        mean[...] = _means(lines.T[: columns * of_columns], of_columns).T
-    affine = volume.grid.affine_lps_mm.copy()
-    affine[:3, 3] += affine[:3, :3] @ ((block - 1) / 2)
-    affine[:3, :3] *= block
-    return means, affine
-
-
-def _means(values: npt.NDArray[np.floating], count: int) -> npt.NDArray[np.float32]:
-    """Means of so many rows each; numpy's own are slow along few of them."""
-    if count == 1:
-        return values.astype(np.float32, copy=False)
-    summed = values[::count].astype(np.float32)
-    for first in range(1, count):
-        summed += values[first::count]
-    return np.divide(summed, count, out=summed)
-
-
 def _classes(hounsfield: npt.NDArray[np.float32]) -> Classes:
     imaged = hounsfield > _BEYOND / 2
     body = _body(hounsfield > _BODY_HU)
-    classes = np.where(body, 1 + np.digitize(hounsfield, _BORDERS_HU), OUTSIDE).astype(np.uint8)
+    classes = body.astype(np.uint8)
+    for border in _BORDERS_HU:
+        classes += body & (hounsfield >= border)
     classes[~imaged] = NOT_IMAGED
     return classes
 
 
 def _body(dense: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
     """The largest part without the table, its air included."""
-    filled = np.array([ndimage.binary_fill_holes(plane) for plane in dense])
+    # Slice by slice: nothing is a hole by what lies above or below.
+    filled = np.asarray(
+        ndimage.binary_fill_holes(dense, ndimage.generate_binary_structure(2, 1)[None])
+    )
     # Solid now, so that a thin chest wall survives what takes the table away.
-    opened = ndimage.binary_opening(filled, structure=np.ones((1, 3, 3), dtype=bool))
+    opened = _opened(filled)
     parts, count = ndimage.label(opened)
     if not count:
         return filled
     return np.asarray(parts == 1 + int(np.bincount(parts.ravel())[1:].argmax()))
+
+
+def _opened(planes: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """Every plane opened by a square of three; much quicker than scipy's for so small a one."""
+    core = np.pad(planes, ((0, 0), (1, 1), (1, 1)))
+    core = core[:, :-2] & core[:, 1:-1] & core[:, 2:]
+    core = core[:, :, :-2] & core[:, :, 1:-1] & core[:, :, 2:]
+    grown = np.pad(core, ((0, 0), (1, 1), (1, 1)))
+    grown = grown[:, :-2] | grown[:, 1:-1] | grown[:, 2:]
+    return np.asarray(grown[:, :, :-2] | grown[:, :, 1:-1] | grown[:, :, 2:])

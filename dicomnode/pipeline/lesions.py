@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dicomnode.algorithm import LesionLimits
+from dicomnode.domain.blank import blank, filled
 from dicomnode.domain.codes import LONG_AXIS, ML, MM, SHORT_AXIS, VOLUME
 from dicomnode.domain.errors import ContractBroken
 from dicomnode.domain.findings import LesionFinding, Mark, Measurement
@@ -24,6 +25,8 @@ _TOLERANCE_MM = 0.5
 """By which ends may lie outside of the volume or a box, and axes be in the wrong order."""
 _SLICES = 0.51
 """By which ends may lie off the slice that they are drawn on."""
+_AT_ONCE = 4096
+"""Voxels of a label map that are passed over if none has a label."""
 _SHAPES = {
     "scores": (),
     "types": (),
@@ -61,6 +64,14 @@ class Candidate:
     def short_mm(self) -> float:
         """Length of the short axis."""
         return _length(self.short_axis)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Outlined:
+    """Where a lesion lies on the source grid."""
+
+    mask: Mask
+    voxels: int
 
 
 def candidates_of(detections: Detections, wanted: Lesions, grid: Grid) -> tuple[Candidate, ...]:
@@ -230,8 +241,8 @@ def to_indices(points: Points, grid: Grid) -> Points:
 
 def _masks(
     detections: Detections, kept: Sequence[Candidate], grid: Grid, count: int
-) -> dict[int, Mask]:
-    """Number -> mask, of lesions that the label map shows at all."""
+) -> dict[int, _Outlined]:
+    """Number -> outline, of lesions that the label map shows at all."""
     if detections.mask is None:
         return {}
     channels = detections.mask.channels
@@ -250,12 +261,11 @@ def _masks(
         own = where[:, numbers == one.number]
         if not own.size:
             continue
-        # Memory that is never touched costs nothing, so the rest of the volume stays untouched.
-        mask = np.zeros(grid.shape, dtype=bool)
+        mask = blank(grid.shape, np.bool_)
         mask[tuple(own)] = True
         if not mask[one.slice_index].any():
             raise ContractBroken(f"the mask of lesion {one.number} is not on the slice of its axes")
-        masks[one.number] = mask
+        masks[one.number] = _Outlined(mask=filled(mask), voxels=own.shape[1])
     return masks
 
 
@@ -265,16 +275,19 @@ def _labelled(
     """Indices `(3, n)` of all voxels with a label, and their labels; few of a CT's have one."""
     # In the order of memory, whichever that is: the other one takes ten times as long.
     turned = not placed.flags.c_contiguous
-    lying = placed.T if turned else placed
-    lines = np.nonzero(lying.any(axis=2))
-    held = lying[lines]
-    line, along = np.nonzero(held)
-    index = np.array([lines[0][line], lines[1][line], along])
-    return (index[::-1] if turned else index), held[line, along]
+    lying = np.ascontiguousarray(placed.T if turned else placed)
+    flat = lying.ravel()
+    whole = flat.size // _AT_ONCE * _AT_ONCE
+    chunks = flat[:whole].reshape(-1, _AT_ONCE)
+    held = np.flatnonzero(np.bitwise_or.reduce(chunks.view(np.uint64), axis=1)) * _AT_ONCE
+    found = [np.flatnonzero(flat[first : first + _AT_ONCE]) + first for first in [*held, whole]]
+    at = np.concatenate(found)
+    index = np.array(np.unravel_index(at, lying.shape))
+    return (index[::-1] if turned else index), flat[at]
 
 
 def _finding(
-    one: Candidate, name: str, mask: Mask | None, wanted: Lesions, grid: Grid
+    one: Candidate, name: str, outlined: _Outlined | None, wanted: Lesions, grid: Grid
 ) -> LesionFinding:
     kind, site = wanted.types[one.type], wanted.sites.get(one.site)
     axes = [
@@ -286,8 +299,8 @@ def _finding(
         for code, ends in ((LONG_AXIS, one.long_axis), (SHORT_AXIS, one.short_axis))
     ]
     measured = [mark.measurement for mark in axes if mark.measurement]
-    if mask is not None:
-        millilitres = np.count_nonzero(mask) * grid.voxel_mm3 / 1000
+    if outlined is not None:
+        millilitres = outlined.voxels * grid.voxel_mm3 / 1000
         measured.append(Measurement(name=VOLUME, value=millilitres, unit=ML))
     return LesionFinding(
         name=name,
@@ -297,7 +310,7 @@ def _finding(
         score=one.score,
         marks=tuple(axes),
         measurements=tuple(measured),
-        mask=mask,
+        mask=None if outlined is None else outlined.mask,
         color=kind.color,
         box_lps_mm=one.box,
     )

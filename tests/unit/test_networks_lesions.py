@@ -133,15 +133,15 @@ def test_candidates_are_heat_of_each_type_and_a_radius_at_every_second_voxel() -
 def test_an_untrained_network_finds_next_to_nothing() -> None:
     network = CandidateNet(2, features=(4, 6, 8, 8, 8)).eval()
     with torch.inference_mode():
-        assert float(heat_of(network, torch.randn(32, 32, 32) * 300)[:2].mean()) < 0.05
+        assert float(heat_of(network, torch.randn(32, 32, 32) * 300).maps[:2].mean()) < 0.05
 
 
 def test_heat_is_the_same_in_slabs_and_whole() -> None:
     network = small()
     volume = torch.randn(20, 18, 290) * 200 + 100
     with torch.inference_mode():
-        whole = heat_of(network, volume, slab=304)
-        parts = heat_of(network, volume, slab=96)
+        whole = heat_of(network, volume, slab=304).maps
+        parts = heat_of(network, volume, slab=96).maps
     assert whole.shape == (3, 10, 9, 145)
     assert whole[:2].std() > 0.05
     assert torch.allclose(whole, parts, atol=1e-3)
@@ -154,13 +154,33 @@ def test_air_around_the_body_changes_nothing_and_holds_nothing() -> None:
     around[24:72, 32:80] = body
     with torch.inference_mode():
         heat = heat_of(network, around)
-    assert heat.shape == (3, 56, 48, 24)
-    assert float(heat[:2, :6].max()) < 1e-6
-    assert float(heat[:2, :, 46:].max()) < 1e-6
-    assert float(heat[:2, 14:34, 18:38].max()) > 0.5
+        alone = heat_of(network, body)
+    # 8 voxels of air, 4 values, stay around the body.
+    assert heat.corner == (8, 12, 0)
+    assert alone.corner == (0, 0, 0)
+    assert heat.maps.shape == (3, 32, 32, 24)
+    assert alone.maps.shape == (3, 24, 24, 24)
+    assert float(heat.maps[:2, 6:-6, 6:-6].max()) > 0.5
     with torch.inference_mode():
         empty = heat_of(network, torch.full((40, 40, 32), -1000.0))
-    assert empty.shape == (3, 20, 20, 16)
+    assert empty.maps.numel()
+
+
+def test_candidates_lie_where_the_body_lies_in_the_ct() -> None:
+    network = LesionFinder(2).eval()
+    network.candidates = small()
+    body = torch.randn(48, 48, 48) * 200 + 100
+    around = torch.full((112, 96, 48), -1000.0)
+    around[24:72, 32:80] = body
+    inferer = FoundInferer(at_least=0.001, candidates=8)
+    with torch.inference_mode():
+        points, kinds, *_ = inferer.find(around, network)
+        heat = heat_of(network.candidates, around)
+    assert (points >= (32, 48, 0)).all()
+    assert (points <= (160, 176, 96)).all()
+    for kind in range(2):
+        x, y, z = ((points[kinds == kind][0] - 1) / 4).round().astype(int) - heat.corner
+        assert float(heat.maps[kind, x, y, z]) > 0.9 * float(heat.maps[kind].max())
 
 
 def test_views_widen_with_lesions_that_would_not_fit() -> None:
