@@ -18,14 +18,15 @@ import numpy.typing as npt
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 
+from dicomnode.domain.blank import blank, filled
 from dicomnode.domain.codes import Code
 from dicomnode.domain.errors import GeometryMismatch
 from dicomnode.domain.findings import Finding, LesionFinding, SegmentFinding
 from dicomnode.domain.volumes import Grid, Volume
 from dicomnode.encode.stated_planes import (
+    SourcePlanes,
     StatedPlane,
     functional_group,
-    source_planes,
     stated_plane,
 )
 
@@ -73,15 +74,15 @@ def check_segmentation(path: Path, findings: Sequence[Finding], volume: Volume) 
     frames_of = _frames_by_segment(ds, numbers.values())
     if not set(frames_of) <= set(numbers.values()):
         raise GeometryMismatch("frames belong to a segment that is not described")
-    planes = [] if volume.grid.frame_of_reference_uid is None else source_planes(volume)
+    planes = None if volume.grid.frame_of_reference_uid is None else SourcePlanes(volume)
     for name, expected in _expected_segments(findings).items():
-        placed = np.zeros(volume.grid.shape, dtype=bool)
+        placed = blank(volume.grid.shape, np.bool_)
         off = 0.0
         number = numbers[name]
         for frame in _frames(ds, frames_of[number], number, volume, planes):
             off = max(off, _place(frame, placed, volume.grid))
             _check_source_plane(frame, planes)
-        if off > MOST_VOXELS_OFF or not _same(placed, expected.mask):
+        if off > MOST_VOXELS_OFF or not _same(filled(placed), expected.mask):
             raise GeometryMismatch(_figures(name, placed, expected.mask, volume.grid, off))
 
 
@@ -90,9 +91,12 @@ def _same(placed: Mask, mask: Mask) -> bool:
     return all(np.array_equal(*pair) for pair in zip(placed, mask, strict=True))
 
 
-def _check_source_plane(frame: _Frame, planes: Sequence[StatedPlane]) -> None:
-    if frame.plane is not None and not frame.plane.agrees_with(planes[frame.slice_index]):
-        distance = np.linalg.norm(frame.plane.position - planes[frame.slice_index].position)
+def _check_source_plane(frame: _Frame, planes: SourcePlanes | None) -> None:
+    if planes is None or frame.plane is None:
+        return
+    stated = planes.of_slice(frame.slice_index)
+    if not frame.plane.agrees_with(stated):
+        distance = np.linalg.norm(frame.plane.position - stated.position)
         raise GeometryMismatch(
             f"frame {frame.number} lies {distance:.3f} mm from the image it refers to, "
             "or is turned or scaled against it"
@@ -164,7 +168,7 @@ def _frames(
     indices: Iterable[int],
     number: int,
     volume: Volume,
-    planes: Sequence[StatedPlane],
+    planes: SourcePlanes | None,
 ) -> Iterator[_Frame]:
     slices = slices_by_image(volume)
     for index in indices:
@@ -173,7 +177,7 @@ def _frames(
             number=index + 1,
             pixels=_labels(ds)[index] == number if _is_labelmap(ds) else _pixels(ds, index),
             slice_index=slice_index,
-            plane=stated_plane(ds, index) if planes else None,
+            plane=stated_plane(ds, index) if planes is not None else None,
         )
 
 

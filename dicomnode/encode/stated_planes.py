@@ -87,13 +87,25 @@ def stated_plane(ds: Dataset, index: int) -> StatedPlane:
     )
 
 
-def source_planes(volume: Volume) -> list[StatedPlane]:
-    """The plane of each slice, as its source file states it now."""
-    headers: dict[str, Dataset] = {}
-    planes = []
-    for frame in volume.frames:
-        if frame.sop_instance_uid not in headers:
-            headers[frame.sop_instance_uid] = dcmread(
+class SourcePlanes:
+    """The plane of each slice, as its source file states it now; read when it is asked for.
+
+    A few lesions lie on a few of a CT's slices: the other files need not be opened again.
+    """
+
+    def __init__(self, volume: Volume) -> None:
+        self._volume = volume
+        self._headers: dict[str, Dataset] = {}
+
+    def of_slice(self, index: int) -> StatedPlane:
+        """The plane of the slice at `index`.
+
+        Raises:
+            GeometryMismatch: the file does not state it.
+        """
+        frame = self._volume.frames[index]
+        if frame.sop_instance_uid not in self._headers:
+            self._headers[frame.sop_instance_uid] = dcmread(
                 frame.path,
                 stop_before_pixels=True,
                 specific_tags=[
@@ -103,5 +115,4 @@ def source_planes(volume: Volume) -> list[StatedPlane]:
                 ],
                 force=True,
             )
-        planes.append(stated_plane(headers[frame.sop_instance_uid], (frame.frame_number or 1) - 1))
-    return planes
+        return stated_plane(self._headers[frame.sop_instance_uid], (frame.frame_number or 1) - 1)
