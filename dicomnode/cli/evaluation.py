@@ -31,8 +31,13 @@ def evaluate(
         bool, typer.Option(help="Weight images to the frequencies of ChestX-ray14.")
     ] = False,
     box_frame: Annotated[
-        int, typer.Option(help="Side in pixels of the frame that boxes are given in.")
-    ] = 1024,
+        int | None,
+        typer.Option(
+            min=1,
+            help="Side in pixels of the frame that boxes are given in; without it the picture's "
+            "own for an export, else 1024.",
+        ),
+    ] = None,
     box_label: Annotated[
         list[str] | None,
         typer.Option(help="CLASS=LABEL: which label's boxes a class is held against."),
@@ -47,7 +52,7 @@ def evaluate(
     margin: Annotated[
         float, typer.Option(min=0, help="Millimetres by which a mark may lie outside of a lesion.")
     ] = 0.0,
-    draws: Annotated[int, typer.Option(help="Bootstrap draws for each interval.")] = 1000,
+    draws: Annotated[int, typer.Option(min=1, help="Bootstrap draws for each interval.")] = 1000,
     device: Annotated[str, typer.Option(help="`cpu`, `cuda:0` ...")] = "cpu",
     settings: SettingsPath = None,
 ) -> None:

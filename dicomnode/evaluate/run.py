@@ -9,6 +9,7 @@ import numpy as np
 
 from dicomnode import __version__
 from dicomnode.domain.errors import StudyError
+from dicomnode.evaluate.ablation import read_ablation
 from dicomnode.evaluate.html import with_interval
 from dicomnode.evaluate.lesions import LesionSummary, evaluate_lesions
 from dicomnode.evaluate.lesions_page import write_lesions_report
@@ -18,7 +19,7 @@ from dicomnode.evaluate.scoring import classes_of, score
 from dicomnode.evaluate.segments import SegmentSummary, evaluate_segments
 from dicomnode.evaluate.segments_page import write_segments_report
 from dicomnode.evaluate.summary import Summary, summarise
-from dicomnode.evaluate.truths import lists_positives_alone, read_truths
+from dicomnode.evaluate.truths import read_truths
 from dicomnode.pipeline.bundle import BundleAlgorithm
 from dicomnode.pipeline.discovery import BrokenAlgorithm, load_algorithm
 from dicomnode.settings import Settings
@@ -44,7 +45,7 @@ class Asked:
     out: Path
     split: str
     like_nih: bool
-    box_frame: int
+    box_frame: int | None
     box_labels: Mapping[str, str]
     lesion_types: Mapping[str, str]
     margin_mm: float
@@ -157,7 +158,7 @@ def report_lesions(
 
 def _classes(algorithm: BundleAlgorithm, asked: Asked, tick: Tick) -> Summary:
     wanted = classes_of(algorithm)
-    images = read_truths(asked.data, box_frame=(asked.box_frame, asked.box_frame))
+    images = read_truths(asked.data, box_frame=asked.box_frame)
     chosen = [image for image in images if not asked.split or image.split == asked.split]
     if not chosen:
         raise StudyError(f"no image of {asked.data} is of the split {asked.split!r}")
@@ -168,7 +169,6 @@ def _classes(algorithm: BundleAlgorithm, asked: Asked, tick: Tick) -> Summary:
         scored,
         wanted,
         others,
-        named_only=lists_positives_alone(images),
         like_nih=asked.like_nih,
         box_labels={**names, **asked.box_labels},
         draws=asked.draws,
@@ -182,7 +182,8 @@ def _classes(algorithm: BundleAlgorithm, asked: Asked, tick: Tick) -> Summary:
         ("Weighting", weighting),
         ("Seconds an image, median", f"{speed} on {asked.device}, from the file on"),
     )
-    write_report(summary, asked.out, about=about)
+    ablation = read_ablation(algorithm.root)
+    write_report(summary, asked.out, about=about, ablation=ablation)
     return summary
 
 

@@ -65,7 +65,7 @@ def _scored(
     started = time.monotonic()
     name = next(iter(algorithm.needs))
     try:
-        reading = algorithm.reading({name: _volume(image.path)}, context)
+        reading = algorithm.reading({name: volume_of(image.path)}, context)
     except (InputRefused, VolumeError) as exc:
         return Scored(
             image=image,
@@ -92,7 +92,12 @@ def _scored(
     )
 
 
-def _volume(path: Path) -> Volume:
+def volume_of(path: Path) -> Volume:
+    """A radiograph from a DICOM file or a picture.
+
+    Raises:
+        UnsupportedImage: it is neither, or cannot be read.
+    """
     return read_radiograph(path) if path.suffix.lower() == ".dcm" else read_picture(path)
 
 

@@ -8,7 +8,12 @@ from sklearn.linear_model import LogisticRegression
 
 from dicomnode.evaluate.scoring import Scored
 from dicomnode.evaluate.truths import Labelled, key_of, truth_of
-from dicomnode.evaluation.calibration import Operating, calibration_error, operating
+from dicomnode.evaluation.calibration import (
+    Operating,
+    calibration_error,
+    fit_temperature,
+    operating,
+)
 from dicomnode.evaluation.localisation import Localisation, localisation
 from dicomnode.evaluation.prevalence import nih_weights
 from dicomnode.evaluation.ranking import (
@@ -52,6 +57,10 @@ class ClassFigures:
     gain: Interval | None
     """How much more the image says than view, age and sex."""
     calibration_error: float | None
+    temperature: float | None
+    """By which logits would have to be divided here; above 1: too sure."""
+    calibration_error_scaled: float | None
+    """After temperature scaling, each image by a temperature fitted on other patients."""
     operating_point: float
     operating: Operating | None
     subgroups: tuple[Subgroup, ...]
@@ -79,7 +88,6 @@ def summarise(
     wanted: Classes,
     others: Sequence[Labelled],
     *,
-    named_only: bool,
     like_nih: bool,
     box_labels: Mapping[str, str],
     draws: int,
@@ -91,17 +99,13 @@ def summarise(
         wanted: the bundle's classes.
         others: images that were not scored; what can be told without an image is learned there,
             or by cross-validation among the scored ones if they are too few.
-        named_only: see `truths.truth_of`.
         like_nih: weight images to the frequencies of ChestX-ray14.
         box_labels: class -> label under which its true boxes are.
         draws: of the bootstrap.
     """
     read = [one for one in scored if not one.refused]
     images = [one.image for one in read]
-    truths = {
-        one.name: _truths(images, one.name, named_only=named_only)
-        for one in wanted.classes.values()
-    }
+    truths = {one.name: _truths(images, one.name) for one in wanted.classes.values()}
     is_ap = np.array([float(image.view == "AP") for image in images])
     weights = np.ones(len(images))
     if like_nih:
@@ -117,7 +121,7 @@ def summarise(
         without = _WithoutImage(
             images=images,
             others=others,
-            elsewhere=_truths(others, one.name, named_only=named_only),
+            elsewhere=_truths(others, one.name),
             folds=cases.patients % _FOLDS,
         ).scores(truth)
         likely = np.array([each.likely[one.name] for each in read])
@@ -139,8 +143,8 @@ def _nih(name: str) -> str:
     return "_".join(word.capitalize() for word in key_of(name).split("_"))
 
 
-def _truths(images: Sequence[Labelled], name: str, *, named_only: bool) -> Numbers:
-    return np.array([truth_of(image, key_of(name), named_only=named_only) for image in images])
+def _truths(images: Sequence[Labelled], name: str) -> Numbers:
+    return np.array([truth_of(image, key_of(name)) for image in images])
 
 
 def _numbered(values: Sequence[str]) -> Labels:
@@ -161,6 +165,7 @@ def _figures(
     enough = min(positive, int((truth == 0).sum())) >= _FEWEST
     part, weights = cases.part(known), cases.weights[known]
     right, said, plain = truth[known], likely[known], without[known]
+    scaled = _Scaled.of(right, said, part) if enough else None
     return ClassFigures(
         name=one.name,
         reported=one.reported,
@@ -170,12 +175,38 @@ def _figures(
         without_image=auc_within(right, plain, part) if enough else None,
         gain=auc_gain(right, said, plain, part, draws) if enough else None,
         calibration_error=calibration_error(right, said, weights) if enough else None,
+        temperature=scaled.temperature if scaled else None,
+        calibration_error_scaled=scaled.error if scaled else None,
         operating_point=one.operating_point,
         operating=operating(right, said, weights, one.operating_point) if enough else None,
         subgroups=(),
         truth=truth,
         likely=likely,
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Scaled:
+    """What temperature scaling would bring here."""
+
+    temperature: float
+    error: float
+
+    @classmethod
+    def of(cls, truth: Numbers, likely: Numbers, cases: Cases) -> "_Scaled":
+        sure = np.clip(likely, 1e-9, 1 - 1e-9)
+        logits = np.log(sure / (1 - sure))
+        scaled = np.empty_like(logits)
+        folds, held = cases.patients % _FOLDS, 1.0
+        for fold in np.unique(folds):
+            asked, rows = folds == fold, folds != fold
+            if rows.any():
+                held = fit_temperature(logits[rows], truth[rows], cases.weights[rows])
+            scaled[asked] = logits[asked] / held
+        return cls(
+            temperature=fit_temperature(logits, truth, cases.weights),
+            error=calibration_error(truth, 1 / (1 + np.exp(-scaled)), cases.weights),
+        )
 
 
 def _subgroups(

@@ -1,6 +1,7 @@
 """A labelled folder of radiographs: `dicomnode export dataset`'s layout, or ChestX-ray14's.
 
-* ours: `images/`, `labels.csv` with a column a label (1, 0, blank for not known), `boxes.csv`;
+* ours: `images/`, `labels.csv` with a column a label (1, 0; blank and -1 for not known; a row
+  whose `normal` is 1 denies the labels it leaves blank), `boxes.csv`;
 * ChestX-ray14: `Data_Entry*.csv` with "Finding Labels" (`Effusion|Mass`), `BBox_List*.csv`,
   `test_list.txt`: the images it names are of the split `test`.
 
@@ -11,9 +12,11 @@ sources are never compared with each other), age, sex, view.
 import csv
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from PIL import Image
 
 from dicomnode.domain.errors import StudyError
 
@@ -38,10 +41,14 @@ _BOX = {
     "width": ("width", "w"),
     "height": ("height", "h]", "h"),
 }
-_NOT_LABELS = frozenset(
-    {"study", "follow_up", "original_columns", "original_rows", "original_spacing_mm", "sha256"}
-    | {"scale_x", "scale_y", "offset_x", "offset_y"}
-)
+_PLACED = frozenset({"scale_x", "scale_y", "offset_x", "offset_y"})
+"""Columns that tell where an export put the original in its picture."""
+_NOT_LABELS = _PLACED | {
+    *("study", "follow_up", "original_columns", "original_rows", "original_spacing_mm", "sha256"),
+}
+_YES, _NO = ("1", "1.0"), ("0", "0.0")
+_NIH_FRAME = 1024
+"""Pixels along each side of a ChestX-ray14 picture, in which its boxes are given."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +60,8 @@ class Labelled:
     patient: str
     labels: Mapping[str, bool]
     """Label as `key_of` writes it; what is not known is not there."""
+    positives_alone: bool
+    """True: a label that is not there is absent (ChestX-ray14's layout)."""
     age: float | None
     sex: str
     view: str
@@ -69,18 +78,19 @@ def key_of(label: str) -> str:
     return "infiltration" if key == "infiltrate" else key
 
 
-def read_truths(root: Path, *, box_frame: tuple[int, int]) -> list[Labelled]:
+def read_truths(root: Path, *, box_frame: int | None = None) -> list[Labelled]:
     """Every image of the folder that has a row in its table and a file.
 
     Args:
         root: the folder.
-        box_frame: width and height in pixels of the frame that boxes are given in.
+        box_frame: side in pixels of the square that boxes are given in; None: the picture's own
+            for an export, else 1024.
 
     Raises:
         StudyError: there is no table, or none of its images.
     """
     rows = _rows(_table(root, ("labels.csv", "Data_Entry*.csv", "*_labels.csv")), _COLUMNS)
-    boxes = _boxes(root, box_frame)
+    boxes = _boxes(root)
     held_out = _held_out(root)
     files = _pictures(root)
     found = [
@@ -88,6 +98,7 @@ def read_truths(root: Path, *, box_frame: tuple[int, int]) -> list[Labelled]:
             row if row.get("split") else {**row, "split": held_out.get(row["image"], "")},
             files[row["image"]],
             boxes.get(row["image"], {}),
+            box_frame,
         )
         for row in rows
         if row.get("image", "") in files
@@ -135,63 +146,71 @@ def _pictures(root: Path) -> dict[str, Path]:
     return found
 
 
-def _boxes(root: Path, frame: tuple[int, int]) -> dict[str, dict[str, tuple[Corners, ...]]]:
+def _boxes(root: Path) -> dict[str, dict[str, tuple[Corners, ...]]]:
+    """Image -> label -> boxes in pixels of the frame they are given in."""
     found: dict[str, dict[str, tuple[Corners, ...]]] = {}
     for pattern in ("boxes.csv", "BBox_List*.csv", "*_boxes.csv"):
         for path in sorted(root.glob(pattern)):
             for row in _rows(path, _BOX):
                 x, y, w, h = (float(row[name]) for name in ("x", "y", "width", "height"))
-                box = (x / frame[0], y / frame[1], (x + w) / frame[0], (y + h) / frame[1])
                 of_image = found.setdefault(row["image"], {})
                 label = key_of(row["finding"])
-                of_image[label] = (*of_image.get(label, ()), box)
+                of_image[label] = (*of_image.get(label, ()), (x, y, x + w, y + h))
             return found
     return found
 
 
 def _labelled(
-    row: Mapping[str, str], path: Path, boxes: Mapping[str, tuple[Corners, ...]]
+    row: Mapping[str, str],
+    path: Path,
+    boxes: Mapping[str, tuple[Corners, ...]],
+    box_frame: int | None,
 ) -> Labelled:
+    frame = box_frame or (_side(path) if boxes and row.keys() >= _PLACED else _NIH_FRAME)
     age = re.match(r"\s*(\d+)", row.get("age", ""))
     return Labelled(
         name=row["image"],
         path=path,
         patient=row.get("patient") or row["image"],
         labels=_labels(row),
+        positives_alone="labels" in row,
         age=float(age.group(1)) if age else None,
         sex=row.get("sex", "").upper(),
         view=row.get("view", "").upper(),
         split=row.get("split", ""),
         source=row.get("source", ""),
-        boxes=boxes,
+        boxes={
+            label: tuple((x / frame, y / frame, u / frame, v / frame) for x, y, u, v in some)
+            for label, some in boxes.items()
+        },
     )
+
+
+def _side(path: Path) -> int:
+    with Image.open(path) as picture:
+        return max(picture.size)
 
 
 def _labels(row: Mapping[str, str]) -> dict[str, bool]:
     """One column a label; in the other layout every label that is not named is absent."""
     if "labels" in row:
         return dict.fromkeys(map(key_of, row["labels"].split("|")), True)
-    return {
-        name: value.strip() in ("1", "1.0")
+    said = {
+        name: value.strip()
         for name, value in row.items()
-        if name not in _COLUMNS and name not in _NOT_LABELS and _is_flag(value)
+        if name not in _COLUMNS and name not in _NOT_LABELS
+    }
+    # A report on a normal chest names few of the diseases that it rules out.
+    ruled_out = "" if said.get("normal") in _YES else None
+    return {
+        name: value in _YES
+        for name, value in said.items()
+        if value in _YES or value in _NO or value == ruled_out
     }
 
 
-def _is_flag(value: str) -> bool:
-    return value.strip() in ("0", "1", "0.0", "1.0")
-
-
-def truth_of(image: Labelled, label: str, *, named_only: bool) -> float:
-    """1, 0, or NaN for not known.
-
-    `named_only`: the table lists positive labels alone (ChestX-ray14's layout).
-    """
+def truth_of(image: Labelled, label: str) -> float:
+    """1, 0, or NaN for not known."""
     if label in image.labels:
         return float(image.labels[label])
-    return 0.0 if named_only else float("nan")
-
-
-def lists_positives_alone(images: Iterable[Labelled]) -> bool:
-    """True for ChestX-ray14's layout: no label is ever given as absent."""
-    return all(all(image.labels.values()) for image in images)
+    return 0.0 if image.positives_alone else float("nan")

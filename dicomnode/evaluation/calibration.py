@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import minimize
+from scipy.optimize import minimize, minimize_scalar
 
 from dicomnode.evaluation.ranking import Numbers
 
@@ -46,6 +46,21 @@ def fit_scaling(logits: Numbers, truth: Numbers, weights: Numbers) -> Scaling:
     found = minimize(loss, start, method="Nelder-Mead", options={"maxiter": 2000, "xatol": 1e-6})
     slope = float(np.exp(found.x[0])) / spread
     return Scaling(temperature=1 / slope, bias=float(found.x[1]) / slope)
+
+
+def fit_temperature(logits: Numbers, truth: Numbers, weights: Numbers) -> float:
+    """The temperature of least weighted cross entropy, from 1/20 to 20 (Guo et al., ICML 2017).
+
+    probability = sigmoid(logit / temperature): above 1 they were too sure of themselves.
+    """
+    share = weights / weights.sum()
+
+    def loss(power: float) -> float:
+        scaled = logits / np.exp(power)
+        return float((share * (np.logaddexp(0, scaled) - truth * scaled)).sum())
+
+    ends = np.log(20)
+    return float(np.exp(minimize_scalar(loss, bounds=(-ends, ends), method="bounded").x))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -43,6 +43,11 @@ class BundleAlgorithm:
         return self._identity
 
     @property
+    def root(self) -> Path:
+        """The folder it was loaded from."""
+        return self._root
+
+    @property
     def needs(self) -> Mapping[str, InputSpec]:
         """Input name -> what fits it; the first is the one findings lie on."""
         return self._manifest.needs()

@@ -21,6 +21,9 @@ _REASONS = {
     "other": "it shows something else (a lateral view, a slice, another part of the body ...)",
 }
 
+_SQUARE = 1.1
+"""Sides of a pixel that differ by more are not square: training varied proportions by more."""
+
 
 def load_gate(root: Path, manifest: Manifest, gate: Gate) -> UprightGate:
     """The network, its weights checked against their digest.
@@ -39,8 +42,15 @@ def check_upright(network: UprightGate, gate: Gate, image: Volume) -> None:
     """Return if the image passes.
 
     Raises:
-        InputRefused: it does not; the message says what it looks like.
+        InputRefused: it does not; the message says what it looks like, or that its pixels are not
+            square: networks see it pixel by pixel, so squeezed.
     """
+    _, rows_mm, columns_mm = image.grid.spacing_mm
+    if max(rows_mm, columns_mm) > _SQUARE * min(rows_mm, columns_mm):
+        raise InputRefused(
+            f"its pixels are not square ({rows_mm / columns_mm:.2f} times as high as wide): it "
+            "would be read out of proportion; nothing was read from it"
+        )
     likely = kinds_of(network, image)
     if likely["upright"] >= gate.at_least:
         return

@@ -90,6 +90,17 @@ def test_what_is_not_upright_is_refused_with_the_reason(
         run(reader, with_pixels(radiograph, change(radiograph.array[0])), tmp_path)
 
 
+@pytest.mark.parametrize(("rows", "columns"), [(2, 1), (1, 2)])
+def test_what_has_no_square_pixels_is_refused_rather_than_read_out_of_proportion(
+    reader: BundleAlgorithm, radiograph: Volume, tmp_path: Path, rows: int, columns: int
+) -> None:
+    squeezed = with_pixels(radiograph, radiograph.array[0, ::rows, ::columns])
+    affine = squeezed.grid.affine_lps_mm @ np.diag([1.0, rows, columns, 1.0])
+    squeezed = replace(squeezed, grid=replace(squeezed.grid, affine_lps_mm=affine))
+    with pytest.raises(InputRefused, match="not square"):
+        run(reader, squeezed, tmp_path)
+
+
 def test_heart_and_lungs_are_not_drawn_on_what_is_turned(
     radiograph: Volume, tmp_path: Path
 ) -> None:
@@ -149,6 +160,9 @@ def test_a_labelled_folder_is_scored(radiograph: Volume, tmp_path: Path) -> None
     assert (effusion["known"], effusion["positive"], effusion["auc"]) == (3, 1, None)
     page = out.read_text()
     assert "Refused: 1 of 4" in page
+    assert "<h2>Poolings and losses</h2>" in page
+    heads = {one["head"] for one in figures["ablation"]["heads"]}
+    assert {"lse r=10, w-cel", "max, w-cel", "average, w-cel", "lse r=10, cel"} <= heads
     assert figures["about"]["Model (SHA-256)"] in page
 
 

@@ -127,6 +127,16 @@ def test_both_layouts_are_read_and_patients_stay_together(
     assert set(np.unique(labels[~np.isnan(labels)])) == {0.0, 1.0}
 
 
+def test_training_reads_files_as_the_bundle_does(training: ModuleType, tmp_path: Path) -> None:
+    deep = np.linspace(5000, 60000, 48).reshape(6, 8).astype(np.uint16)
+    Image.fromarray(deep).save(tmp_path / "deep.png")
+    seen = training.grey(str(tmp_path / "deep.png"))
+    assert seen.shape == (1, 8, 6)
+    assert len(seen.unique()) == 48
+    dicom = training.grey(str(SAMPLE))
+    assert torch.equal(dicom[0].T, torch.from_numpy(read_radiograph(SAMPLE).array[0].copy()))
+
+
 class Small(nn.Module):
     """Stands in for the network: same call, a few hundred weights."""
 
@@ -287,6 +297,11 @@ def test_an_export_is_trained_on_by_the_documented_command_and_what_comes_out_is
     assert not any(one.reported for one in pred.classes.values())
     assert "trained at this site on" in bundle.identity.intended_use
     assert "1,011" not in bundle.identity.intended_use
+    # It reads pictures as large as it was trained on.
+    *_, fitted = json.loads((out / "bundle/configs/inference.json").read_text())["preprocessing"][
+        "transforms"
+    ]
+    assert fitted["side"] == small["size"]
     context = RunContext(device="cpu", scratch=tmp_path)
     reading = bundle.reading({"image": read_radiograph(SAMPLE)}, context)
     assert reading.logits.shape == (14,)

