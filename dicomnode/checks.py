@@ -33,7 +33,7 @@ from dicomnode.receive.reports.mllp import asks_listener
 from dicomnode.rules.loading import default_rules
 from dicomnode.rules.watching import WatchedRules
 from dicomnode.settings import Settings
-from dicomnode.steps.installed import algorithms_of, rules_loader
+from dicomnode.steps.installed import algorithms_of, idle_alerts_of, rules_loader
 from dicomnode.store.database import Database
 from dicomnode.store.schema import current_and_head
 
@@ -185,10 +185,13 @@ def _echo_self(settings: Settings) -> str:
 
 def _rules(settings: Settings) -> str:
     path = settings.rules or settings.data_dir / "rules.toml"
-    load = rules_loader(settings, algorithms_of(settings), str(path))
+    found = algorithms_of(settings)
+    load = rules_loader(settings, found, str(path))
     # The shipped rules are only copied into the data folder at the first start.
     is_to_come = settings.rules is None and not path.exists()
     rules = load(default_rules()) if is_to_come else WatchedRules(path, load).refresh()
+    if idle := idle_alerts_of(rules, found):
+        raise ConfigError(idle)
     return f"{len(rules.rules)} rules, {sum(rule.enabled for rule in rules.rules)} enabled"
 
 

@@ -18,15 +18,23 @@ RuleFile = Annotated[Path, typer.Argument(help="TOML file of rules.")]
 def check(file: RuleFile, settings: SettingsPath = None) -> None:
     """Load a rule file as the node would; every fault is listed with its line.
 
-    Example: dicomnode rules check rules.toml
+    So are alerts on findings that the algorithm never reports. Example: dicomnode rules check
+    rules.toml
     """
     from dicomnode.rules.watching import WatchedRules
-    from dicomnode.steps.installed import algorithms_of, rules_loader
+    from dicomnode.steps.installed import algorithms_of, idle_alerts_of, rules_loader
 
     chosen = settings_from(settings)
-    rules = WatchedRules(file, rules_loader(chosen, algorithms_of(chosen), str(file))).refresh()
+    found_here = algorithms_of(chosen)
+    rules = WatchedRules(file, rules_loader(chosen, found_here, str(file))).refresh()
     enabled = sum(rule.enabled for rule in rules.rules)
-    console.print(f"{file}: {len(rules.rules)} rules, {enabled} enabled; no fault")
+    counted = f"{file}: {len(rules.rules)} rules, {enabled} enabled"
+    if idle := idle_alerts_of(rules, found_here):
+        for line in idle:
+            console.print(line, style="yellow")
+        console.print(f"{counted}; no other fault")
+        raise typer.Exit(1)
+    console.print(f"{counted}; no fault")
 
 
 @app.command()

@@ -14,6 +14,7 @@ from dicomnode.domain.errors import BundleInvalid, DicomNodeError
 from dicomnode.pipeline.bundle import load_bundle
 from dicomnode.pipeline.bundle_files import read_identity, read_manifest
 from dicomnode.pipeline.calibrations import with_calibration
+from dicomnode.pipeline.manifest import Manifest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +38,8 @@ class AlgorithmDescription:
     source: AlgorithmSource
     memory: MemoryLine | None = None
     """What a run takes of a device, if that is stated."""
+    flaggable: frozenset[str] | None = None
+    """Classes and types of lesions that it may report; None: not known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +69,17 @@ def describe(root: Path, calibrations: Path | None = None) -> AlgorithmDescripti
         time_limit_s=manifest.time_limit_s,
         source=AlgorithmSource(root=root, calibrations=folder),
         memory=manifest.memory.line() if manifest.memory else None,
+        flaggable=_flaggable(manifest),
     )
+
+
+def _flaggable(manifest: Manifest) -> frozenset[str]:
+    pred = manifest.outputs.pred
+    if pred.kind == "classes":
+        return frozenset(one.name for one in pred.classes.values() if one.reported)
+    if pred.kind == "lesions":
+        return frozenset(one.name for one in pred.types.values() if one.reported)
+    return frozenset()
 
 
 def discover(

@@ -1,14 +1,14 @@
 """What an algorithm found, held against the alerts of the rule that called for it."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
 
 from dicomnode.domain.errors import RuleError
 from dicomnode.domain.outcomes import FindingRecord
 from dicomnode.domain.triage import Flag
 from dicomnode.rules.loading import load_rules
-from dicomnode.rules.model import Alert, Rule
+from dicomnode.rules.model import Alert, Rule, RuleSet
 
 _NUMBER = re.compile(r"\s+\d+$")
 
@@ -51,3 +51,25 @@ def _holds(alert: Alert, finding: FindingRecord) -> bool:
     if alert.at_least is not None:
         return finding.score is not None and finding.score >= alert.at_least
     return finding.kind == "lesion" or finding.text == "positive"
+
+
+def idle_alerts(rules: RuleSet, flaggable: Mapping[str, Collection[str] | None]) -> list[str]:
+    """Names in alerts that never hold, because the rule's algorithm reports nothing called so.
+
+    `flaggable`: algorithm -> what alerts can ask it for; None: not known. Such a rule is loaded
+    all the same: a class may be switched on by the model's next version.
+    """
+    said = []
+    for rule in rules.rules:
+        reported = flaggable.get(rule.algorithm)
+        if reported is None:
+            continue
+        known = {name.lower() for name in reported}
+        asked = (name for alert in rule.alerts for name in alert.findings)
+        said += [
+            f"rule '{rule.name}': the alert on '{name}' never holds; {rule.algorithm} reports "
+            f"{', '.join(sorted(reported)) or 'nothing that alerts can ask for'}"
+            for name in dict.fromkeys(asked)
+            if name not in known
+        ]
+    return said

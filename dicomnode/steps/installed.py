@@ -8,6 +8,7 @@ from pathlib import Path
 from dicomnode.domain.errors import StudyError
 from dicomnode.domain.files import CALIBRATIONS
 from dicomnode.pipeline.discovery import AlgorithmDescription, BrokenAlgorithm, discover
+from dicomnode.rules.alerting import idle_alerts
 from dicomnode.rules.loading import default_rules, load_rules
 from dicomnode.rules.model import RuleSet
 from dicomnode.settings import Settings
@@ -42,6 +43,13 @@ def usable(
 ) -> Mapping[str, AlgorithmDescription]:
     """The ones that can be run."""
     return {name: one for name, one in found.items() if isinstance(one, AlgorithmDescription)}
+
+
+def idle_alerts_of(
+    rules: RuleSet, found: Mapping[str, AlgorithmDescription | BrokenAlgorithm]
+) -> list[str]:
+    """Alerts that never hold, in words; nothing is said of broken algorithms."""
+    return idle_alerts(rules, {name: one.flaggable for name, one in usable(found).items()})
 
 
 def rules_loader(settings: Settings, algorithms: Collection[str], file: str) -> "Loader":

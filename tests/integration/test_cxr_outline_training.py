@@ -14,7 +14,8 @@ import pytest
 import torch
 from monai.bundle.config_parser import ConfigParser
 from PIL import Image
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from dicomnode.cli.main import main
 from dicomnode.domain.errors import StudyError
@@ -60,7 +61,7 @@ def write_labelled(folder: Path, names: list[str]) -> Path:
     return folder
 
 
-def train(root: Path, runs: Path, epochs: int) -> list[dict[str, float]]:
+def train(root: Path, runs: Path, epochs: int, **other: str) -> list[dict[str, float]]:
     """Run the command of the card for `epochs`, the first of them coarse; return its history."""
     cycles = [{"until": epochs, "learning_rate": 0.001, "decay_epochs": 1}]
     changed = {
@@ -73,6 +74,7 @@ def train(root: Path, runs: Path, epochs: int) -> list[dict[str, float]]:
         "coarse_epochs": "1",
         "cycles": json.dumps(cycles),
         "batch_size": "2",
+        **other,
     }
     given = [part for key, value in changed.items() for part in (f"--{key}", value)]
     subprocess.run(
@@ -132,6 +134,61 @@ def test_masks_move_with_the_picture_and_greys_stay_in_range(
     assert (masks - disc).abs().mean() > 0.02
 
 
+def chest(left: int, right: int) -> Tensor:
+    """Masks `(1, 3, 100, 40)`, columns first: a heart between two lungs of 10 to 90."""
+    label = torch.zeros(1, 3, 100, 40)
+    label[:, 0, left:right, 20:30] = 1
+    label[:, 1, 10:40, 5:35] = 1
+    label[:, 2, 60:90, 5:35] = 1
+    return label
+
+
+def test_the_loss_of_widths_counts_columns_and_pulls_at_the_ends_alone(
+    recipe: Callable[[str], ModuleType],
+) -> None:
+    width_loss = recipe("training").width_loss
+    true = chest(35, 65)
+    assert float(width_loss(40 * true - 20, true)) == pytest.approx(0, abs=1e-6)
+    # Five columns of 100 at one of four ends, and 35 / 80 instead of 30 / 80.
+    off = float(width_loss(40 * chest(30, 65) - 20, true))
+    assert off == pytest.approx(0.05 / 4 + 5 / 80, abs=1e-4)
+    # Unsure of these five columns, sure of all others: to be made surer that they are none.
+    found = 40 * chest(35, 65) - 20
+    found[:, 0, 30:35, 20:30] = 0.5
+    found.requires_grad_()
+    width_loss(found, true).backward()
+    assert found.grad is not None
+    pulled = found.grad[0, 0].sum(1)
+    assert (pulled[30:35] > 1e-5).any()
+    assert pulled[36:].abs().max() < 1e-6
+
+
+def test_hard_windows_clip_one_end_beyond_what_others_do(
+    recipe: Callable[[str], ModuleType],
+) -> None:
+    augmentation = recipe("augmentation")
+    torch.manual_seed(1)
+    mild, hard = augmentation.Augmentation(), augmentation.Augmentation(hard=1.0)
+    assert all(low <= 0.3 and high >= 0.7 for low, high in (mild._ends() for _ in range(200)))
+    ends = [hard._ends() for _ in range(200)]
+    assert all((low >= 0.2) != (high <= 0.8) for low, high in ends)
+    assert max(low for low, _ in ends) > 0.6
+
+
+def test_averaged_weights_are_half_the_mean_of_epochs_and_half_those_of_before(
+    recipe: Callable[[str], ModuleType], tmp_path: Path
+) -> None:
+    for name, value in (("a", 1.0), ("b", 3.0), ("before", 6.0)):
+        save_file({"w": torch.full((2,), value).half()}, tmp_path / name)
+    out, a, b, before = (str(tmp_path / name) for name in ("out", "a", "b", "before"))
+    averaging = recipe("averaging")
+    averaging.main([out, a, b])
+    assert load_file(out)["w"].tolist() == [2, 2]
+    averaging.main([out, a, b, "--with", before])
+    assert load_file(out)["w"].tolist() == [4, 4]
+    assert load_file(out)["w"].dtype == torch.float16
+
+
 @pytest.mark.timeout(600)
 @pytest.mark.filterwarnings("ignore")  # MONAI's own, about optional readers
 def test_the_documented_command_trains_goes_on_and_writes_what_the_bundle_loads(
@@ -151,6 +208,14 @@ def test_the_documented_command_trains_goes_on_and_writes_what_the_bundle_loads(
     parser.read_config(str(BUNDLE / "configs" / "inference.json"))
     network = parser.get_parsed_content("network_def")
     network.load_state_dict(load_file(tmp_path / "runs" / "model.safetensors"))
+
+    files = "['configs/train.json', 'configs/further.json']"
+    further = {"config_file": files, "coarse_epochs": "0", "keep_from": "0"}
+    start = str(tmp_path / "runs" / "model.safetensors")
+    assert f'--config_file "{files}"' in (BUNDLE / "docs" / "README.md").read_text("utf-8")
+    (row,) = train(tmp_path, tmp_path / "further", 1, start=start, **further)
+    assert np.isfinite(row["loss"])
+    network.load_state_dict(load_file(tmp_path / "further" / "epoch_00.safetensors"))
 
 
 @pytest.mark.timeout(600)

@@ -5,7 +5,7 @@ import pytest
 from dicomnode.domain.errors import RuleError
 from dicomnode.domain.matching import Priority
 from dicomnode.domain.outcomes import FindingRecord
-from dicomnode.rules.alerting import flag_of
+from dicomnode.rules.alerting import flag_of, idle_alerts
 from dicomnode.rules.loading import load_rules
 from dicomnode.rules.model import Rule
 
@@ -74,3 +74,13 @@ def test_an_alert_that_cannot_be_is_a_fault_with_its_line(line: str, fault: str)
     text = RULE.split("[[rule.alert]]", maxsplit=1)[0] + f"[[rule.alert]]\n{line}\n"
     with pytest.raises(RuleError, match=fault):
         load_rules(text, file="rules.toml")
+
+
+def test_an_alert_on_what_the_algorithm_never_reports_is_named() -> None:
+    rules = load_rules(RULE, file="rules.toml")
+    (said,) = idle_alerts(rules, {"cxr_thorax": {"Effusion", "Nodule", "Cardiomegaly"}})
+    assert "'pneumothorax' never holds" in said
+    assert "Cardiomegaly, Effusion, Nodule" in said
+    assert idle_alerts(rules, {"cxr_thorax": {"Effusion", "Nodule", "Pneumothorax"}}) == []
+    assert idle_alerts(rules, {"cxr_thorax": None}) == idle_alerts(rules, {}) == []
+    assert len(idle_alerts(rules, {"cxr_thorax": ()})) == 3

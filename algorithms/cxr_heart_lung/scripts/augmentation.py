@@ -17,10 +17,12 @@ class Augmentation:
 
     Args:
         cut: the largest share of the grey range that a clipped window takes off each end.
+        hard: share of the clipped windows that clip one end hard instead: a third of the *stored*
+            range is up to nine tenths of what the pixels of a pale image lie in.
     """
 
-    def __init__(self, *, cut: float = 0.3) -> None:
-        self.cut = cut
+    def __init__(self, *, cut: float = 0.3, hard: float = 0.0) -> None:
+        self.cut, self.hard = cut, hard
 
     def __call__(self, image: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
         """Return both changed: `(N, 1, w, h)` from 0 to 1, and `(N, segments, w, h)`."""
@@ -40,7 +42,7 @@ class Augmentation:
         if _happens(0.3):
             image = image + _between(-0.15, 0.15)
         if _happens(0.5):
-            image = window(image, _between(0, self.cut), 1 - _between(0, self.cut))
+            image = window(image, *self._ends())
         if _happens(0.3):
             image = _blurred(image, _between(1.0, 3.0))
         if _happens(0.3):
@@ -48,6 +50,14 @@ class Augmentation:
         if _happens(0.15):
             image = _patched(image)
         return image.clamp(0, 1)
+
+    def _ends(self) -> tuple[float, float]:
+        """Where a window begins and ends."""
+        if not self.hard or not _happens(self.hard):
+            return _between(0, self.cut), 1 - _between(0, self.cut)
+        if _happens(0.6):
+            return _between(0.2, 0.75), 1 - _between(0, 0.1)
+        return _between(0, 0.1), 1 - _between(0.2, 0.5)
 
 
 def _placing(count: int, size: int, device: torch.device) -> Tensor:

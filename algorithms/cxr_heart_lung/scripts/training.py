@@ -39,8 +39,10 @@ class Trainer:
     The first `coarse_epochs` run at half the resolution. In each cycle the learning rate warms up,
     stays and falls to zero over the last `decay_epochs` of it; the weights that are kept are the
     last cycle's best on dev, as stored and windowed. After every epoch a checkpoint is
-    written; `run` goes on from it when it exists. Each epoch seeds itself from (seed, epoch),
-    so a run that was interrupted draws the same augmentations as one that was not.
+    written; `run` goes on from it when it exists. From epoch `keep_from` on (None: never) each
+    epoch's averaged weights are left in `run_dir`, to be averaged once more. Each epoch seeds
+    itself from (seed, epoch), so a run that was interrupted draws the same augmentations as one
+    that was not.
     """
 
     def __init__(
@@ -58,14 +60,18 @@ class Trainer:
         cycles: Sequence[Cycle],
         augment: Augmentation,
         extent_weight: float,
+        width_weight: float,
         weight_decay: float,
         ema_decay: float,
         patience: int,
         seed: int,
+        windows: Sequence[tuple[float, float]],
+        keep_from: int | None,
     ) -> None:
         self.network = network.to(device).to(memory_format=torch.channels_last)
         self.train, self.dev, self.dice, self.device = train, dev, dice, device
-        self.augment, self.extent_weight = augment, extent_weight
+        self.augment, self.windows, self.keep_from = augment, windows, keep_from
+        self.extent_weight, self.width_weight = extent_weight, width_weight
         self.run_dir, self.weights, self.curve = Path(run_dir), Path(weights), Path(curve)
         self.coarse_epochs, self.cycles = coarse_epochs, cycles
         self.ema_decay, self.patience, self.seed = ema_decay, patience, seed
@@ -99,7 +105,9 @@ class Trainer:
             score = (row["heart"] + row["right_lung"] + row["left_lung"]) / 6 + row["windowed"] / 2
             if score > self.best["score"]:
                 self.best = {"epoch": epoch, "score": score}
-                self._write_weights()
+                self._write_weights(self.weights)
+            if self.keep_from is not None and epoch >= self.keep_from:
+                self._write_weights(self.run_dir / f"epoch_{epoch:02d}.safetensors")
             self._save()
             if epoch - max(self.best["epoch"], self.coarse_epochs) >= self.patience:
                 log.info("no better since epoch %d", self.best["epoch"])
@@ -131,6 +139,8 @@ class Trainer:
             logits = logits.float()
             loss = self.dice(logits, label) + F.binary_cross_entropy_with_logits(logits, label)
             loss = loss + self.extent_weight * extent_loss(logits, label)
+            if self.width_weight:
+                loss = loss + self.width_weight * width_loss(logits, label)
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()
             nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
@@ -158,7 +168,7 @@ class Trainer:
     def _score_dev(self, epoch: int) -> dict[str, float]:
         """Return the averaged weights' mean Dice by segment and mean absolute CTR error.
 
-        `windowed` is the mean Dice of all segments with 0.15 cut off both ends of the grey range.
+        `windowed` is the mean Dice of all segments over the `windows`.
         On the network's own grid (half of it in coarse epochs): good for choosing an epoch,
         not the reported figures.
         """
@@ -174,7 +184,7 @@ class Trainer:
             )
             found, true = self._outline(image), label > 0.5
             scores.append(dice(found, true))
-            windowed.append(dice(self._outline(window(image, 0.15, 0.85)), true))
+            windowed += [dice(self._outline(window(image, *w)), true) for w in self.windows]
             for f, t in zip(found.numpy(), true.numpy(), strict=True):
                 # MONAI's axes are (columns, rows): transpose to image rows
                 got, want = (cardiothoracic_ratio(*(c.T for c in m)) for m in (f, t))
@@ -194,14 +204,14 @@ class Trainer:
             found: Tensor = self.network(image) > 0
         return found.cpu()
 
-    def _write_weights(self) -> None:
+    def _write_weights(self, path: Path) -> None:
         """Write the averaged weights as they are shipped: norms fused, stored as float16."""
-        self.weights.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         averaged = deepcopy(self.network)
         averaged.load_state_dict(self.ema)
         fused = averaged.fuse().state_dict()
         safetensors.torch.save_file(
-            {k: v.half().cpu().contiguous() for k, v in fused.items()}, self.weights
+            {k: v.half().cpu().contiguous() for k, v in fused.items()}, path
         )
 
     def _save(self) -> None:
@@ -239,6 +249,34 @@ def extent_loss(logits: Tensor, label: Tensor) -> Tensor:
     return torch.stack(
         [F.binary_cross_entropy_with_logits(logits.amax(a), label.amax(a)) for a in (2, 3)]
     ).mean()
+
+
+def width_loss(logits: Tensor, label: Tensor) -> Tensor:
+    """Return how far off the ends of the heart and of both lungs lie, and the ratio they make.
+
+    L1, in shares of the width; images whose lungs are cut out of sight count for no ratio.
+    """
+    found, true = _spans(torch.sigmoid(2 * logits.amax(3))), _spans((label.amax(3) > 0.5).float())
+    ratios, wide = zip(*(_ratio(spans) for spans in (found, true)), strict=True)
+    off = (ratios[0] - ratios[1]).abs() * (wide[1] > 0.1)
+    return (found - true).abs().mean() + off.mean()
+
+
+def _spans(columns: Tensor) -> Tensor:
+    """`(N, 2, 2)`: begin and end of the heart, then of both lungs, as shares of the width.
+
+    `columns` `(N, 3, width)`, 0 to 1: how sure it is that a column holds a pixel of a segment.
+    """
+    both = torch.stack([columns[:, 0], columns[:, 1:].amax(1)], 1)
+    begin = 1 - both.cummax(-1).values.mean(-1)
+    end = both.flip(-1).cummax(-1).values.mean(-1)
+    return torch.stack([begin, end], -1)
+
+
+def _ratio(spans: Tensor) -> tuple[Tensor, Tensor]:
+    """The cardiothoracic ratio and the width of both lungs, `(N,)` each."""
+    heart, lungs = (spans[..., 1] - spans[..., 0]).unbind(1)
+    return heart / lungs.clamp(min=0.1), lungs
 
 
 def dice(found: Tensor, true: Tensor) -> Tensor:
