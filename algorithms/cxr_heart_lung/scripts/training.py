@@ -307,7 +307,7 @@ def plot_history(history: list[dict[str, float]], coarse_epochs: int, path: Path
         label="windowed: 1 - Dice",
     )
     axes[1].set(title="dev", xlabel="epoch", yscale="log")
-    axes[1].legend(fontsize=7)
+    figure.legend(*axes[1].get_legend_handles_labels(), loc="outside right center", fontsize=7)
     for axis in axes:
         if 0 < coarse_epochs < len(epochs):
             axis.axvline(coarse_epochs + 0.5, color="#bbbbbb", lw=1)
