@@ -18,8 +18,9 @@ RuleFile = Annotated[Path, typer.Argument(help="TOML file of rules.")]
 def check(file: RuleFile, settings: SettingsPath = None) -> None:
     """Load a rule file as the node would; every fault is listed with its line.
 
-    So are alerts on findings that the algorithm never reports. Example: dicomnode rules check
-    rules.toml
+    Alerts on findings that the algorithm never reports are named too.
+
+    Example: dicomnode rules check rules.toml
     """
     from dicomnode.rules.watching import WatchedRules
     from dicomnode.steps.installed import algorithms_of, idle_alerts_of, rules_loader
