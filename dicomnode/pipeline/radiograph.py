@@ -84,7 +84,7 @@ def _volume(ds: Dataset, image: ImageFile, warnings: tuple[str, ...]) -> Volume:
         array=array,
         grid=_grid(image, size),
         frames=(image.source(0),),
-        warnings=(*warnings, *size.warnings, *shown.warnings, *_orientation_warnings(ds)),
+        warnings=(*warnings, *size.warnings, *shown.warnings, *_view_warnings(ds)),
     )
 
 
@@ -100,14 +100,13 @@ def _grid(image: ImageFile, size: PixelSize) -> Grid:
     )
 
 
-def _orientation_warnings(ds: Dataset) -> tuple[str, ...]:
+def _view_warnings(ds: Dataset) -> tuple[str, ...]:
     """A frontal radiograph is shown with the patient's left at the viewer's right (L, F)."""
+    view = text(ds, "ViewPosition")
+    if view and view not in _FRONTAL:
+        return (f"ViewPosition is {view[:16]}: by its header this is no frontal image",)
     orientation = tuple(str(part) for part in value_of(ds, "PatientOrientation") or ())
-    if (
-        text(ds, "ViewPosition") not in _FRONTAL
-        or len(orientation) != 2
-        or orientation == ("L", "F")
-    ):
+    if not view or len(orientation) != 2 or orientation == ("L", "F"):
         return ()
     shown = "\\".join(part[:4] for part in orientation)
     return (

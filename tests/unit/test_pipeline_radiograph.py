@@ -96,6 +96,16 @@ def test_mirrored_frontal_image_is_said_to_be_one(
     assert any(warning.startswith("PatientOrientation is R\\F") for warning in warnings) is said
 
 
+@pytest.mark.parametrize(("view", "said"), [("LL", True), ("AP", False), ("", False)])
+def test_an_image_that_its_header_calls_lateral_is_said_to_be_one(
+    tmp_path: Path, view: str, said: bool
+) -> None:
+    ds = radiograph(IDENTITY, ramp())
+    ds.ViewPosition = view
+    warning = "ViewPosition is LL: by its header this is no frontal image"
+    assert (warning in read(tmp_path, ds).warnings) is said
+
+
 def test_image_for_processing_is_said_to_be_one(tmp_path: Path) -> None:
     ds = radiograph(IDENTITY, ramp())
     ds.PresentationIntentType = "FOR PROCESSING"
