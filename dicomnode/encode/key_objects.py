@@ -10,7 +10,7 @@ from dicomnode.domain.findings import Finding
 from dicomnode.domain.results import ResultKind
 from dicomnode.encode.concepts import OF_INTEREST, concept
 from dicomnode.encode.heading import finish, heading_of
-from dicomnode.encode.key_images import key_slices
+from dicomnode.encode.key_images import flagged_slices
 from dicomnode.encode.origin import Origin
 from dicomnode.encode.report import device_observer
 from dicomnode.encode.wording import RESEARCH_USE, title_of
@@ -22,7 +22,7 @@ def build_key_objects(findings: Sequence[Finding], origin: Origin) -> Dataset | 
     Raises:
         EncodeError: highdicom cannot refer to this source.
     """
-    slices = sorted(key_slices(findings))
+    slices = sorted(flagged_slices(findings, len(origin.volume.frames)))
     if not slices:
         return None
     heading = heading_of(ResultKind.KOS, origin)

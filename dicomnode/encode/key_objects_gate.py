@@ -10,7 +10,7 @@ from dicomnode.domain.errors import GeometryMismatch
 from dicomnode.domain.findings import Finding
 from dicomnode.domain.volumes import Volume
 from dicomnode.encode.gate import slices_by_image
-from dicomnode.encode.key_images import key_slices
+from dicomnode.encode.key_images import flagged_slices
 
 
 def check_key_objects(path: Path, findings: Sequence[Finding], volume: Volume) -> None:
@@ -22,8 +22,9 @@ def check_key_objects(path: Path, findings: Sequence[Finding], volume: Volume) -
     ds = dcmread(path)
     known = slices_by_image(volume)
     flagged = sorted(known.get(image, -1) for image in _flagged(ds))
-    if flagged != sorted(key_slices(findings)):
-        raise GeometryMismatch(f"slices {flagged} are flagged, not {sorted(key_slices(findings))}")
+    wanted = sorted(flagged_slices(findings, len(volume.frames)))
+    if flagged != wanted:
+        raise GeometryMismatch(f"slices {flagged} are flagged, not {wanted}")
     evidence = {
         str(image.ReferencedSOPInstanceUID)
         for study in ds.CurrentRequestedProcedureEvidenceSequence

@@ -202,6 +202,24 @@ def test_key_objects_flag_the_slice_of_the_lesion(ct: Volume, tmp_path: Path) ->
     assert ko.SeriesDescription == "Phantom chest KO, series 1"
 
 
+def effusion(probability: float) -> ClassFinding:
+    code = Code(value="60046008", scheme="SCT", meaning="Pleural effusion")
+    return ClassFinding(name="Effusion", finding=code, probability=probability, operating_point=0.3)
+
+
+def test_a_radiograph_is_flagged_for_a_class_though_nothing_is_drawn(
+    ct: Volume, tmp_path: Path
+) -> None:
+    volume = dx(tmp_path)
+    ko = dcmread(made((effusion(0.9),), volume, tmp_path / "high")[ResultKind.KOS])
+    (image,) = (item for item in ko.ContentSequence if item.ValueType == "IMAGE")
+    flagged = image.ReferencedSOPSequence[0].ReferencedSOPInstanceUID
+    assert flagged == volume.frames[0].sop_instance_uid
+    assert ResultKind.KOS not in made((effusion(0.2),), volume, tmp_path / "low")
+    # On a CT it points at no slice.
+    assert ResultKind.KOS not in made((effusion(0.9),), ct, tmp_path / "ct_high")
+
+
 def test_a_rerun_gives_the_same_bytes(ct: Volume, tmp_path: Path) -> None:
     findings: tuple[Finding, ...] = (*lungs(ct), nodule(ct, 5))
     first = made(findings, ct, tmp_path / "first")
