@@ -8,6 +8,7 @@ from dicomnode.networks.inferers import SlabInferer
 from dicomnode.networks.organs import KeepOrgansd, MaskBodyd, RefuseWithoutd, ScaleSoftTissued
 from dicomnode.networks.phnn import PHNN
 from dicomnode.networks.planes import PlaneCombiner, ThreePlaneInferer, ThreePlaneNetwork
+from dicomnode.networks.refined import RefinedInferer
 from dicomnode.networks.through_slices import ThroughSlicesUNet
 from dicomnode.networks.together import Together, TogetherInferer
 from dicomnode.networks.transforms import (
@@ -31,6 +32,7 @@ __all__ = [
     "NestedLoss",
     "OntoImageGridd",
     "PlaneCombiner",
+    "RefinedInferer",
     "RefuseWithoutd",
     "ScaleSoftTissued",
     "SlabInferer",

@@ -93,6 +93,8 @@ class KeepOrgansd(MapTransform):
         smallest_ml: least volume of any of `wanted`.
         fraction: see above.
         image_key: an image on the same grid, for the volume of a voxel.
+        halves: channels of which the last ones tell more, eight halves of a voxel for each
+            (`RefinedInferer`); they are kept at the end, 0 where a part goes.
     """
 
     def __init__(
@@ -104,9 +106,11 @@ class KeepOrgansd(MapTransform):
         smallest_ml: float = 2.0,
         fraction: float = 0.25,
         image_key: str = "image",
+        halves: Sequence[int] = (),
         allow_missing_keys: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
+        self.halves = tuple(halves)
         self.wanted = tuple((w,) if isinstance(w, int) else tuple(w) for w in wanted)
         self.single = frozenset(single)
         if not self.single <= {channels[0] for channels in self.wanted}:
@@ -124,6 +128,8 @@ class KeepOrgansd(MapTransform):
         return result
 
     def _kept(self, p: Tensor, voxel_ml: float) -> Tensor:
+        p, halves = p[: len(p) - 8 * len(self.halves)], p[len(p) - 8 * len(self.halves) :]
+        halves = halves.clone()
         best = p.argmax(0).numpy()
         kept = []
         for channels in self.wanted:
@@ -135,10 +141,15 @@ class KeepOrgansd(MapTransform):
                 near = ndimage.binary_dilation(stray, iterations=2)
                 if main.any():
                     near &= ~ndimage.binary_dilation(main, iterations=2)
-                own[torch.from_numpy(near | stray)] = 0.0
+                gone = torch.from_numpy(near | stray)
+                own[gone] = 0.0
+                if channels[0] in self.halves:
+                    first = 8 * self.halves.index(channels[0])
+                    halves[first : first + 8, gone] = 0.0
             kept.append(own)
         foreground = torch.stack(kept)
-        return torch.cat(((1 - foreground.sum(0, keepdim=True)).clamp_min(0), foreground))
+        rest = (1 - foreground.sum(0, keepdim=True)).clamp_min(0)
+        return torch.cat((rest, foreground, halves))
 
     def _main(self, mine: Mask, channel: int, voxel_ml: float) -> Mask:
         if mine.sum() * voxel_ml < self.smallest_ml:

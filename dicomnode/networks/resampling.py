@@ -212,3 +212,22 @@ def _along(values: Tensor, axis: int, weights: Tensor) -> Tensor:
     if axis == 1:
         return weights @ values
     return (weights @ values.flatten(2)).unflatten(2, values.shape[2:])
+
+
+def box_of(
+    mask: Tensor, to_index: Tensor, shape: Sequence[int]
+) -> tuple[tuple[int, int, int], tuple[int, int, int]] | None:
+    """Return first and end output voxel along each axis that can lie in the mask's box."""
+    where = torch.nonzero(mask)
+    if not len(where):
+        return None
+    low, high = where.amin(0).double() - 1.5, where.amax(0).double() + 1.5
+    corners = torch.tensor(
+        [[i, j, k, 1.0] for i in (0, 1) for j in (0, 1) for k in (0, 1)], dtype=torch.float64
+    )
+    corners[:, :3] = low + corners[:, :3] * (high - low)
+    index = (corners @ torch.linalg.inv(to_index).T)[:, :3]
+    size = torch.tensor(shape)
+    start = index.amin(0).floor().long().clamp(min=0).minimum(size).tolist()
+    stop = (index.amax(0).ceil().long() + 1).clamp(min=0).minimum(size).tolist()
+    return (start[0], start[1], start[2]), (stop[0], stop[1], stop[2])

@@ -15,15 +15,18 @@ import numpy.typing as npt
 import torch
 from monai.config.type_definitions import KeysCollection
 from monai.data.meta_tensor import MetaTensor
+from monai.networks.utils import pixelunshuffle
 from monai.transforms.transform import MapTransform
 from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional
 
+from dicomnode.networks.halves import HALF, Halves
 from dicomnode.networks.resampling import (
     SLAB,
     Upsampler,
     affine_of,
+    box_of,
     name_of,
     read_block_means,
 )
@@ -48,6 +51,8 @@ class ToWorkingGridd(MapTransform):
         fill: HU outside the volume; darker values (-3024, -2048) become this too.
         max_voxels: the largest working grid.
         keep_as: key under which the image stays as it came, for `OntoImageGridd`.
+        halves: read each voxel's eight halves too, as channels 1 to 8 in the order of MONAI's
+            `pixelunshuffle`; channel 0 is as without.
 
     Attributes:
         only_reads: nothing after this step can reach the image as it came.
@@ -61,9 +66,11 @@ class ToWorkingGridd(MapTransform):
         fill: float = -1024.0,
         max_voxels: int = 40_000_000,
         keep_as: str | None = None,
+        halves: bool = False,
         allow_missing_keys: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
+        self.halves = halves
         self.keep_as = keep_as
         self.only_reads = keep_as is None
         self.spacing = tuple(float(value) for value in spacing)
@@ -96,17 +103,27 @@ class ToWorkingGridd(MapTransform):
         upright = torch.diag(torch.cat((step, torch.ones(1, dtype=torch.float64))))
         centre = (low + high) / 2
         upright[:3, 3] = centre - step * (torch.tensor(size, dtype=torch.float64) - 1) / 2
-        to_index = torch.linalg.inv(affine) @ upright
-        # how many input voxels one working step spans along each input axis
-        span = to_index[:3, :3].abs().amax(1)
-        factors = [min(max(1, int(s + 0.05)), n) for s, n in zip(span.tolist(), shape, strict=True)]
-        for axis, factor in enumerate(factors):
-            to_index[axis, 3] -= (factor - 1) / 2
-            to_index[axis] /= factor
         ct = image.as_subclass(Tensor)[0].cpu()
-        read = read_block_means(ct, factors, to_index, size, self.fill).add_(self.fill)
+        to_index = torch.linalg.inv(affine) @ upright
+        read = self._read(ct, to_index, size)
+        if self.halves:
+            fine = self._read(ct, to_index @ HALF, [2 * n for n in size])
+            read = torch.cat((read, pixelunshuffle(fine[None], 3, 2)[0]))
         meta = {INPUT_AFFINE: affine.clone(), INPUT_SHAPE: torch.tensor(shape), **name_of(image)}
         return MetaTensor(read, affine=upright, meta=meta)
+
+    def _read(self, ct: Tensor, to_index: Tensor, size: Sequence[int]) -> Tensor:
+        """Return `(1, *size)`, HU; `to_index` maps its voxels to those of the CT."""
+        to_block = to_index.clone()
+        # how many input voxels one working step spans along each input axis
+        span = to_index[:3, :3].abs().amax(1)
+        factors = [
+            min(max(1, int(s + 0.05)), n) for s, n in zip(span.tolist(), ct.shape, strict=True)
+        ]
+        for axis, factor in enumerate(factors):
+            to_block[axis, 3] -= (factor - 1) / 2
+            to_block[axis] /= factor
+        return read_block_means(ct, factors, to_block, size, self.fill).add_(self.fill)
 
 
 class WindowToUnitd(MapTransform):
@@ -239,6 +256,8 @@ class OntoImageGridd(MapTransform):
         image_key: the image on the working grid.
         ct_key: the CT as it came (`keep_as`); without it in the dictionary no edge is moved.
         edge_hu: density of the border, or None.
+        halves: labels of which the last channels tell more, eight halves of a voxel for each (see
+            `RefinedInferer`); they decide on these.
     """
 
     def __init__(
@@ -248,10 +267,12 @@ class OntoImageGridd(MapTransform):
         image_key: str = "image",
         ct_key: str = "ct",
         edge_hu: float | None = None,
+        halves: Sequence[int] = (),
         allow_missing_keys: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
         self.image_key = image_key
+        self.halves = tuple(halves)
         self.ct_key = ct_key
         self.edge_hu = edge_hu
 
@@ -275,21 +296,23 @@ class OntoImageGridd(MapTransform):
         self, p: Tensor, to_index: Tensor, shape: Sequence[int], ct: Tensor | None
     ) -> Tensor:
         """Return labels of this shape; `to_index` maps its voxels to those of `p`."""
-        classes = p[1:]
+        halves = Halves(p[len(p) - 8 * len(self.halves) :], self.halves, to_index, shape)
+        classes = p[1 : len(p) - 8 * len(self.halves)]
         total = classes.sum(0, keepdim=True)
         most = functional.max_pool3d(total[None], 3, 1, 1)[0]
         least = -functional.max_pool3d(-total[None], 3, 1, 1)[0]
         edge = self.edge_hu if ct is not None else None
         upsampler = Upsampler(torch.cat((classes, most, least)), to_index)
         labels = torch.zeros((1, *shape), dtype=torch.uint8)
-        box = _box(most[0] > 0.2, to_index, shape)
+        box = box_of(most[0] > 0.2, to_index, shape)
         if box is None:
             return labels
         low, high = box
         for first in range(low[0], high[0], SLAB):
             last = min(first + SLAB, high[0])
             read = upsampler.read((first, *low[1:]), (last, *high[1:]))
-            own, most, least = read[: len(p) - 1], read[-2], read[-1]
+            own, most, least = read[:-2], read[-2], read[-1]
+            own = halves.onto(own, (first, *low[1:]), (last, *high[1:]))
             likely = own.sum(0)
             chosen = likely > 0.5
             here = (slice(first, last), slice(low[1], high[1]), slice(low[2], high[2]))
@@ -298,22 +321,3 @@ class OntoImageGridd(MapTransform):
                 chosen = torch.where(border, ct[here].float() < edge, chosen)
             labels[0][here] = (own.argmax(0) + 1).byte() * chosen
         return labels
-
-
-def _box(
-    mask: Tensor, to_index: Tensor, shape: Sequence[int]
-) -> tuple[tuple[int, int, int], tuple[int, int, int]] | None:
-    """Return first and end output voxel along each axis that can lie in the mask's box."""
-    where = torch.nonzero(mask)
-    if not len(where):
-        return None
-    low, high = where.amin(0).double() - 1.5, where.amax(0).double() + 1.5
-    corners = torch.tensor(
-        [[i, j, k, 1.0] for i in (0, 1) for j in (0, 1) for k in (0, 1)], dtype=torch.float64
-    )
-    corners[:, :3] = low + corners[:, :3] * (high - low)
-    index = (corners @ torch.linalg.inv(to_index).T)[:, :3]
-    size = torch.tensor(shape)
-    start = index.amin(0).floor().long().clamp(min=0).minimum(size).tolist()
-    stop = (index.amax(0).ceil().long() + 1).clamp(min=0).minimum(size).tolist()
-    return (start[0], start[1], start[2]), (stop[0], stop[1], stop[2])

@@ -6,6 +6,7 @@ nibabel is needed to read them (extra `train`).
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +114,39 @@ def totalsegmentator_example(root: Path, *, upper: bool = False) -> tuple[Floats
     labels = json.loads((folder / "label_names.json").read_text())[masks]["labels"]
     names = {int(code): str(entry["name"]) for code, entry in labels.items()}
     return read_masks(folder / image, folder / masks, names)
+
+
+def halved_voxels(stock: Stock) -> Stock:
+    """A real CT on a grid twice as fine: HU by lines between voxels, borders of organs rounded.
+
+    So a finer network is not taught the steps that masks of large voxels have.
+    """
+    if stock.hu is None or stock.unlabelled is None:
+        raise ValueError("the voxels of a painted anatomy are halved by painting it again")
+    shape = tuple(2 * n for n in stock.labels.shape)
+    unnamed = stock.unlabelled
+    codes = np.where(unnamed, 255, stock.labels)
+    best, labels = np.zeros(shape, np.float32), np.zeros(shape, np.uint8)
+    for code in np.unique(codes):
+        mine = codes == code
+        (box,) = ndimage.find_objects(mine.astype(np.uint8))
+        low = [max(side.start - 2, 0) for side in box]
+        part = mine[tuple(slice(a, side.stop + 2) for a, side in zip(low, box, strict=True))]
+        share = ndimage.gaussian_filter(part.astype(np.float32), 0.6)
+        share = ndimage.zoom(share, 2, order=1, grid_mode=True, mode="nearest")
+        there = tuple(slice(2 * a, 2 * a + n) for a, n in zip(low, share.shape, strict=True))
+        wins = share > best[there]
+        best[there][wins], labels[there][wins] = share[wins], code
+    hu = ndimage.zoom(stock.hu, 2, order=1, grid_mode=True, mode="nearest")
+    filled = np.where(hu < -20, Organ.VISCERAL_FAT, Organ.MUSCLE)
+    return replace(
+        stock,
+        labels=np.where(labels == 255, filled, labels).astype(np.uint8),
+        tissue=stock.tissue.repeat(2, 0).repeat(2, 1).repeat(2, 2),
+        spacing_mm=tuple(step / 2 for step in stock.spacing_mm),
+        unlabelled=labels == 255,
+        hu=hu,
+    )
 
 
 def example_stocks(root: Path) -> list[Stock]:

@@ -34,3 +34,17 @@ def test_what_changes_one_block_changes_no_other() -> None:
 def test_an_odd_side_is_refused() -> None:
     with pytest.raises(ValueError, match="divisible"):
         HalvedGrid(nn.Identity())(torch.rand(1, 1, 4, 5, 4))
+
+
+def test_what_is_known_beside_the_image_joins_it_on_the_half_grid() -> None:
+    seen: list[tuple[int, ...]] = []
+
+    class Watched(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            seen.append(tuple(x.shape))
+            return x[:, :8] + x[:, 8:9]
+
+    image, beside = torch.zeros(1, 1, 4, 4, 4), torch.rand(1, 1, 2, 2, 2)
+    said = HalvedGrid(Watched())(image, beside)
+    assert seen == [(1, 9, 2, 2, 2)]
+    assert (said[..., ::2, ::2, ::2] == beside).all()

@@ -57,6 +57,8 @@ class Bundle:
             keep["single"] = [CLASSES.index(name) for name in ONE_PIECE]
         wanted = keep["wanted"]
         self.wanted: list[int] = [w if isinstance(w, int) else w[0] for w in wanted]
+        onto = next(s for s in steps if s["_target_"].endswith("OntoImageGridd"))
+        onto["halves"] = [self.wanted.index(organ) + 1 for organ in keep["halves"]]
         self.network: Any = parser.get_parsed_content("network_def")
         self.network.load_state_dict(load_file(weights or root / "models/model.safetensors"))
         self.network.eval()

@@ -7,7 +7,6 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.utils.data import IterableDataset
 
@@ -19,6 +18,7 @@ from dicomnode.phantom.masks import example_stocks, organ_of
 from dicomnode.phantom.slabs import Stock
 from dicomnode.phantom.streams import kept_samples
 from dicomnode.training.stocks import site_stocks
+from dicomnode.training.weights import part_of_weights
 from scripts.assemble import VOLUME
 from scripts.classes import CLASSES, UNNAMED
 from scripts.data import SPACING, TABLE, volume
@@ -101,14 +101,7 @@ class VolumeTraining:
         torch.set_num_threads(threads)
         torch.manual_seed(seed)
         if start:
-            whole = load_file(start)
-            network.load_state_dict(
-                {
-                    key.removeprefix(VOLUME): value
-                    for key, value in whole.items()
-                    if key.startswith(VOLUME)
-                }
-            )
+            network.load_state_dict(part_of_weights(start, VOLUME))
         network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         self.pool, self.seed, self.share = Path(pool), seed, real_share
         self.real: Sequence[Stock] = example_stocks(Path(data_root)) if data_root else []

@@ -1,0 +1,98 @@
+"""Training of the network that refines; stopped, it goes on from its checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from dicomnode.networks.partial import PartialLoss
+from dicomnode.networks.timed import TimedTraining
+from dicomnode.phantom.masks import example_stocks, halved_voxels
+from dicomnode.phantom.slabs import Stock
+from scripts.drawn import crlm_stock
+from scripts.refining import REFINED, Answering, Parts
+
+
+class RefinedTraining:
+    """The whole of training; `run` is what `configs/train_refined.json` calls.
+
+    Args:
+        network: the refining network.
+        coarse: a network for each file of `answers`, weights of the coarse network: what the
+            refining one hears.
+        pool: folder of bellies (`scripts.pool`).
+        output: where checkpoint and weights go.
+        data_root: folder of the real CTs.
+        example_from: until this share of the time TotalSegmentator's example CT is not read;
+            weights of that moment are kept as `without_example.safetensors`.
+        shares: of samples made of real CT, before and after.
+    """
+
+    def __init__(
+        self,
+        *,
+        network: nn.Module,
+        coarse: Sequence[nn.Module],
+        answers: Sequence[str],
+        pool: str,
+        output: str,
+        data_root: str | None = None,
+        shares: tuple[float, float] = (0.3, 0.45),
+        example_from: float = 0.4,
+        seconds: float = 3000,
+        learning_rate: float = 2e-3,
+        seed: int = 1,
+        threads: int = 1,
+        workers: int = 1,
+        start: str | None = None,
+        device: str = "cpu",
+    ) -> None:
+        torch.set_num_threads(threads)
+        torch.manual_seed(seed)
+        for one, path in zip(coarse, answers, strict=True):
+            one.load_state_dict(load_file(path))
+            one.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.answering = Answering(coarse)
+        self.pool, self.data_root = Path(pool), data_root
+        self.shares, self.example_from = shares, example_from
+        self.seed, self.workers = seed, workers
+        if start:
+            network.load_state_dict(load_file(start))
+        network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        self.loss = PartialLoss([1.0] * (len(REFINED) + 1), [0]).to(device)
+        self.training = TimedTraining(
+            network.to(device),
+            self._loss_of,
+            Path(output),
+            seconds=seconds,
+            learning_rate=learning_rate,
+        )
+
+    def run(self) -> None:
+        """Train until the time is used up."""
+        training = self.training
+        root = Path(self.data_root) if self.data_root else None
+        drawn = [halved_voxels(crlm_stock(root))] if root else []
+        while training.spent < training.seconds:
+            late = training.spent >= training.seconds * self.example_from
+            stocks: Sequence[Stock] = drawn
+            if late and root:
+                stocks = [*drawn, *drawn, *map(halved_voxels, example_stocks(root))]
+            start = self.seed * 1_000_000 + training.step * 4
+            parts = Parts(self.pool, stocks, self.shares[late], start, self.answering)
+            loader = DataLoader(parts, batch_size=None, num_workers=self.workers)
+            training.fit(loader, training.seconds * (1 if late else self.example_from))
+            if not late:
+                training.write("without_example.safetensors")
+        training.write("last.safetensors")
+
+    def _loss_of(self, network: nn.Module, batch: dict[str, Tensor]) -> Tensor:
+        with torch.autocast(batch["image"].device.type, torch.bfloat16):
+            logits = network(batch["image"], batch["beside"])
+        loss: Tensor = self.loss(logits.float(), batch["label"])
+        return loss
