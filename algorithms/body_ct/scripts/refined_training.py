@@ -14,8 +14,14 @@ from dicomnode.networks.partial import PartialLoss
 from dicomnode.networks.timed import TimedTraining
 from dicomnode.phantom.masks import example_stocks, halved_voxels
 from dicomnode.phantom.slabs import Stock
+from dicomnode.training.stocks import site_stocks
+from dicomnode.training.weights import part_of_weights
+from scripts.classes import organ_named
 from scripts.drawn import crlm_stock
-from scripts.refining import REFINED, Answering, Parts
+from scripts.refining import REFINED, SPACING, TABLE, Answering, Parts
+
+FINE = "fine."
+"""Where the weights of the refining network stand in the bundle's file."""
 
 
 class RefinedTraining:
@@ -23,7 +29,7 @@ class RefinedTraining:
 
     Args:
         network: the refining network.
-        coarse: a network for each file of `answers`, weights of the coarse network: what the
+        coarse: a network for each file of `answers`, weights of the coarse network alone: what the
             refining one hears.
         pool: folder of bellies (`scripts.pool`).
         output: where checkpoint and weights go.
@@ -31,6 +37,10 @@ class RefinedTraining:
         example_from: until this share of the time TotalSegmentator's example CT is not read;
             weights of that moment are kept as `without_example.safetensors`.
         shares: of samples made of real CT, before and after.
+        start: the bundle's weights to go on from, if no checkpoint is there.
+        site: a folder of labelled CTs (`dicomnode train`), which are then the only real ones. What
+            has no label there may be any class but those that have. If none of `REFINED` has one,
+            the weights stay as they are.
     """
 
     def __init__(
@@ -50,21 +60,26 @@ class RefinedTraining:
         threads: int = 1,
         workers: int = 1,
         start: str | None = None,
+        site: str | None = None,
         device: str = "cpu",
     ) -> None:
         torch.set_num_threads(threads)
         torch.manual_seed(seed)
-        for one, path in zip(coarse, answers, strict=True):
-            one.load_state_dict(load_file(path))
-            one.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.answering = Answering(coarse)
-        self.pool, self.data_root = Path(pool), data_root
+        self.coarse, self.answers = coarse, answers
+        self.pool, self.data_root = Path(pool), Path(data_root) if data_root else None
         self.shares, self.example_from = shares, example_from
         self.seed, self.workers = seed, workers
         if start:
-            network.load_state_dict(load_file(start))
+            network.load_state_dict(part_of_weights(start, FINE))
         network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-        self.loss = PartialLoss([1.0] * (len(REFINED) + 1), [0]).to(device)
+        unnamed, self.site = [0], None
+        if site:
+            kept = Path(output) / "stocks"
+            self.site, organs = site_stocks(Path(site), organ_named, SPACING, kept)
+            named = set(TABLE[[int(organ) for organ in organs]].tolist())
+            unnamed += [n for n in range(1, len(REFINED) + 1) if n not in named]
+        self.outlined = len(unnamed) <= len(REFINED)
+        self.loss = PartialLoss([1.0] * (len(REFINED) + 1), unnamed).to(device)
         self.training = TimedTraining(
             network.to(device),
             self._loss_of,
@@ -75,21 +90,27 @@ class RefinedTraining:
 
     def run(self) -> None:
         """Train until the time is used up."""
-        training = self.training
-        root = Path(self.data_root) if self.data_root else None
-        drawn = [halved_voxels(crlm_stock(root))] if root else []
+        if self.outlined:
+            self._train()
+        self.training.write("last.safetensors")
+
+    def _train(self) -> None:
+        for network, path in zip(self.coarse, self.answers, strict=True):
+            network.load_state_dict(load_file(path))
+            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        answering, training = Answering(self.coarse), self.training
+        drawn = [halved_voxels(crlm_stock(self.data_root))] if self.data_root else []
         while training.spent < training.seconds:
             late = training.spent >= training.seconds * self.example_from
-            stocks: Sequence[Stock] = drawn
-            if late and root:
-                stocks = [*drawn, *drawn, *map(halved_voxels, example_stocks(root))]
+            stocks: Sequence[Stock] = self.site or drawn
+            if late and self.data_root:
+                stocks = [*drawn, *drawn, *map(halved_voxels, example_stocks(self.data_root))]
             start = self.seed * 1_000_000 + training.step * 4
-            parts = Parts(self.pool, stocks, self.shares[late], start, self.answering)
+            parts = Parts(self.pool, stocks, self.shares[late], start, answering)
             loader = DataLoader(parts, batch_size=None, num_workers=self.workers)
             training.fit(loader, training.seconds * (1 if late else self.example_from))
             if not late:
                 training.write("without_example.safetensors")
-        training.write("last.safetensors")
 
     def _loss_of(self, network: nn.Module, batch: dict[str, Tensor]) -> Tensor:
         with torch.autocast(batch["image"].device.type, torch.bfloat16):

@@ -21,7 +21,7 @@ from torch.utils.data import IterableDataset
 from dicomnode.networks import SlabInferer
 from dicomnode.networks.disturbed import disturb_answer, restyle
 from dicomnode.networks.organs import scale_soft_tissue
-from dicomnode.networks.partial import UNKNOWN
+from dicomnode.networks.partial import NEUTRAL, UNKNOWN
 from dicomnode.phantom import Organ
 from dicomnode.phantom.acquisition import acquired
 from dicomnode.phantom.slabs import Slab, SlabShape, Stock, make_slab
@@ -45,7 +45,7 @@ HEARD = (
 SPACING = (1.5, 1.5, 1.5)
 SIZE = (96, 208, 272)
 """Slices, rows, columns of a slab."""
-PART = (40, 40, 36)
+PART = (40, 40, 40)
 """Voxels of 3 mm along x, y, z of what the network is shown."""
 CONTEXT = 8
 _MIDDLES = (
@@ -127,7 +127,7 @@ class Answering:
 
 def _classes(slab: Slab) -> npt.NDArray[np.uint8]:
     classes = TABLE[slab.labels]
-    classes[slab.neutral] = 0
+    classes[slab.neutral] = NEUTRAL
     return classes
 
 

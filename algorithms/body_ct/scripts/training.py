@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 
@@ -18,6 +17,7 @@ from dicomnode.phantom.masks import example_stocks
 from dicomnode.phantom.slabs import Stock
 from dicomnode.phantom.streams import kept_samples
 from dicomnode.training.stocks import site_stocks
+from dicomnode.training.weights import part_of_weights
 from scripts.classes import CLASSES, DRAWN, UNNAMED, organ_named
 from scripts.drawn import crlm_stock
 from scripts.synthesis import (
@@ -31,6 +31,8 @@ from scripts.synthesis import (
     slab_samples,
 )
 
+COARSE = "coarse."
+"""Where the weights of this network stand in the bundle's file."""
 EVERY = 4
 """All slices of a slab are read, and every fourth is judged: neighbours tell little that is new."""
 
@@ -157,7 +159,7 @@ class Training:
         self.shares, self.example_from = shares, example_from
         self.batch_size, self.seed, self.workers = batch_size, seed, workers
         if start:
-            network.load_state_dict(load_file(start))
+            network.load_state_dict(part_of_weights(start, COARSE))
         unnamed = [CLASSES.index(name) for name in UNNAMED]
         self.site: Sequence[Stock] = []
         if site:
