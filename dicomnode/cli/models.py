@@ -201,12 +201,19 @@ def _activated(settings: Settings, shelf: "Shelf", version: "Version") -> None:
 
 @app.command()
 def rollback(name: Name, settings: SettingsPath = None) -> None:
-    """Go back to the version that was active before this one.
+    """Go back to the version that was active before this one, or to the one that is shipped.
 
     Example: dicomnode models rollback spleen_ct_segmentation
     """
+    from dicomnode.shipped import shipped
+
     chosen = settings_from(settings)
-    version = _shelf(chosen).roll_back(name, datetime.now(UTC))
+    is_shipped = (shipped("algorithms") / name).is_dir()
+    version = _shelf(chosen).roll_back(name, datetime.now(UTC), is_shipped=is_shipped)
+    if version is None:
+        _note(chosen, EventName.MODEL_DEACTIVATED, None, name)
+        console.print(f"the shipped {name} is used again", style="green")
+        return
     _note(chosen, EventName.MODEL_ACTIVATED, version)
     console.print(f"{version.name} {version.key} is active again", style="green")
 

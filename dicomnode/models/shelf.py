@@ -132,14 +132,20 @@ class Shelf:
             link.replace(self.active / version.name)
             _flush_folder(self.active)
 
-    def roll_back(self, name: str, now: datetime) -> Version:
+    def roll_back(self, name: str, now: datetime, *, is_shipped: bool = False) -> Version | None:
         """Activate what was active before the present version.
+
+        `is_shipped`: a model of this name comes with the program, and was used before any that was
+        added; None if it is used again.
 
         Raises:
             StudyError: nothing was.
             BundleInvalid: it is damaged.
         """
         before = _before([key for key, _ in self.history(name)])
+        if before is None and is_shipped and self._active_key(name) is not None:
+            self.deactivate(name, now)
+            return None
         if before is None:
             raise StudyError(f"{name}: no other version was active before this one")
         version = self.find(name, before)

@@ -226,10 +226,15 @@ def test_versions_are_activated_and_rolled_back_in_one_step(tmp_path: Path) -> N
         shelf.activate(shelf.find(version.name, version.key[:5]), NOW)
         assert active() == version.key[:5]
     assert [one.is_active for one in shelf.of("spleen_ct_segmentation")] == [False, True]
-    assert shelf.roll_back("spleen_ct_segmentation", NOW).key == versions[0].key
+    before = shelf.roll_back("spleen_ct_segmentation", NOW)
+    assert before is not None
+    assert before.key == versions[0].key
     assert active() == "0.5.8"
     with pytest.raises(StudyError, match="no other version"):
         shelf.roll_back("spleen_ct_segmentation", NOW)
+    assert shelf.roll_back("spleen_ct_segmentation", NOW, is_shipped=True) is None
+    assert active() == ""
+    shelf.activate(shelf.find("spleen_ct_segmentation", "0.5.8"), NOW)
     kept = add_bundle(shelf, Asked(source=again), LIMITS, unloaded).version
     assert kept.key == versions[1].key
 
