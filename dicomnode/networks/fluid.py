@@ -12,6 +12,7 @@ from monai.transforms.transform import MapTransform
 from scipy import ndimage
 from torch import Tensor
 
+from dicomnode.networks.halves import without_halves
 from dicomnode.networks.organs import soft_tissue_hu
 from dicomnode.networks.resampling import affine_of
 
@@ -108,6 +109,7 @@ class ApartFromFluidd(MapTransform):
         organs: channels that may have taken fluid in, each asked by itself.
         fluid: the channel that gets their probability there.
         image_key: the image on the same grid, scaled by `ScaleSoftTissued`.
+        halves: channels of which the last ones tell more (`RefinedInferer`); 0 in the fluid.
     """
 
     def __init__(
@@ -117,10 +119,12 @@ class ApartFromFluidd(MapTransform):
         organs: Sequence[int],
         fluid: int,
         image_key: str = "image",
+        halves: Sequence[int] = (),
         allow_missing_keys: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
         self.organs, self.fluid, self.image_key = tuple(organs), fluid, image_key
+        self.halves = tuple(halves)
 
     def __call__(self, data: Mapping[Hashable, Tensor]) -> dict[Hashable, Tensor]:
         """Return the dictionary with the probabilities moved."""
@@ -129,7 +133,8 @@ class ApartFromFluidd(MapTransform):
         spacing = torch.linalg.vector_norm(affine_of(image)[:3, :3], dim=0).tolist()
         hu = soft_tissue_hu(image[0].detach().cpu().float().as_subclass(Tensor)).numpy()
         for key in self.key_iterator(result):
-            p = result[key].clone()
+            result[key] = result[key].clone()
+            p, halves = without_halves(result[key], self.halves)
             best = p.argmax(0).cpu().numpy()
             for organ in self.organs:
                 found = fluid_within(hu, best == organ, spacing)
@@ -137,5 +142,6 @@ class ApartFromFluidd(MapTransform):
                     at = torch.from_numpy(found).to(p.device)
                     p[self.fluid][at] += p[organ][at]
                     p[organ][at] = 0.0
-            result[key] = p
+                    if organ in self.halves:
+                        halves[self.halves.index(organ)][:, at] = 0.0
         return result

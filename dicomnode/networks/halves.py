@@ -10,7 +10,7 @@ from torch import Tensor
 
 from dicomnode.networks.resampling import Upsampler, box_of
 
-__all__ = ["HALF", "Halves"]
+__all__ = ["HALF", "Halves", "without_halves"]
 
 HALF = torch.tensor(
     [[0.5, 0, 0, -0.25], [0, 0.5, 0, -0.25], [0, 0, 0.5, -0.25], [0, 0, 0, 1]], dtype=torch.float64
@@ -18,11 +18,17 @@ HALF = torch.tensor(
 """From the index of a half to that of its voxel; both count centres."""
 
 
+def without_halves(p: Tensor, organs: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """Return the classes of `(C + 8 * organs, x, y, z)` and, by organ, its halves; both views."""
+    classes = len(p) - 8 * len(organs)
+    return p[:classes], p[classes:].unflatten(0, (len(organs), 8)) if organs else p[classes:]
+
+
 class Halves:
     """Eight halves of each voxel for each of some labels, read at the voxels of an output grid.
 
     Args:
-        values: `(8 * labels, x, y, z)`, in the order of `pixelunshuffle`.
+        values: `(labels, 8, x, y, z)`, in the order of `pixelunshuffle`.
         labels: counted from 1.
         to_index: maps output voxels to working voxels.
         shape: of the output.
@@ -32,13 +38,13 @@ class Halves:
         self, values: Tensor, labels: Sequence[int], to_index: Tensor, shape: Sequence[int]
     ) -> None:
         self.channels = [label - 1 for label in labels]
-        there = torch.nonzero((values > 0.01).any(0)) if len(values) else torch.empty(0, 3)
-        if not len(there):
-            self.box = None
+        self.box = None
+        there = torch.nonzero((values > 0.01).flatten(0, -4).any(0))
+        if not labels or not len(there):
             return
         low, high = there.amin(0), there.amax(0) + 1
-        part = values[(slice(None), *map(slice, low.tolist(), high.tolist()))]
-        fine = pixelshuffle(part[None], 3, 2)[0]
+        part = values[(..., *map(slice, low.tolist(), high.tolist()))]
+        fine = pixelshuffle(part.flatten(0, 1)[None], 3, 2)[0]
         from_half = HALF.clone()
         from_half[:3, 3] += low
         to_half = torch.linalg.inv(from_half) @ to_index

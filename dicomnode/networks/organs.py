@@ -13,6 +13,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from dicomnode.domain.errors import InputRefused
+from dicomnode.networks.halves import without_halves
 from dicomnode.networks.resampling import affine_of
 
 __all__ = ["KeepOrgansd", "MaskBodyd", "RefuseWithoutd", "ScaleSoftTissued", "scale_soft_tissue"]
@@ -128,7 +129,7 @@ class KeepOrgansd(MapTransform):
         return result
 
     def _kept(self, p: Tensor, voxel_ml: float) -> Tensor:
-        p, halves = p[: len(p) - 8 * len(self.halves)], p[len(p) - 8 * len(self.halves) :]
+        p, halves = without_halves(p, self.halves)
         halves = halves.clone()
         best = p.argmax(0).numpy()
         kept = []
@@ -144,12 +145,11 @@ class KeepOrgansd(MapTransform):
                 gone = torch.from_numpy(near | stray)
                 own[gone] = 0.0
                 if channels[0] in self.halves:
-                    first = 8 * self.halves.index(channels[0])
-                    halves[first : first + 8, gone] = 0.0
+                    halves[self.halves.index(channels[0])][:, gone] = 0.0
             kept.append(own)
         foreground = torch.stack(kept)
         rest = (1 - foreground.sum(0, keepdim=True)).clamp_min(0)
-        return torch.cat((rest, foreground, halves))
+        return torch.cat((rest, foreground, halves.reshape(8 * len(self.halves), *rest.shape[1:])))
 
     def _main(self, mine: Mask, channel: int, voxel_ml: float) -> Mask:
         if mine.sum() * voxel_ml < self.smallest_ml:

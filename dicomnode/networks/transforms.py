@@ -21,7 +21,7 @@ from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional
 
-from dicomnode.networks.halves import HALF, Halves
+from dicomnode.networks.halves import HALF, Halves, without_halves
 from dicomnode.networks.resampling import (
     SLAB,
     Upsampler,
@@ -296,8 +296,9 @@ class OntoImageGridd(MapTransform):
         self, p: Tensor, to_index: Tensor, shape: Sequence[int], ct: Tensor | None
     ) -> Tensor:
         """Return labels of this shape; `to_index` maps its voxels to those of `p`."""
-        halves = Halves(p[len(p) - 8 * len(self.halves) :], self.halves, to_index, shape)
-        classes = p[1 : len(p) - 8 * len(self.halves)]
+        p, fine = without_halves(p, self.halves)
+        halves = Halves(fine, self.halves, to_index, shape)
+        classes = p[1:]
         total = classes.sum(0, keepdim=True)
         most = functional.max_pool3d(total[None], 3, 1, 1)[0]
         least = -functional.max_pool3d(-total[None], 3, 1, 1)[0]

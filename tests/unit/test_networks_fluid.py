@@ -73,3 +73,15 @@ def test_its_probability_goes_to_the_class_of_fluid_and_to_none_of_another_organ
     assert p[1].max() == pytest.approx(0.7), "the probabilities given were changed"
     nothing = apart({"pred": torch.ones(4, *SHAPE) / 4, "image": image["image"]})["pred"]
     assert torch.equal(nothing, torch.ones(4, *SHAPE) / 4)
+
+
+def test_an_organs_halves_go_where_its_fluid_was() -> None:
+    hu, outlined, fluid = scanned(58, 18, BEHIND)
+    affine = torch.diag(torch.tensor([STEP_MM, STEP_MM, STEP_MM, 1.0], dtype=torch.float64))
+    image = ScaleSoftTissued("image")({"image": MetaTensor(torch.from_numpy(hu)[None], affine)})
+    p = torch.full((3 + 8, *SHAPE), 0.1)
+    p[[1, *range(3, 11)]] += 0.6 * torch.from_numpy(outlined)
+    apart = ApartFromFluidd("pred", organs=[1], fluid=2, halves=[1])
+    halves = apart({"pred": p, "image": image["image"]})["pred"][3:]
+    assert (halves[:, torch.from_numpy(fluid)] == 0).float().mean() > 0.97
+    assert (halves[:, torch.from_numpy(outlined & ~fluid)] > 0.6).float().mean() > 0.97

@@ -22,6 +22,8 @@ from scripts.refining import REFINED, SPACING, TABLE, Answering, Parts
 
 FINE = "fine."
 """Where the weights of the refining network stand in the bundle's file."""
+AHEAD = 16
+"""Batches that wait: making a slab takes as long as several steps."""
 
 
 class RefinedTraining:
@@ -107,7 +109,10 @@ class RefinedTraining:
                 stocks = [*drawn, *drawn, *map(halved_voxels, example_stocks(self.data_root))]
             start = self.seed * 1_000_000 + training.step * 4
             parts = Parts(self.pool, stocks, self.shares[late], start, answering)
-            loader = DataLoader(parts, batch_size=None, num_workers=self.workers)
+            ahead = AHEAD if self.workers else None
+            loader = DataLoader(
+                parts, batch_size=None, num_workers=self.workers, prefetch_factor=ahead
+            )
             training.fit(loader, training.seconds * (1 if late else self.example_from))
             if not late:
                 training.write("without_example.safetensors")

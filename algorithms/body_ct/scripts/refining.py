@@ -177,7 +177,7 @@ class Parts(IterableDataset[dict[str, Tensor]]):
         answering: Answering,
         together: int = 2,
         keep: int = 30,
-        uses: int = 6,
+        uses: int = 8,
     ) -> None:
         self.pool, self.real, self.share, self.seed = pool, real, share, seed
         self.answering, self.together, self.keep, self.uses = answering, together, keep, uses
