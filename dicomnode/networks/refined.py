@@ -33,6 +33,8 @@ class RefinedInferer(Inferer):
             fine one reads the halved grid and, beside it, what the coarse one says (`HalvedGrid`).
         organs: channels of the coarse network; classes 1, 2, ... of the fine one.
         heard: channels of the coarse network that the fine one hears, each item summed.
+        share: of the fine network in the mean of both; the rest is the coarse one's, by lines
+            between its voxels.
         margin: voxels around the organs that are read.
         multiple: the sides of what is read are multiples of this.
         fraction: parts of an organ smaller than this part of its largest are not looked at.
@@ -48,6 +50,7 @@ class RefinedInferer(Inferer):
         fine: Inferer,
         organs: Sequence[int],
         heard: Sequence[Sequence[int]],
+        share: float = 1.0,
         margin: int = 8,
         multiple: int = 8,
         fraction: float = 0.25,
@@ -58,6 +61,7 @@ class RefinedInferer(Inferer):
         super().__init__()
         self.coarse, self.fine = coarse, fine
         self.organs, self.heard = list(organs), [list(channels) for channels in heard]
+        self.share = share
         self.margin, self.multiple, self.pad_value = margin, multiple, pad_value
         self.fraction, self.smallest = fraction, smallest
         self.flip = tuple(axis + 2 for axis in coarse_flip)
@@ -88,19 +92,18 @@ class RefinedInferer(Inferer):
         drawn: Tensor = self.fine(
             pixelshuffle(image[None], 3, 2), network.fine, beside[None], *args, **kwargs
         )
-        halves = pixelunshuffle(drawn[:, 1:], 3, 2)[0]
+        known = _cut(said[self.organs], low, size, 0.0)
+        coarse = functional.interpolate(known[None], scale_factor=2, mode="trilinear")
+        halves = pixelunshuffle(coarse.lerp(drawn[:, 1:], self.share), 3, 2)[0]
         inside = tuple(
-            slice(max(-at, 0), min(n - at, side))
-            for at, side, n in zip(low, size, said.shape[1:], strict=True)
+            slice(min(side, n - at)) for at, side, n in zip(low, size, said.shape[1:], strict=True)
         )
-        there = tuple(
-            slice(at + part.start, at + part.stop) for at, part in zip(low, inside, strict=True)
-        )
+        there = tuple(slice(at, at + part.stop) for at, part in zip(low, inside, strict=True))
         self._put(result[(slice(None), *there)], halves[(slice(None), *inside)], len(said))
         return result
 
     def _box(self, best: npt.NDArray[np.int64]) -> tuple[list[int], list[int]]:
-        """First voxel and sides of what is read; it may begin and end beyond the volume."""
+        """First voxel and sides of what is read; it may end beyond the volume."""
         there = np.zeros(best.shape, np.bool_)
         for organ in self.organs:
             parts, count = ndimage.label(best == organ)
@@ -130,5 +133,7 @@ def _cut(values: Tensor, low: list[int], size: list[int], fill: float) -> Tensor
     """Return `(C, *size)` from `low` on; beyond the volume is `fill`."""
     shape = values.shape[1:]
     pad = [max(at + side - n, 0) for at, side, n in zip(low, size, shape, strict=True)]
-    part = values[(slice(None), *(slice(at, at + side) for at, side in zip(low, size, strict=True)))]
-    return functional.pad(part, [0, pad[2], 0, pad[1], 0, pad[0]], value=fill)
+    there = [slice(at, at + side) for at, side in zip(low, size, strict=True)]
+    return functional.pad(
+        values[(slice(None), *there)], [0, pad[2], 0, pad[1], 0, pad[0]], value=fill
+    )

@@ -1,4 +1,4 @@
-"""A CT as thicker slices and larger pixels would have shown it, read back on the grid it came on."""
+"""A CT as thicker slices and larger pixels would have shown it, on the grid it came on."""
 
 from __future__ import annotations
 

@@ -163,3 +163,14 @@ def test_an_organ_at_the_end_of_the_volume_is_read_beyond_it() -> None:
     data = read(hu)
     found = inferer(multiple=16)(data["image"][None], CoarseToFine(Coarse(), Fine()))[0]
     assert dice(finish(data, found) == 2, hu[0] == SPLEEN) > 0.95
+
+
+def test_both_networks_share_in_the_answer_as_told() -> None:
+    hu, _ = ct()
+    image = read(hu)["image"][None]
+
+    def halves(share: float) -> Tensor:
+        return inferer(share=share)(image, CoarseToFine(Coarse(), Fine()))[0, 3:]
+
+    torch.testing.assert_close(halves(0.25), halves(0.0).lerp(halves(1.0), 0.25))
+    assert (halves(0.0) - halves(1.0)).abs().max() > 0.1

@@ -9,7 +9,7 @@ import pytest
 from scipy import ndimage
 
 from dicomnode.phantom import Organ, Phase, make_anatomy
-from dicomnode.phantom.masks import as_stock, organ_of, read_masks
+from dicomnode.phantom.masks import as_stock, halved_voxels, organ_of, read_masks
 from dicomnode.phantom.slabs import SlabShape, Stock, keep_stock, make_slab, read_stock
 from dicomnode.phantom.tissues import draw_means
 from dicomnode.phantom.variation import flood, lose_fat, paint_fluid, recolour
@@ -188,3 +188,25 @@ def test_masks_of_another_grid_are_refused(tmp_path: Path) -> None:
         nibabel.save(image, tmp_path / f"{name}.nii")
     with pytest.raises(ValueError, match="grid"):
         read_masks(tmp_path / "ct.nii", tmp_path / "masks.nii", json.loads("{}"))
+
+
+def test_halved_voxels_keep_places_and_round_the_steps_of_masks() -> None:
+    organs = np.zeros((20, 20, 20), np.uint8)
+    z, y, x = np.indices(organs.shape)
+    organs[(z - 10) ** 2 + (y - 10) ** 2 + (x - 10) ** 2 < 36] = Organ.LIVER
+    hu = np.where(organs == Organ.LIVER, 60, 30).astype(np.float32)
+    coarse = as_stock(hu, organs, (3.0, 3.0, 3.0))
+    fine = halved_voxels(coarse)
+    assert fine.spacing_mm == (1.5, 1.5, 1.5)
+    assert fine.labels.shape == fine.tissue.shape == (40, 40, 40)
+    steps = coarse.labels.repeat(2, 0).repeat(2, 1).repeat(2, 2)
+    liver = fine.labels == Organ.LIVER
+    z, y, x = (np.indices(liver.shape) - 20.5) / 2
+    ball = z**2 + y**2 + x**2 < 36
+    found, stepped = (
+        (2 * (m & ball).sum() / (m.sum() + ball.sum())) for m in (liver, steps == Organ.LIVER)
+    )
+    assert found > stepped
+    assert fine.unlabelled is not None
+    assert not (fine.unlabelled & liver).any()
+    assert (fine.labels[fine.unlabelled] == Organ.MUSCLE).all()

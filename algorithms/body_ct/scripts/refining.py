@@ -197,7 +197,5 @@ class Parts(IterableDataset[dict[str, Tensor]]):
             at_least=6,
         )
         for kept, rng in samples:
-            parts = [
-                part_of(kept[int(rng.integers(len(kept)))], rng) for _ in range(self.together)
-            ]
+            parts = [part_of(kept[int(rng.integers(len(kept)))], rng) for _ in range(self.together)]
             yield {name: torch.stack([part[name] for part in parts]) for name in parts[0]}
