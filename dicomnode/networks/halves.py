@@ -43,7 +43,8 @@ class Halves:
         if not labels or not len(there):
             return
         low, high = there.amin(0), there.amax(0) + 1
-        part = values[(..., *map(slice, low.tolist(), high.tolist()))]
+        x, y, z = (slice(*ends) for ends in zip(low.tolist(), high.tolist(), strict=True))
+        part = values[..., x, y, z]
         fine = pixelshuffle(part.flatten(0, 1)[None], 3, 2)[0]
         from_half = HALF.clone()
         from_half[:3, 3] += low

@@ -137,13 +137,14 @@ def halved_voxels(stock: Stock) -> Stock:
         there = tuple(slice(2 * a, 2 * a + n) for a, n in zip(low, share.shape, strict=True))
         wins = share > best[there]
         best[there][wins], labels[there][wins] = share[wins], code
+    depth, height, width = stock.spacing_mm
     hu = ndimage.zoom(stock.hu, 2, order=1, grid_mode=True, mode="nearest")
     filled = np.where(hu < -20, Organ.VISCERAL_FAT, Organ.MUSCLE)
     return replace(
         stock,
         labels=np.where(labels == 255, filled, labels).astype(np.uint8),
         tissue=stock.tissue.repeat(2, 0).repeat(2, 1).repeat(2, 2),
-        spacing_mm=tuple(step / 2 for step in stock.spacing_mm),
+        spacing_mm=(depth / 2, height / 2, width / 2),
         unlabelled=labels == 255,
         hu=hu,
     )
