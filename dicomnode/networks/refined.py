@@ -31,7 +31,8 @@ class RefinedInferer(Inferer):
     Args:
         coarse, fine: what runs the two networks of a `CoarseToFine` and gives probabilities. The
             fine one reads the halved grid and, beside it, what the coarse one says (`HalvedGrid`).
-        organs: channels of the coarse network; classes 1, 2, ... of the fine one.
+        organs: channels of the coarse network that are drawn anew.
+        classes: of the fine network, in the order of `organs`; None: 1, 2, ...
         heard: channels of the coarse network that the fine one hears, each item summed.
         share: of the fine network in the mean of both; the rest is the coarse one's, by lines
             between its voxels.
@@ -49,6 +50,7 @@ class RefinedInferer(Inferer):
         coarse: Inferer,
         fine: Inferer,
         organs: Sequence[int],
+        classes: Sequence[int] | None = None,
         heard: Sequence[Sequence[int]],
         share: float = 1.0,
         margin: int = 8,
@@ -61,6 +63,7 @@ class RefinedInferer(Inferer):
         super().__init__()
         self.coarse, self.fine = coarse, fine
         self.organs, self.heard = list(organs), [list(channels) for channels in heard]
+        self.classes = list(range(1, len(organs) + 1) if classes is None else classes)
         self.share = share
         self.margin, self.multiple, self.pad_value = margin, multiple, pad_value
         self.fraction, self.smallest = fraction, smallest
@@ -94,7 +97,7 @@ class RefinedInferer(Inferer):
         )
         known = _cut(said[self.organs], low, size, 0.0)
         coarse = functional.interpolate(known[None], scale_factor=2, mode="trilinear")
-        halves = pixelunshuffle(coarse.lerp(drawn[:, 1:], self.share), 3, 2)[0]
+        halves = pixelunshuffle(coarse.lerp(drawn[:, self.classes], self.share), 3, 2)[0]
         inside = tuple(
             slice(min(side, n - at)) for at, side, n in zip(low, size, said.shape[1:], strict=True)
         )
