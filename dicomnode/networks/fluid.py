@@ -13,6 +13,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from dicomnode.networks.halves import without_halves
+from dicomnode.networks.likeliest import likeliest
 from dicomnode.networks.organs import soft_tissue_hu
 from dicomnode.networks.resampling import affine_of
 
@@ -135,7 +136,7 @@ class ApartFromFluidd(MapTransform):
         for key in self.key_iterator(result):
             result[key] = result[key].clone()
             p, halves = without_halves(result[key], self.halves)
-            best = p.argmax(0).cpu().numpy()
+            best = likeliest(p.as_subclass(Tensor)).cpu().numpy()
             for organ in self.organs:
                 found = fluid_within(hu, best == organ, spacing)
                 if found.any():

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from dicomnode.domain.errors import InputRefused
 from dicomnode.networks.halves import without_halves
+from dicomnode.networks.likeliest import likeliest
 from dicomnode.networks.resampling import affine_of
 
 __all__ = ["KeepOrgansd", "MaskBodyd", "RefuseWithoutd", "ScaleSoftTissued", "scale_soft_tissue"]
@@ -131,7 +132,7 @@ class KeepOrgansd(MapTransform):
     def _kept(self, p: Tensor, voxel_ml: float) -> Tensor:
         p, halves = without_halves(p, self.halves)
         halves = halves.clone()
-        best = p.argmax(0).numpy()
+        best = likeliest(p).numpy()
         kept = []
         for channels in self.wanted:
             mine = np.isin(best, channels)
@@ -220,7 +221,7 @@ def refuse_without(said: Tensor, voxel_ml: float, organ: Least, region: Sequence
     Raises:
         InputRefused: naming what was not found.
     """
-    counts = torch.bincount(said.as_subclass(Tensor).argmax(0).flatten())
+    counts = torch.bincount(likeliest(said.as_subclass(Tensor)).flatten())
     found = {i: int(n) * voxel_ml for i, n in enumerate(counts.tolist())}
     missing = [one.name for one in region if one.ml_in(found) < one.ml]
     if missing:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dicomnode.domain.errors import InputRefused
+from dicomnode.networks.likeliest import likeliest
 from dicomnode.networks.organs import Least, refuse_without, scale_soft_tissue
 
 __all__ = ["CoarseToFine", "RegionInferer"]
@@ -97,7 +98,7 @@ class RegionInferer(Inferer):
 
     def _box(self, said: Tensor, shape: Sequence[int]) -> Box:
         """The organ's largest part and what lies near it, with the margin, in voxels."""
-        there = np.isin(said.argmax(0).numpy(), self.organ.channels)
+        there = np.isin(likeliest(said).numpy(), self.organ.channels)
         reach = round(15 / self.coarse_spacing)
         parts, count = ndimage.label(ndimage.binary_dilation(there, iterations=reach))
         if count == 0:

@@ -22,6 +22,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from dicomnode.networks.halves import HALF, Halves, without_halves
+from dicomnode.networks.likeliest import likeliest
 from dicomnode.networks.resampling import (
     SLAB,
     Upsampler,
@@ -195,14 +196,14 @@ class KeepLargestPartsd(MapTransform):
         p = probabilities.detach().cpu().float().as_subclass(Tensor).clone()
         foreground = (p[0] < 0.5).numpy()
         kept = _parts(foreground, smallest, self.foreground_fraction)
-        best = p[1:].argmax(0).numpy() + 1
+        best = likeliest(p[1:]).numpy() + 1
         for index in range(1, p.shape[0]):
             mine = kept & (best == index)
             main = _parts(mine, 1, self.class_fraction)
             stray = mine & ~main
             if stray.any():
                 self._hand_over(p, stray, kept & ~mine, index)
-        classes = np.where(kept, p[1:].argmax(0).numpy() + 1, 0)
+        classes = np.where(kept, likeliest(p[1:]).numpy() + 1, 0)
         final = np.zeros_like(kept)
         for index in range(1, p.shape[0]):
             mine = _parts(classes == index, smallest, self.class_fraction)
@@ -232,7 +233,7 @@ class KeepLargestPartsd(MapTransform):
         where = torch.from_numpy(np.isin(labelled, sorted(touched)))
         rest = p[1:].clone()
         rest[index - 1] = -1.0
-        other = rest.argmax(0)[where] + 1
+        other = likeliest(rest)[where].long() + 1
         moved = p[index][where]
         flat = p[:, where]
         flat[index] = 0.0
@@ -320,5 +321,5 @@ class OntoImageGridd(MapTransform):
             if edge is not None and ct is not None:
                 border = (likely > 0.2) & (likely < 0.8) & (most > 0.5) & (least < 0.5)
                 chosen = torch.where(border, ct[here].float() < edge, chosen)
-            labels[0][here] = (own.argmax(0) + 1).byte() * chosen
+            labels[0][here] = (likeliest(own) + 1) * chosen
         return labels
