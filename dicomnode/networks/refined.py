@@ -14,6 +14,7 @@ from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional
 
+from dicomnode.networks.likeliest import likeliest
 from dicomnode.networks.regions import CoarseToFine
 
 __all__ = ["RefinedInferer"]
@@ -86,7 +87,7 @@ class RefinedInferer(Inferer):
     ) -> Tensor:
         result = said.new_zeros((len(said) + 8 * len(self.organs), *said.shape[1:]))
         result[: len(said)] = said
-        low, size = self._box(said.argmax(0).cpu().numpy())
+        low, size = self._box(likeliest(said).cpu().numpy())
         if not all(size):
             return result
         image = _cut(volume[1:], low, size, self.pad_value)
