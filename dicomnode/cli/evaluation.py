@@ -23,7 +23,9 @@ def evaluate(
             file_okay=False,
         ),
     ],
-    out: Annotated[Path, typer.Option(help="The HTML report; a JSON file goes beside it.")],
+    out: Annotated[
+        Path, typer.Option(help="The report, `.html` added if need be; a JSON file goes beside it.")
+    ],
     split: Annotated[
         str, typer.Option(help="Score the rows with this value of the column `split` alone.")
     ] = "",
@@ -72,7 +74,7 @@ def evaluate(
     asked = Asked(
         algorithm=algorithm,
         data=data,
-        out=out,
+        out=_report(out),
         split=split,
         like_nih=like_nih,
         box_frame=box_frame,
@@ -85,6 +87,11 @@ def evaluate(
     with progress_bar() as bar:
         said = evaluate_folder(chosen, asked, bar.track)
     console.print(said)
+
+
+def _report(out: Path) -> Path:
+    """The file as it was named, `.html` added where a browser would not know it otherwise."""
+    return out if out.suffix.lower() in {".html", ".htm"} else out.with_name(f"{out.name}.html")
 
 
 def _pairs(option: str, given: list[str] | None) -> dict[str, str]:

@@ -155,7 +155,7 @@ def test_a_bundle_of_segments_is_evaluated_on_dicom_and_nifti(
     with pytest.raises(SystemExit) as ended:
         main(
             [
-                *("evaluate", "test_air", str(data), "--out", str(report)),
+                *("evaluate", "test_air", str(data), "--out", str(report.with_suffix(""))),
                 *("--draws", "50", "--settings", str(settings)),
             ]
         )
