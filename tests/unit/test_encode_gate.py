@@ -75,6 +75,21 @@ def test_masks_in_all_48_orientations_and_both_file_orders_pass(tmp_path: Path) 
         assert_voxels_lie_where_the_masks_do(written, findings, volume)
 
 
+def test_only_images_that_a_frame_refers_to_are_read_again(tmp_path: Path) -> None:
+    volume = ct_volume(tmp_path)
+    (finding,) = random_segments(volume, seed=0, count=1)
+    mask = np.zeros(volume.grid.shape, bool)
+    mask[2, 1:4, 2:5] = True
+    findings = (replace(finding, mask=mask),)
+    written = encode(findings, volume, tmp_path)[ResultKind.SEG]
+    for index in (0, 1, 3, 4):
+        volume.frames[index].path.unlink()
+    check_segmentation(written, findings, volume)
+    volume.frames[2].path.unlink()
+    with pytest.raises(FileNotFoundError):
+        check_segmentation(written, findings, volume)
+
+
 @pytest.mark.parametrize("reverse", [False, True])
 def test_an_oblique_series_passes(tmp_path: Path, reverse: bool) -> None:
     volume = ct_volume(tmp_path, replace(SMALL, orientation=OBLIQUE), reverse=reverse)
