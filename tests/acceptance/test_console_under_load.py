@@ -55,7 +55,7 @@ def address_of(node: NodeUnderTest) -> str | None:
 
 
 def answer_to_endless(reader: httpx.Client) -> httpx.Response:
-    """Asked again as long as the short question below, which looks for a place, had the last one."""
+    """Asked again while the short question below, which looks for a place, has the last one."""
     while True:
         answer = reader.post("/sql", data={"query": ENDLESS})
         if "answered already" not in answer.text:
