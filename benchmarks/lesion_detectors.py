@@ -7,9 +7,10 @@ pixels and so many slices, with noise. Measured is the whole of `Algorithm.run`,
 memory to findings with outlines, and within it the calls of the three networks alone; their ratio
 is what resampling, cutting of views and placing cost. With `--files` the CT is written as DICOM
 first and read from there, and the lesions are written as SEG and SR: a second ratio counts both.
-Seconds are of processor time of one thread, in a process that keeps the memory it frees, as the
-node's children do (`pipeline.heap`). FLOPs are those of the networks (two for a
-multiplication with its addition), for estimates of other hardware.
+Seconds are of processor time of one thread, in a process that keeps the memory it frees and
+multiplies matrices in one thread, as the node's children do (`pipeline.heap`, `pipeline.devices`).
+FLOPs are those of the networks (two for a multiplication with its addition), for estimates of other
+hardware.
 """
 
 import argparse
@@ -24,6 +25,7 @@ from typing import Any
 import numpy as np
 import torch
 from ct_inference import ct
+from threadpoolctl import threadpool_limits
 from torch.utils.flop_counter import FlopCounterMode
 
 from dicomnode.algorithm import AlgorithmIdentity, RunContext
@@ -151,6 +153,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     asked = parser.parse_args()
     torch.set_num_threads(1)
+    threadpool_limits(1, user_api="blas")
     keep_freed_memory()
     with TemporaryDirectory() as made:
         told = measured(

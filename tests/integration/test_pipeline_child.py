@@ -25,7 +25,7 @@ from dicomnode.domain.errors import (
 )
 from dicomnode.pipeline.bundle import load_bundle
 from dicomnode.pipeline.child import InferenceChildren, probe_cuda_devices
-from dicomnode.pipeline.devices import ComputeDevice
+from dicomnode.pipeline.devices import ComputeDevice, compute_devices
 from dicomnode.pipeline.volume import read_series
 from dicomnode.testing.bundles import Behaviour, BundleRecipe, write_bundle
 from dicomnode.testing.studies import SeriesGeometry, StudyIdentity, ct_series
@@ -40,6 +40,13 @@ def pid_of(_device: str) -> int:
 
 def device_and_threads(device: str) -> tuple[str, str, int]:
     return device, os.environ["OMP_NUM_THREADS"], os.nice(0)
+
+
+def blas_threads(_device: str) -> list[int]:
+    import scipy.linalg  # noqa: F401 (brings an OpenBLAS of its own beside NumPy's)
+    from threadpoolctl import threadpool_info
+
+    return [one["num_threads"] for one in threadpool_info() if one["user_api"] == "blas"]
 
 
 def call_back_and_hang(_device: str, address: str) -> None:
@@ -106,6 +113,15 @@ def hanging_pid(listener: Listener) -> tuple[int, Connection]:
     """The child that called back; it hangs as long as the connection is held."""
     connection = listener.accept()
     return connection.recv(), connection
+
+
+def test_no_thread_of_a_child_spins_while_it_waits_for_a_product() -> None:
+    (cpu,) = compute_devices(["cpu"], environ={}, cuda_free=())
+    with InferenceChildren([cpu]) as children:
+        threads = children.submit(blas_threads, (), timeout_s=LONG_S).result()
+    assert set(threads) == {1}
+    (told,) = compute_devices(["cpu"], environ={"OPENBLAS_NUM_THREADS": "3"}, cuda_free=())
+    assert told.environment["OPENBLAS_NUM_THREADS"] == "3"
 
 
 def test_child_is_kept_warm_between_jobs(children: InferenceChildren) -> None:
