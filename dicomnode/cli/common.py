@@ -1,7 +1,7 @@
 """What commands share: the settings option, consoles, progress."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from dicomnode.domain.errors import ConfigError
 from dicomnode.settings import Settings, load_settings
 
 # What peers and files say is printed as it is: brackets in a series description are no markup.
@@ -55,3 +56,15 @@ def files_below(folder: Path) -> list[Path]:
     if folder.is_file():
         return [folder]
     return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def pairs_from(option: str, form: str, given: Sequence[str] | None) -> dict[str, str]:
+    """What an option that may be repeated was given as `LEFT=RIGHT`; `form` names both sides.
+
+    Raises:
+        ConfigError: naming every value without an equals sign.
+    """
+    pairs = [one.partition("=") for one in given or ()]
+    if wrong := [left for left, equals, _ in pairs if not equals]:
+        raise ConfigError([f"{option} {left}: {form} is needed" for left in wrong])
+    return {left: right for left, _, right in pairs}

@@ -5,7 +5,13 @@ from typing import Annotated
 
 import typer
 
-from dicomnode.cli.common import SettingsPath, console, progress_bar, settings_from
+from dicomnode.cli.common import (
+    SettingsPath,
+    console,
+    pairs_from,
+    progress_bar,
+    settings_from,
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -78,8 +84,8 @@ def evaluate(
         split=split,
         like_nih=like_nih,
         box_frame=box_frame,
-        box_labels=_pairs("--box-label", box_label),
-        lesion_types=_pairs("--lesion-type", lesion_type),
+        box_labels=pairs_from("--box-label", "CLASS=LABEL", box_label),
+        lesion_types=pairs_from("--lesion-type", "TRUTH=TYPE", lesion_type),
         margin_mm=margin,
         draws=draws,
         device=device,
@@ -92,11 +98,3 @@ def evaluate(
 def _report(out: Path) -> Path:
     """The file as it was named, `.html` added where a browser would not know it otherwise."""
     return out if out.suffix.lower() in {".html", ".htm"} else out.with_name(f"{out.name}.html")
-
-
-def _pairs(option: str, given: list[str] | None) -> dict[str, str]:
-    """Each `LEFT=RIGHT` once; anything else is refused instead of being passed over."""
-    for pair in given or ():
-        if "=" not in pair:
-            raise typer.BadParameter(f"{pair!r} is not of the form LEFT=RIGHT", param_hint=option)
-    return dict(pair.split("=", 1) for pair in given or ())

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from dicomnode.cli.common import SettingsPath, console, settings_from
+from dicomnode.cli.common import SettingsPath, console, pairs_from, settings_from
 from dicomnode.domain.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def sql(
         _list(questions)
         return
     database = open_database(known)
-    query, values = question, dict(_pairs(param or []))
+    query, values = question, pairs_from("--param", "NAME=VALUE", param)
     bounds = Bounds(seconds=timeout or known.sql.time_limit_s, rows=limit)
     if " " not in question.strip():
         saved = _named(questions, question)
@@ -85,14 +85,6 @@ def _named(questions: Mapping[str, "Question"], name: str) -> "Question":
     near = get_close_matches(name, questions, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else "; see dicomnode sql --list"
     raise ConfigError([f"there is no saved question {name!r}{hint}"])
-
-
-def _pairs(given: list[str]) -> list[tuple[str, str]]:
-    pairs = [one.partition("=") for one in given]
-    wrong = [name for name, equals, _ in pairs if not equals]
-    if wrong:
-        raise ConfigError([f"--param {name}: NAME=VALUE is needed" for name in wrong])
-    return [(name, value) for name, _, value in pairs]
 
 
 def _list(questions: Mapping[str, "Question"]) -> None:

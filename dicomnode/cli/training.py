@@ -6,7 +6,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from dicomnode.cli.common import SettingsPath, console, progress_bar, settings_from
+from dicomnode.cli.common import (
+    SettingsPath,
+    console,
+    pairs_from,
+    progress_bar,
+    settings_from,
+)
 
 if TYPE_CHECKING:
     from dicomnode.training.judging import Judged
@@ -73,9 +79,9 @@ def train(
         data=data,
         out=out,
         hold_out=hold_out,
-        values=_pairs("--set", "KEY=VALUE", set_value),
+        values=pairs_from("--set", "KEY=VALUE", set_value),
         dev=dev,
-        lesion_types=_pairs("--lesion-type", "TRUTH=TYPE", lesion_type),
+        lesion_types=pairs_from("--lesion-type", "TRUTH=TYPE", lesion_type),
         draws=draws,
         device=device,
     )
@@ -86,15 +92,6 @@ def train(
         console.print(f"reports: {out / 'before.html'}, {out / 'after.html'}")
     console.print(f"version {done.version}; to use it:")
     console.print(f"  dicomnode models add {done.bundle} --activate")
-
-
-def _pairs(option: str, form: str, said: list[str] | None) -> dict[str, str]:
-    from dicomnode.domain.errors import StudyError
-
-    odd = [pair for pair in said or () if "=" not in pair]
-    if odd:
-        raise StudyError(f"{option} {odd[0]}: {form} is needed")
-    return dict(pair.split("=", 1) for pair in said or ())
 
 
 def _tell(line: str) -> None:

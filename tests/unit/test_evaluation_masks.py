@@ -212,7 +212,7 @@ def test_a_pair_that_is_none_is_refused_before_anything_is_read(
     with pytest.raises(SystemExit) as ended:
         main(given)
     assert ended.value.code == 2
-    assert "not of the form LEFT=RIGHT" in " ".join(capsys.readouterr().err.split())
+    assert f"{option} Lung nodule: " in " ".join(capsys.readouterr().err.split())
 
 
 @pytest.mark.parametrize(
