@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -13,14 +14,25 @@ from dicomnode.phantom.slabs import Stock, read_stock
 T = TypeVar("T")
 
 
+@dataclass(frozen=True, slots=True)
+class Supply:
+    """What samples are made of."""
+
+    pool: Path
+    """Folder of stocks (`slabs.keep_stock`), looked through for new files now and then."""
+    real: Sequence[Stock]
+    """Stocks of real CT."""
+    share: float
+    """Of the samples that are made of real CT, where there is any."""
+    seed: int
+    """Of the first sample; those that follow count up."""
+
+
 def kept_samples(
     make: Callable[[Sequence[Stock], int], T],
-    seed: int,
+    supply: Supply,
     *,
-    pool: Path,
     pattern: str,
-    real: Sequence[Stock],
-    share: float,
     stream: int,
     keep: int,
     uses: int,
@@ -35,10 +47,8 @@ def kept_samples(
 
     Args:
         make: a sample of stocks and a seed.
-        seed: of the first sample; those that follow count up.
-        pool: folder of stocks (`slabs.keep_stock`), looked through for new files now and then.
-        pattern: of their names.
-        real: stocks of real CT, of which samples are made in a `share` of all cases.
+        supply: what it is made of.
+        pattern: of the names of files in the pool.
         stream: tells streams of one seed apart.
         keep: samples at hand at most; a random one makes room.
         uses: see above.
@@ -49,14 +59,14 @@ def kept_samples(
     stocks: list[Stock] = []
     known: set[Path] = set()
     kept: list[T] = []
-    first = seed
+    seed = supply.seed
     while True:
-        if (seed - first) % look_every == 0:
-            for path in sorted(set(pool.glob(pattern)) - known)[-newest:]:
+        if (seed - supply.seed) % look_every == 0:
+            for path in sorted(set(supply.pool.glob(pattern)) - known)[-newest:]:
                 stocks.append(read_stock(path))
                 known.add(path)
         rng = np.random.default_rng([stream, seed])
-        source = real if real and rng.random() < share else stocks
+        source = supply.real if supply.real and rng.random() < supply.share else stocks
         kept.append(make(source, seed))
         if len(kept) > keep:
             kept.pop(int(rng.integers(len(kept))))

@@ -8,7 +8,7 @@ import numpy as np
 
 from dicomnode.phantom import make_anatomy
 from dicomnode.phantom.slabs import Stock, keep_stock, read_stock
-from dicomnode.phantom.streams import kept_samples
+from dicomnode.phantom.streams import Supply, kept_samples
 
 Sample = tuple[int, int]
 
@@ -22,11 +22,8 @@ def painted(folder: Path, name: str) -> Path:
 def drawn(pool: Path, real: Sequence[Stock], share: float, turns: int) -> list[tuple[Sample, ...]]:
     samples = kept_samples(
         lambda stocks, seed: (len(stocks), seed),
-        10,
-        pool=pool,
+        Supply(pool, real, share, seed=10),
         pattern="a_*.npz",
-        real=real,
-        share=share,
         stream=1,
         keep=2,
         uses=3,
@@ -51,11 +48,8 @@ def test_the_pool_may_grow_and_other_files_do_not_matter(tmp_path: Path) -> None
     painted(tmp_path, "b_1.npz")
     samples = kept_samples(
         lambda stocks, seed: len(stocks),
-        0,
-        pool=tmp_path,
+        Supply(tmp_path, [], 0.0, seed=0),
         pattern="a_*.npz",
-        real=[],
-        share=0.0,
         stream=1,
         keep=1,
         uses=1,

@@ -14,6 +14,7 @@ from dicomnode.networks.partial import PartialLoss
 from dicomnode.networks.timed import TimedTraining
 from dicomnode.phantom.masks import example_stocks, halved_voxels
 from dicomnode.phantom.slabs import Stock
+from dicomnode.phantom.streams import Supply
 from dicomnode.training.stocks import site_stocks
 from dicomnode.training.weights import part_of_weights
 from scripts.classes import organ_named
@@ -108,7 +109,7 @@ class RefinedTraining:
             if late and self.data_root:
                 stocks = [*drawn, *drawn, *map(halved_voxels, example_stocks(self.data_root))]
             start = self.seed * 1_000_000 + training.step * 4
-            parts = Parts(self.pool, stocks, self.shares[late], start, answering)
+            parts = Parts(Supply(self.pool, stocks, self.shares[late], start), answering)
             ahead = AHEAD if self.workers else None
             loader = DataLoader(
                 parts, batch_size=None, num_workers=self.workers, prefetch_factor=ahead

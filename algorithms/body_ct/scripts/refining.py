@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +24,7 @@ from dicomnode.networks.partial import NEUTRAL, UNKNOWN
 from dicomnode.phantom import Organ
 from dicomnode.phantom.acquisition import acquired
 from dicomnode.phantom.slabs import Slab, SlabShape, Stock, make_slab
-from dicomnode.phantom.streams import kept_samples
+from dicomnode.phantom.streams import Supply, kept_samples
 from scripts.classes import CLASSES, class_table
 from scripts.synthesis import MULTIPLE, OFFSETS, PAD
 
@@ -166,36 +165,22 @@ def _corner(answered: Answered, rng: np.random.Generator) -> list[int]:
 
 
 class Parts(IterableDataset[dict[str, Tensor]]):
-    """An endless stream of batches of parts; a slab is read about `uses` times."""
+    """An endless stream of batches of two parts; a slab is read about eight times."""
 
-    def __init__(
-        self,
-        pool: Path,
-        real: Sequence[Stock],
-        share: float,
-        seed: int,
-        answering: Answering,
-        together: int = 2,
-        keep: int = 30,
-        uses: int = 8,
-    ) -> None:
-        self.pool, self.real, self.share, self.seed = pool, real, share, seed
-        self.answering, self.together, self.keep, self.uses = answering, together, keep, uses
+    def __init__(self, supply: Supply, answering: Answering) -> None:
+        self.supply, self.answering = supply, answering
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
         torch.set_num_threads(1)
         samples = kept_samples(
             self.answering,
-            self.seed,
-            pool=self.pool,
+            self.supply,
             pattern="belly_*.npz",
-            real=self.real,
-            share=self.share,
             stream=8,
-            keep=self.keep,
-            uses=self.uses,
+            keep=30,
+            uses=8,
             at_least=6,
         )
         for kept, rng in samples:
-            parts = [part_of(kept[int(rng.integers(len(kept)))], rng) for _ in range(self.together)]
+            parts = [part_of(kept[int(rng.integers(len(kept)))], rng) for _ in range(2)]
             yield {name: torch.stack([part[name] for part in parts]) for name in parts[0]}

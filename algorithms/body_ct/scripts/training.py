@@ -15,7 +15,7 @@ from dicomnode.networks.partial import PartialLoss
 from dicomnode.networks.timed import TimedTraining
 from dicomnode.phantom.masks import example_stocks
 from dicomnode.phantom.slabs import Stock
-from dicomnode.phantom.streams import kept_samples
+from dicomnode.phantom.streams import Supply, kept_samples
 from dicomnode.training.stocks import site_stocks
 from dicomnode.training.weights import part_of_weights
 from scripts.classes import CLASSES, DRAWN, UNNAMED, organ_named
@@ -40,35 +40,16 @@ EVERY = 4
 class Slabs(IterableDataset[dict[str, Tensor]]):
     """An endless stream of batches of slabs; new files of the pool join as they appear.
 
-    `keep` slabs stay at hand, and each is read about `uses` times.
+    40 slabs stay at hand, and each is read about twice.
     """
 
-    def __init__(
-        self,
-        pool: Path,
-        real: Sequence[Stock],
-        share: float,
-        seed: int,
-        together: int = 2,
-        keep: int = 40,
-        uses: int = 2,
-    ) -> None:
-        self.pool, self.real, self.share, self.seed = pool, real, share, seed
-        self.together, self.keep, self.uses = together, keep, uses
+    def __init__(self, supply: Supply, together: int) -> None:
+        self.supply, self.together = supply, together
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
         torch.set_num_threads(1)
         samples = kept_samples(
-            make_slab,
-            self.seed,
-            pool=self.pool,
-            pattern="slab_*.npz",
-            real=self.real,
-            share=self.share,
-            stream=4,
-            keep=self.keep,
-            uses=self.uses,
-            look_every=100,
+            make_slab, self.supply, pattern="slab_*.npz", stream=4, keep=40, uses=2, look_every=100
         )
         waiting = []
         for kept, rng in samples:
@@ -187,7 +168,8 @@ class Training:
             if late and self.data_root:
                 stocks = [*drawn, *drawn, *example_stocks(Path(self.data_root))]
             start = self.seed * 1_000_000 + training.step * 8
-            slabs = Slabs(self.pool, stocks, self.shares[late], start, self.batch_size)
+            supply = Supply(self.pool, stocks, self.shares[late], start)
+            slabs = Slabs(supply, self.batch_size)
             loader = DataLoader(slabs, batch_size=None, num_workers=self.workers)
             training.fit(loader, training.seconds * (1 if late else self.example_from))
             if not late:

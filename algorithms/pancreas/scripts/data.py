@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +15,7 @@ from dicomnode.networks.organs import scale_soft_tissue
 from dicomnode.networks.partial import NEUTRAL
 from dicomnode.phantom import Organ
 from dicomnode.phantom.slabs import SlabShape, Stock, make_slab
-from dicomnode.phantom.streams import kept_samples
+from dicomnode.phantom.streams import Supply, kept_samples
 from scripts.classes import class_table
 
 OFFSETS = (-4, -1, 0, 1, 4)
@@ -44,28 +43,16 @@ def _ras(array: npt.NDArray[np.generic]) -> Tensor:
 
 
 class Planes(IterableDataset[dict[str, Tensor]]):
-    """An endless stream of batches of slices; a volume is read about `uses` times."""
+    """An endless stream of batches of slices; a volume is read about six times."""
 
-    def __init__(
-        self, pool: Path, real: list[Stock], share: float, seed: int, keep: int = 30, uses: int = 6
-    ) -> None:
-        self.pool, self.real, self.share, self.seed = pool, real, share, seed
-        self.keep, self.uses = keep, uses
+    def __init__(self, supply: Supply) -> None:
+        self.supply = supply
         self.plane = "axial"
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
         torch.set_num_threads(1)
         samples = kept_samples(
-            volume,
-            self.seed,
-            pool=self.pool,
-            pattern="belly_*.npz",
-            real=self.real,
-            share=self.share,
-            stream=5,
-            keep=self.keep,
-            uses=self.uses,
-            at_least=8,
+            volume, self.supply, pattern="belly_*.npz", stream=5, keep=30, uses=6, at_least=8
         )
         for kept, rng in samples:
             yield batch_of(kept, self.plane, rng)

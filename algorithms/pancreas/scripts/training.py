@@ -18,6 +18,7 @@ from dicomnode.networks.planes import ThreePlaneNetwork
 from dicomnode.networks.timed import TimedTraining
 from dicomnode.phantom.masks import example_stocks
 from dicomnode.phantom.slabs import Stock, read_stock
+from dicomnode.phantom.streams import Supply
 from scripts.classes import CLASSES, UNNAMED, WEIGHTS
 from scripts.data import OFFSETS, Planes, volume
 
@@ -75,7 +76,7 @@ class Training:
             clock=time.process_time,
         )
         start = (self.seed * 10 + number) * 1_000_000 + training.step
-        stream = Planes(self.pool, self.real, self.share, start)
+        stream = Planes(Supply(self.pool, self.real, self.share, start))
         stream.plane = plane
         if training.spent < seconds:
             training.fit(stream, seconds)

@@ -16,7 +16,7 @@ from dicomnode.networks.timed import TimedTraining
 from dicomnode.phantom import Organ
 from dicomnode.phantom.masks import example_stocks, organ_of
 from dicomnode.phantom.slabs import Stock
-from dicomnode.phantom.streams import kept_samples
+from dicomnode.phantom.streams import Supply, kept_samples
 from dicomnode.training.stocks import site_stocks
 from dicomnode.training.weights import part_of_weights
 from scripts.assemble import VOLUME
@@ -28,31 +28,19 @@ SIZE = (64, 80, 96)
 
 
 class Volumes(IterableDataset[dict[str, Tensor]]):
-    """An endless stream of volumes, each read about `uses` times; new files of the pool join."""
+    """An endless stream of volumes, each read about three times; new files of the pool join."""
 
-    def __init__(
-        self,
-        pool: Path,
-        real: Sequence[Stock],
-        share: float,
-        seed: int,
-        keep: int = 40,
-        uses: int = 3,
-    ) -> None:
-        self.pool, self.real, self.share, self.seed = pool, real, share, seed
-        self.keep, self.uses = keep, uses
+    def __init__(self, supply: Supply) -> None:
+        self.supply = supply
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
         samples = kept_samples(
             partial(volume, size=SIZE),
-            self.seed,
-            pool=self.pool,
+            self.supply,
             pattern="belly_*.npz",
-            real=self.real,
-            share=self.share,
             stream=6,
-            keep=self.keep,
-            uses=self.uses,
+            keep=40,
+            uses=3,
             at_least=8,
         )
         for kept, rng in samples:
@@ -126,7 +114,8 @@ class VolumeTraining:
         training = self.training
         start = self.seed * 1_000_000 + training.step
         if training.spent < training.seconds:
-            training.fit(Volumes(self.pool, self.real, self.share, start), training.seconds)
+            supply = Supply(self.pool, self.real, self.share, start)
+            training.fit(Volumes(supply), training.seconds)
 
     def _loss_of(self, network: nn.Module, batch: dict[str, Tensor]) -> Tensor:
         with torch.autocast(batch["image"].device.type, torch.bfloat16):
