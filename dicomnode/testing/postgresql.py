@@ -3,8 +3,10 @@
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 import tempfile
+import time
 from contextlib import ExitStack
 from itertools import count
 from pathlib import Path
@@ -18,6 +20,7 @@ from psycopg import sql
 _DEBIAN_ROOT = Path("/usr/lib/postgresql")
 # initdb refuses to run as root; Debian's packages bring this account.
 _ACCOUNT = "postgres"
+_LIMIT_S = 60.0
 # Nothing here has to outlive a power cut.
 _QUICK = "-c fsync=off -c full_page_writes=off"
 _QUICKER = "-c synchronous_commit=off"
@@ -80,8 +83,17 @@ class RunningPostgresql:
         self._run("pg_ctl", "start", "-w", "-D", str(self._data), "-l", log, "-o", options)
 
     def kill(self) -> None:
-        """End the server in the middle of whatever it does."""
-        self._run("pg_ctl", "stop", "-w", "-D", str(self._data), "-m", "immediate")
+        """End the server in the middle of whatever it does; back when it has ended.
+
+        What `pg_ctl stop -m immediate` does, without the time that program takes to start.
+        """
+        pid_file = self._data / "postmaster.pid"
+        os.kill(int(pid_file.read_text(encoding="ascii").split()[0]), signal.SIGQUIT)
+        deadline = time.monotonic() + _LIMIT_S
+        while pid_file.exists():
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"PostgreSQL has not ended in {_LIMIT_S:.0f} s")
+            time.sleep(0.01)
 
     def _end(self) -> None:
         if (self._data / "postmaster.pid").exists():
