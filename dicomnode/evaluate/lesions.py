@@ -12,6 +12,7 @@ import numpy.typing as npt
 from dicomnode.algorithm import RunContext
 from dicomnode.domain.errors import PipelineError, StudyError
 from dicomnode.domain.volumes import Volume
+from dicomnode.evaluate.key_slices import KeyCase, is_deep_lesion, read_key_cases
 from dicomnode.evaluate.lesion_figures import LesionFigures, figures_of_type
 from dicomnode.evaluate.lesion_images import Case, read_case, read_cases
 from dicomnode.evaluate.lesion_truths import Truths, lesions_of_case, read_lesion_truths
@@ -82,8 +83,9 @@ def evaluate_lesions(
     device: str,
     draws: int,
     tick: Callable[[Sequence[Case]], Iterable[Case]],
+    split: str = "",
 ) -> LesionSummary:
-    """Run the bundle on every volume below `data` and count.
+    """Run the bundle on every volume below `data` and count; of DeepLesion on every key slice.
 
     Args:
         algorithm: a bundle of lesions.
@@ -93,6 +95,7 @@ def evaluate_lesions(
         device: where to run.
         draws: for each interval.
         tick: shows how far it is.
+        split: part of DeepLesion (`evaluate.key_slices`); empty: all of it.
 
     Raises:
         StudyError: no volumes, no truth, or none that the bundle looks for.
@@ -100,19 +103,29 @@ def evaluate_lesions(
     pred = algorithm.manifest.outputs.pred
     if pred.kind != "lesions":
         raise StudyError(f"{algorithm.identity.name} detects no lesions")
-    truths = read_lesion_truths(data)
-    volumes = detect(algorithm, pred, data, truths, named=named, device=device, tick=tick)
+    if is_deep_lesion(data):
+        cases, others = read_key_cases(data, split)
+        name_of = names_of(pred, {**read_lesion_types(data), **named})
+        of_name = {one.case.name: one for one in cases}
+        volumes = tuple(
+            _read_key(algorithm, pred, of_name[case.name], name_of, device=device)
+            for case in tick([one.case for one in cases])
+        )
+    else:
+        truths = read_lesion_truths(data)
+        volumes = detect(algorithm, pred, data, truths, named=named, device=device, tick=tick)
+        known = {name for one in volumes for name in (one.case.name, one.series_uid)}
+        others = sum(row.volume not in known for row in truths.rows)
     read = [one for one in volumes if not one.refused]
     if not any(lesion.counts for one in read for lesion in one.lesions):
         raise StudyError(_why_none(volumes, pred))
-    known = {name for one in volumes for name in (one.case.name, one.series_uid)}
     return LesionSummary(
         volumes=volumes,
         types=tuple(
             figures_of_type(name, marked, [one.case.patient for one in read], points, draws)
             for name, marked, points in _held_against(pred, read, margin_mm)
         ),
-        other_rows=sum(row.volume not in known for row in truths.rows),
+        other_rows=others,
     )
 
 
@@ -157,23 +170,66 @@ def _read(
     *,
     device: str,
 ) -> ReadVolume:
-    input_name, spec = next(iter(algorithm.needs.items()))
     try:
-        volume = read_case(case, sorted(spec.modalities)[0])
+        volume = read_case(case, _modality(algorithm))
         true = lesions_of_case(truths, case, volume)
-        began = time.monotonic()
-        with TemporaryDirectory() as scratch:
-            context = RunContext(device=device, scratch=Path(scratch))
-            candidates = algorithm.candidates({input_name: volume}, context)
-        seconds = time.monotonic() - began
+        candidates, seconds = _candidates(algorithm, volume, device)
     except PipelineError as exc:
         return ReadVolume(case=case, refused=f"{type(exc).__name__}: {exc}")
+    found = tuple(_found(one, case.name, pred) for one in candidates)
+    return _held(case, volume, true, found, name_of=name_of, seconds=seconds)
+
+
+def _read_key(
+    algorithm: BundleAlgorithm, pred: Lesions, one: KeyCase, name_of: NameOf, *, device: str
+) -> ReadVolume:
+    """A key slice: of what is found around it, what reaches it."""
+    try:
+        volume = one.volume(_modality(algorithm))
+        candidates, seconds = _candidates(algorithm, volume, device)
+    except PipelineError as exc:
+        return ReadVolume(case=one.case, refused=f"{type(exc).__name__}: {exc}")
+    height = one.height_mm
+    found = tuple(
+        replace(told, point_mm=(*told.point_mm[:2], height))
+        for each in candidates
+        if each.box[0][2] <= height <= each.box[1][2]
+        for told in (_found(each, one.case.name, pred),)
+    )
+    return _held(one.case, volume, one.lesions(), found, name_of=name_of, seconds=seconds)
+
+
+def _modality(algorithm: BundleAlgorithm) -> str:
+    """Of what is no DICOM."""
+    return sorted(next(iter(algorithm.needs.values())).modalities)[0]
+
+
+def _candidates(
+    algorithm: BundleAlgorithm, volume: Volume, device: str
+) -> tuple[Sequence[Candidate], float]:
+    """Every detection, and the seconds that it took."""
+    began = time.monotonic()
+    with TemporaryDirectory() as scratch:
+        context = RunContext(device=device, scratch=Path(scratch))
+        candidates = algorithm.candidates({next(iter(algorithm.needs)): volume}, context)
+    return candidates, time.monotonic() - began
+
+
+def _held(
+    case: Case,
+    volume: Volume,
+    true: Sequence[TrueLesion],
+    found: tuple[FoundLesion, ...],
+    *,
+    name_of: NameOf,
+    seconds: float,
+) -> ReadVolume:
     sought = as_sought(true, name_of)
     return ReadVolume(
         case=case,
         series_uid=str(volume.series_uid),
         lesions=tuple(sought),
-        found=tuple(_found(one, case.name, pred) for one in candidates),
+        found=found,
         not_sought=not_sought(true, name_of),
         crops=tuple(crop_around(volume, one) for one in sought),
         seconds=seconds,

@@ -11,6 +11,7 @@ from dicomnode import __version__
 from dicomnode.domain.errors import StudyError
 from dicomnode.evaluate.ablation import read_ablation
 from dicomnode.evaluate.html import with_interval
+from dicomnode.evaluate.key_slices import is_deep_lesion
 from dicomnode.evaluate.lesions import LesionSummary, evaluate_lesions
 from dicomnode.evaluate.lesions_page import write_lesions_report
 from dicomnode.evaluate.page import write_report
@@ -117,6 +118,7 @@ def _lesions(algorithm: BundleAlgorithm, asked: Asked, tick: Tick) -> str:
         device=asked.device,
         draws=asked.draws,
         tick=tick,
+        split=asked.split,
     )
     patients = len({one.case.patient for one in summary.volumes})
     return _said(f"{len(summary.volumes)} volumes", patients, summary.refused, asked.out)
@@ -132,6 +134,7 @@ def report_lesions(
     device: str,
     draws: int,
     tick: Tick,
+    split: str = "",
 ) -> LesionSummary:
     """Score a bundle of lesions on the marked volumes below `data`, and write the report `out`.
 
@@ -141,14 +144,23 @@ def report_lesions(
         StudyError: no volumes, no truth, or none that the bundle looks for.
     """
     summary = evaluate_lesions(
-        algorithm, data, named=named, margin_mm=margin_mm, device=device, draws=draws, tick=tick
+        algorithm,
+        data,
+        named=named,
+        margin_mm=margin_mm,
+        device=device,
+        draws=draws,
+        tick=tick,
+        split=split,
     )
     patients = len({one.case.patient for one in summary.volumes})
     seconds = [one.seconds for one in summary.volumes if not one.refused]
     around = f" widened by {margin_mm:g} mm" if margin_mm else ""
+    key = [("A volume", "a key slice of DeepLesion: rates are false positives an image")]
     about = _about(
         algorithm,
         ("Volumes", f"{len(summary.volumes)} of {patients} patients"),
+        *(key if is_deep_lesion(data) else []),
         ("A hit", f"the middle of a mark lies in the lesion's ball or box{around}"),
         ("Seconds a volume, median", f"{np.median(seconds):.1f} on {device}, without reading"),
     )

@@ -20,7 +20,7 @@ from torch.nn import functional
 
 from dicomnode.networks.slice_losses import UNKNOWN_TYPE, MarkedSlice
 
-__all__ = ["TYPES", "KeySlice", "Part", "read_deep_lesion", "slab_of"]
+__all__ = ["TYPES", "KeySlice", "Part", "plane_of", "read_deep_lesion", "slab_of"]
 
 TYPES = ("bone", "abdomen", "mediastinum", "liver", "lung", "kidney", "soft tissue", "pelvis")
 """Coarse types 1 to 8 of the table; here from 0."""
@@ -34,6 +34,8 @@ _NAMES = {
     "spacing": "spacing_mm_px_",
     "part": "train_val_test",
 }
+_COMPLETE = "complete"
+"""A column that DeepLesion has not: 1 where every lesion of the slice is marked."""
 
 
 class Part(Enum):
@@ -102,6 +104,7 @@ def _slice(file: str, rows: Sequence[tuple[int, Mapping[str, str]]], table: str)
                 boxes=torch.tensor([box for box, _, _ in told]) + 0.5,
                 types=torch.tensor([kind for _, _, kind in told]),
                 ends=torch.tensor([ends for _, ends, _ in told]).unflatten(1, (4, 2)) + 0.5,
+                complete=all(row.get(_COMPLETE) == "1" for _, row in rows),
             ),
         )
     except ValueError as exc:
@@ -116,7 +119,9 @@ def _mark(row: Mapping[str, str]) -> tuple[list[float], list[float], int]:
         raise ValueError("a box ends before it begins")
     if kind != -1 and not 1 <= kind <= len(TYPES):
         raise ValueError(f"{kind} is no type of lesion")
-    return box, _numbers(row[_NAMES["ends"]], 8), kind - 1 if kind > 0 else UNKNOWN_TYPE
+    told = row[_NAMES["ends"]]
+    ends = _numbers(told, 8) if told else [float("nan")] * 8
+    return box, ends, kind - 1 if kind > 0 else UNKNOWN_TYPE
 
 
 def _numbers(text: str, count: int) -> list[float]:
@@ -139,14 +144,14 @@ def slab_of(images: Path, one: KeySlice, *, slices: int, apart_mm: float = 2.0) 
     step = apart_mm / one.spacing_mm[2]
     half = slices // 2
     wanted = [one.number + step * n for n in range(-half, half + 1)]
-    planes: dict[int, Tensor] = {one.number: _plane(folder / f"{one.number:03d}.png")}
+    planes: dict[int, Tensor] = {one.number: plane_of(folder / f"{one.number:03d}.png")}
 
     def at(number: int) -> Tensor:
         toward = 1 if number < one.number else -1
         while number not in planes:
             path = folder / f"{number:03d}.png"
             if path.exists():
-                planes[number] = _plane(path)
+                planes[number] = plane_of(path)
             else:
                 number += toward
         return planes[number]
@@ -162,7 +167,8 @@ def slab_of(images: Path, one: KeySlice, *, slices: int, apart_mm: float = 2.0) 
     return functional.pad(joined, pad, value=-1024.0)
 
 
-def _plane(path: Path) -> Tensor:
+def plane_of(path: Path) -> Tensor:
+    """HU of one published slice, `(rows, columns)`; what is darker than air is air."""
     with Image.open(path) as image:
         values = np.asarray(image).astype(np.float32) - _PNG_ZERO
     return torch.from_numpy(np.maximum(values, -1024.0))

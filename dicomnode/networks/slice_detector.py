@@ -18,6 +18,7 @@ from monai.networks.blocks.convolutions import Convolution
 from torch import Tensor, nn
 from torch.nn import functional
 
+from dicomnode.networks.efficientnet import EfficientNetLite0
 from dicomnode.networks.views import two_windows
 
 __all__ = ["SliceDetections", "SliceDetector", "SliceOutputs", "decode", "places_of"]
@@ -37,6 +38,12 @@ class SliceOutputs:
     """(n, p, 4): from the place to the left, upper, right, lower border of the box; pixels, > 0."""
     ends: Tensor
     """(n, p, 8): from the place to the ends of the axes, pixels."""
+
+    def float(self) -> SliceOutputs:
+        """The same in single precision, for losses."""
+        return SliceOutputs(
+            scores=self.scores.float(), reaches=self.reaches.float(), ends=self.ends.float()
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +73,59 @@ def _block(before: int, after: int, stride: int = 1) -> nn.Module:
     )
 
 
+class _PlainTrunk(nn.Module):
+    """Maps at strides 4, 8 and 16 by plain convolutions, from a slab in two windows."""
+
+    def __init__(self, slices: int, features: Sequence[int]) -> None:
+        super().__init__()
+        self.channels = tuple(features[2:])
+        self.stem = _block(2 * slices, features[0])
+        self.down = nn.ModuleList(
+            nn.Sequential(_block(before, after, 2), _block(after, after))
+            for before, after in pairwise(features)
+        )
+
+    def forward(self, windows: Tensor) -> list[Tensor]:
+        x = self.stem(windows)
+        levels = []
+        for down in self.down:
+            x = down(x)
+            levels.append(x)
+        return levels[1:]
+
+
+class _ImageNetTrunk(nn.Module):
+    """The same by EfficientNet-Lite0, whose three colours are mixed from the slab.
+
+    Before training the colours are the neighbours in the soft tissue window, the slice itself in
+    it, and the slice in the wide one. Batch norm stays as it is while the rest is trained:
+    batches of a few slabs would only blur it.
+    """
+
+    def __init__(self, slices: int) -> None:
+        super().__init__()
+        self.mix = nn.Conv2d(2 * slices, 3, 1)
+        self.encoder = EfficientNetLite0(trunk_only=True)
+        self.channels = tuple(self.encoder.pyramid_channels[1:])
+        middle = slices // 2
+        with torch.no_grad():
+            self.mix.weight.zero_()
+            cast("Tensor", self.mix.bias).zero_()
+            self.mix.weight[0, :slices] = 1 / slices
+            self.mix.weight[1, middle] = self.mix.weight[2, slices + middle] = 1.0
+
+    def train(self, mode: bool = True) -> _ImageNetTrunk:
+        super().train(mode)
+        for layer in self.encoder.modules():
+            if isinstance(layer, nn.BatchNorm2d):
+                layer.eval()
+        return self
+
+    def forward(self, windows: Tensor) -> list[Tensor]:
+        colours = self.mix(windows).contiguous(memory_format=torch.channels_last)
+        return self.encoder.pyramid(colours)[1:]
+
+
 class SliceDetector(nn.Module):
     """A small pyramid over a slab of slices, with one head for all levels.
 
@@ -75,7 +135,8 @@ class SliceDetector(nn.Module):
     Args:
         types: of lesions.
         slices: odd; neighbours and the slice itself.
-        features: channels at strides 1, 2, 4, 8 and 16.
+        features: channels at strides 1, 2, 4, 8 and 16 of a trunk of plain convolutions; None:
+            EfficientNet-Lite0, for which there are weights of ImageNet (`trunk.encoder`).
         width: channels of the pyramid and of the head.
     """
 
@@ -83,21 +144,16 @@ class SliceDetector(nn.Module):
         self,
         types: int = 8,
         *,
-        slices: int = 9,
-        features: Sequence[int] = (16, 24, 32, 48, 64),
-        width: int = 32,
+        slices: int = 5,
+        features: Sequence[int] | None = None,
+        width: int = 48,
     ) -> None:
         super().__init__()
         if slices % 2 == 0:
             raise ValueError("the slice to be read has as many neighbours on either side")
         self.types, self.slices = types, slices
-        widths = list(features)
-        self.stem = _block(2 * slices, widths[0])
-        self.down = nn.ModuleList(
-            nn.Sequential(_block(before, after, 2), _block(after, after))
-            for before, after in pairwise(widths)
-        )
-        self.side = nn.ModuleList(nn.Conv2d(each, width, 1) for each in widths[2:])
+        self.trunk = _ImageNetTrunk(slices) if features is None else _PlainTrunk(slices, features)
+        self.side = nn.ModuleList(nn.Conv2d(each, width, 1) for each in self.trunk.channels)
         self.smooth = nn.ModuleList(_block(width, width) for _ in STRIDES)
         self.judge = nn.Sequential(_block(width, width), nn.Conv2d(width, types, 3, padding=1))
         self.locate = nn.Sequential(_block(width, width), nn.Conv2d(width, 4 + ENDS, 3, padding=1))
@@ -107,13 +163,9 @@ class SliceDetector(nn.Module):
         """Outputs of all places, see the class."""
         if hu.shape[1] != self.slices or hu.shape[2] % 16 or hu.shape[3] % 16:
             raise ValueError(f"{tuple(hu.shape)} is not (n, {self.slices}, 16 a, 16 b)")
-        x = self.stem(two_windows(hu, 1))
-        levels = []
-        for down in self.down:
-            x = down(x)
-            levels.append(x)
+        levels = self.trunk(two_windows(hu, 1))
         pyramid: list[Tensor] = []
-        for side, level in zip(reversed(self.side), reversed(levels[1:]), strict=True):
+        for side, level in zip(reversed(self.side), reversed(levels), strict=True):
             own = side(level)
             if pyramid:
                 own = own + functional.interpolate(pyramid[0], scale_factor=2.0, mode="nearest")

@@ -40,6 +40,15 @@ class MarkedSlice:
     complete: bool = False
     """Every lesion of the slice is marked: then all else is none."""
 
+    def to(self, device: torch.device) -> MarkedSlice:
+        """The same on a device."""
+        return MarkedSlice(
+            boxes=self.boxes.to(device),
+            types=self.types.to(device),
+            ends=self.ends.to(device),
+            complete=self.complete,
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Wanted:

@@ -16,6 +16,7 @@ from dicomnode.pipeline.heap import KEEPING_FREED_MEMORY
 from dicomnode.settings import Settings
 from dicomnode.steps.installed import algorithms_of
 from dicomnode.training.judging import Asked, Divide, Division, Judged
+from dicomnode.training.key_slices import divide_key_slices
 from dicomnode.training.marked import divide_marked
 from dicomnode.training.outlined import divide_outlined
 from dicomnode.training.packing import pack
@@ -25,12 +26,15 @@ CONFIG = "configs/retrain.json"
 (folder to learn from), `output` (folder for checkpoints) and `changed` (folder that `run` leaves
 the new files of the bundle in, `models/model.safetensors` above all). Or `recipe` alone: the name
 of a bundle whose training is this one's too; that one's configuration has a key `bundle` besides
-(folder of the bundle that is trained)."""
-_OURS = ("site", "output", "changed", "bundle")
-"""Keys that `train` sets."""
+(folder of the bundle that is trained). `learns_from` names a layout that is divided in a way of
+its own (`_LAYOUTS`)."""
+_OURS = ("site", "output", "changed", "bundle", "learns_from")
+"""Keys that `train` sets, or reads."""
 
 _DIVIDE: Mapping[str, Divide] = {"segments": divide_outlined, "lesions": divide_marked}
 """By the kind of output; the training of all others divides by itself, and nothing is judged."""
+_LAYOUTS: Mapping[str, Divide] = {"deep_lesion": divide_key_slices}
+"""By `learns_from`, which goes before the kind."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +64,7 @@ def train(settings: Settings, asked: Asked, tick: Tick, tell: Callable[[str], No
     if odd:
         raise StudyError(f"{CONFIG} has no key {odd[0]!r} to set; it has: {', '.join(known)}")
     shipped = load_bundle(root)
-    division = _divided(asked, shipped, tick)
+    division = _divided(asked, shipped, recipe, tick)
     for line in division.told:
         tell(line)
     changed = asked.out / "changed"
@@ -85,8 +89,9 @@ def train(settings: Settings, asked: Asked, tick: Tick, tell: Callable[[str], No
     return Trained(bundle=bundle, version=version, judged=judged)
 
 
-def _divided(asked: Asked, algorithm: BundleAlgorithm, tick: Tick) -> Division:
-    divide = _DIVIDE.get(algorithm.manifest.outputs.pred.kind)
+def _divided(asked: Asked, algorithm: BundleAlgorithm, recipe: Path, tick: Tick) -> Division:
+    layout = str(read_json(recipe / CONFIG).get("learns_from", ""))
+    divide = _LAYOUTS.get(layout) or _DIVIDE.get(algorithm.manifest.outputs.pred.kind)
     if divide is None:
         return Division(learned=asked.data, said="")
     return divide(asked, algorithm, tick)

@@ -132,6 +132,7 @@ def test_axes_may_be_drawn_from_either_end_and_may_be_missing() -> None:
     assert detection_loss(away, [undrawn], SIZE)["ends"] == 0
 
 
+@pytest.mark.timeout(600)
 def test_a_tiny_set_is_learned_with_type_box_and_axes() -> None:
     """Four slices, a bright or a dark block each."""
     boxes = [(8.0, 8, 28, 24), (30.0, 34, 46, 56), (36.0, 6, 56, 22), (10.0, 36, 26, 56)]

@@ -1,0 +1,1 @@
+"""Training and evaluation of slice_lesion; inference needs none of it."""
