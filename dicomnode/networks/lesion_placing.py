@@ -93,10 +93,11 @@ class PlaceLesionsd(MapTransform):
         for key in self.key_iterator(result):
             found = {name: values.numpy() for name, values in data[key].items()}  # type: ignore[attr-defined]
             placed = self.placed(found, affine_of(image).numpy(), ct, shape)
-            mask = torch.from_numpy(placed.pop("mask"))
-            placed["mask"] = MetaTensor(  # type: ignore[assignment]
-                mask[None], affine=torch.from_numpy(ct), meta=name_of(image)
-            )
+            if "mask" in placed:
+                mask = torch.from_numpy(placed.pop("mask"))
+                placed["mask"] = MetaTensor(  # type: ignore[assignment]
+                    mask[None], affine=torch.from_numpy(ct), meta=name_of(image)
+                )
             result[key] = placed
         return result
 

@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from monai.config.type_definitions import KeysCollection
-from monai.data.meta_tensor import MetaTensor
-from monai.transforms.transform import MapTransform
-from torch import Tensor
 
-from dicomnode.networks.resampling import affine_of
-from dicomnode.networks.transforms import INPUT_AFFINE, INPUT_SHAPE
+from dicomnode.networks.lesion_placing import PlaceLesionsd
 
 __all__ = ["PlaceSlicesd"]
 
@@ -24,58 +18,24 @@ _LEAST_MM = 1.0
 """An axis shorter than this is drawn so long: one of no length cannot be written."""
 
 
-class PlaceSlicesd(MapTransform):
-    """Make what `docs/bundles.md` asks of lesions from the ends that a network told.
+class PlaceSlicesd(PlaceLesionsd):
+    """Make what `docs/bundles.md` asks of lesions from the ends that `SliceInferer` left.
 
     The short axis is what of it stands at right angles to the long one, as RECIST has it drawn;
     of the two the longer is the long one. There is no mask: a network that tells ends does not
-    outline.
-
-    Args:
-        keys: the dictionary of `SliceInferer`.
-        types: number of the type in `dicom.json` for each type of the network, from 0.
-        sites: the same for sites; None: no sites.
-        image_key: the image that `ToWorkingGridd` left.
+    outline. Arguments are those of `PlaceLesionsd`.
     """
-
-    def __init__(
-        self,
-        keys: KeysCollection,
-        *,
-        types: Sequence[int],
-        sites: Sequence[int] | None = None,
-        image_key: str = "image",
-        allow_missing_keys: bool = False,
-    ) -> None:
-        super().__init__(keys, allow_missing_keys)
-        self.types = list(types)
-        self.sites = None if sites is None else list(sites)
-        self.image_key = image_key
-
-    def __call__(self, data: Mapping[Hashable, Tensor]) -> dict[Hashable, object]:
-        """Return the dictionary with lesions in place of what the inferer left."""
-        result: dict[Hashable, object] = dict(data)
-        image = data[self.image_key]
-        if not isinstance(image, MetaTensor) or INPUT_AFFINE not in image.meta:
-            raise ValueError(f"{self.image_key!r} was not read by ToWorkingGridd")
-        result.pop("ct", None)
-        ct = torch.as_tensor(image.meta[INPUT_AFFINE]).reshape(-1, 4, 4)[0].numpy()
-        shape = np.array([int(n) for n in torch.as_tensor(image.meta[INPUT_SHAPE]).reshape(-1)[:3]])
-        for key in self.key_iterator(result):
-            found = {name: values.numpy() for name, values in data[key].items()}  # type: ignore[attr-defined]
-            result[key] = self.placed(found, affine_of(image).numpy(), ct, shape)
-        return result
 
     def placed(
         self,
         found: Mapping[str, npt.NDArray[np.generic]],
         working: Floats,
         ct: Floats,
-        shape: npt.NDArray[np.int_],
+        shape: Sequence[int],
     ) -> dict[str, npt.NDArray[np.generic]]:
         """The arrays of `docs/bundles.md`; affines (working grid, CT) lead to RAS mm."""
         to_ct = np.linalg.inv(ct) @ working
-        last = shape - 0.5
+        last = np.asarray(shape) - 0.5
         axes, boxes = [], []
         for ends, box in zip(
             np.asarray(found["ends"], float), np.asarray(found["boxes"], float), strict=True

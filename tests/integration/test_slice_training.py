@@ -49,7 +49,7 @@ def ended_well(command: list[str], capfd: pytest.CaptureFixture[str]) -> str:
     return said.out
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(1800)
 def test_it_is_trained_by_one_command_goes_on_and_is_judged_an_image(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

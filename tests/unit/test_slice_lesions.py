@@ -125,7 +125,7 @@ def test_ends_that_make_no_cross_still_make_axes_that_can_be_written(ends: list[
         "boxes": np.array([[[1.0, 1, 2], [9, 9, 4]]]),
     }
     grid = np.diag([1.0, 1, 2.5, 1])
-    told = PlaceSlicesd("pred", types=[1]).placed(found, grid, grid, np.array([20, 20, 8]))
+    told = PlaceSlicesd("pred", types=[1]).placed(found, grid, grid, (20, 20, 8))
     long, short = (np.diff(told[name][0], axis=0)[0] for name in ("long_axes", "short_axes"))
     assert np.linalg.norm(long) + 1e-6 >= np.linalg.norm(short) >= 0.5
     assert long @ short == pytest.approx(0, abs=1e-6)
