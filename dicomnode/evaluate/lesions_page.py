@@ -110,6 +110,12 @@ def _rate(value: float) -> str:
     return {0.125: "1/8", 0.25: "1/4", 0.5: "1/2"}.get(value, f"{value:g}")
 
 
+def sensitivities_said(one: LesionFigures) -> str:
+    """One type in a line: sensitivity at so many false positives (FP) a volume."""
+    at = (f"{_rate(rate)} FP {in_digits(one.sensitivity[rate].value)}" for rate in RATES)
+    return f"{one.name}: {', '.join(at)}; any {with_interval(one.recall)}, n {one.lesions}"
+
+
 def _sensitivity(types: Sequence[LesionFigures]) -> str:
     rows = [
         (

@@ -13,7 +13,7 @@ from dicomnode.evaluate.ablation import read_ablation
 from dicomnode.evaluate.html import with_interval
 from dicomnode.evaluate.key_slices import is_deep_lesion
 from dicomnode.evaluate.lesions import LesionSummary, evaluate_lesions
-from dicomnode.evaluate.lesions_page import write_lesions_report
+from dicomnode.evaluate.lesions_page import sensitivities_said, write_lesions_report
 from dicomnode.evaluate.page import write_report
 from dicomnode.evaluate.pairs import patients_of
 from dicomnode.evaluate.scoring import classes_of, score
@@ -121,7 +121,8 @@ def _lesions(algorithm: BundleAlgorithm, asked: Asked, tick: Tick) -> str:
         split=asked.split,
     )
     patients = len({one.case.patient for one in summary.volumes})
-    return _said(f"{len(summary.volumes)} volumes", patients, summary.refused, asked.out)
+    said = _said(f"{len(summary.volumes)} volumes", patients, summary.refused, asked.out)
+    return "\n".join([said, *(f"  {sensitivities_said(one)}" for one in summary.types)])
 
 
 def report_lesions(

@@ -96,9 +96,15 @@ def evaluated(data: Path, tmp_path: Path, *options: str, code: int = 0) -> Path:
 @pytest.mark.filterwarnings("ignore::FutureWarning:monai")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.filterwarnings("ignore:.*:UserWarning")
-def test_a_bundle_of_lesions_is_evaluated_as_counted_by_hand(marked: Path, tmp_path: Path) -> None:
+def test_a_bundle_of_lesions_is_evaluated_as_counted_by_hand(
+    marked: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """From the top: .9 a hit and b false, .8 a false and b hit; .7 counts for nothing."""
     report = evaluated(marked, tmp_path)
+
+    said = " ".join(capsys.readouterr().out.split())
+    assert "Lymph node: 1/8 FP 0.000, 1/4 FP 0.000, 1/2 FP 0.333, 1 FP 0.667, 2 FP 0.667" in said
+    assert "any 0.667 (0.500 to 1.000), n 3" in said
 
     figures = json.loads(report.with_suffix(".json").read_text())
     (nodes,) = figures["types"]
