@@ -31,6 +31,7 @@ from dbos._sys_db import SystemDatabase
 from sqlalchemy import make_url
 
 from dicomnode.domain.errors import TakenOver
+from dicomnode.domain.lines import database_line
 from dicomnode.logs import WithoutWords
 
 __all__ = ["DurableInstance", "Engine", "durable_class", "step", "workflow"]
@@ -150,6 +151,8 @@ class Engine:
             # A stopped process must not hold rows of the queues for ever.
             "sys_db_idle_transaction_timeout_sec": LONGEST_PAUSE_S,
         }
+        if make_url(url).get_backend_name() == "postgresql":
+            config["db_engine_kwargs"] = {"connect_args": database_line(make_url(url).query)}
         DBOS(config=config)
         # It prints tracebacks of its own, with whatever an error says.
         for handler in logging.getLogger("dbos").handlers:

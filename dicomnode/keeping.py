@@ -12,7 +12,9 @@ from dicomnode.settings import Settings
 
 log = structlog.get_logger()
 
-START_TIMEOUT_S = 60.0
+# Long: a machine that boots, or is short of CPU or disk, starts slowly, and one that is stopped for
+# it and started again is never ready. A process that dies says so at once.
+START_TIMEOUT_S = 600.0
 
 Entry = Callable[[Settings, Connection, int], None]
 """Sends its port once that is open, or a fault in words; ends on SIGTERM, or when the process

@@ -4,6 +4,8 @@ import queue
 import signal
 import socket
 import threading
+from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from multiprocessing.connection import Connection
 from types import FrameType
@@ -14,13 +16,14 @@ from pynetdicom.presentation import PresentationContext, build_context
 
 from dicomnode.deliver.commitment import answer_with
 from dicomnode.domain.delivery import CommitmentReport, CommitmentRequest
-from dicomnode.domain.errors import StoreError
+from dicomnode.domain.errors import StoreError, StoreUnavailable
 from dicomnode.domain.events import Event
 from dicomnode.domain.sop_classes import STORAGE_COMMITMENT_PUSH
 from dicomnode.keeping import KeptProcess
 from dicomnode.logs import configure_process
 from dicomnode.receive.commitment import take_requests
 from dicomnode.receive.receiver import Receiver, start_receiver
+from dicomnode.receive.settling import AGAIN_AFTER_S
 from dicomnode.receive.tuning.process import tune_process
 from dicomnode.settings import Settings
 from dicomnode.store.commitments import keep_request
@@ -31,6 +34,10 @@ from dicomnode.store.landing import SqlInstanceIndex
 
 log = structlog.get_logger()
 
+MOST_EVENTS_WAITING = 10_000
+
+_Noted = tuple[Event, datetime]
+
 
 def now() -> datetime:
     """The clock of the node."""
@@ -38,36 +45,63 @@ def now() -> datetime:
 
 
 class EventWriter:
-    """Takes events at once and writes them in batches, so that receiving never waits for a log."""
+    """Takes events at once and writes them in batches, so that receiving never waits for a log.
 
-    def __init__(self, database: Database) -> None:
+    While the index is away they wait: what was refused then is what a person will ask about.
+    """
+
+    def __init__(self, database: Database, again_after_s: float = AGAIN_AFTER_S) -> None:
         self._database = database
-        self._waiting: queue.SimpleQueue[tuple[Event, datetime] | None] = queue.SimpleQueue()
+        self._again_after_s = again_after_s
+        self._taken: queue.SimpleQueue[_Noted | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._write, name="events", daemon=True)
         self._thread.start()
 
     def put(self, event: Event) -> None:
         """Have an event written soon."""
-        self._waiting.put((event, now()))
+        self._taken.put((event, now()))
 
     def close(self) -> None:
         """Write what is left and end."""
-        self._waiting.put(None)
+        self._taken.put(None)
         self._thread.join(timeout=10)
 
     def _write(self) -> None:
+        left: list[_Noted] = []
         is_open = True
         while is_open:
-            batch = [self._waiting.get()]
-            while not self._waiting.empty():
-                batch.append(self._waiting.get())
+            batch = self._next(self._again_after_s if left else None)
             is_open = None not in batch
-            events = [one for one in batch if one is not None]
-            try:
-                log_events(self._database, events)
-            except StoreError as exc:
-                names = sorted({event.name.value for event, _ in events})
-                log.warning("events.lost", error=str(exc), events=names)
+            left = self._unwritten([*left, *(one for one in batch if one is not None)])
+            if len(left) > MOST_EVENTS_WAITING:
+                _lose(left[:-MOST_EVENTS_WAITING], "too many wait for the index")
+                left = left[-MOST_EVENTS_WAITING:]
+        _lose(left, "the index was still away at the end")
+
+    def _next(self, timeout_s: float | None) -> list[_Noted | None]:
+        """All that has come; waits for the first, until `timeout_s` if there is a limit."""
+        batch: list[_Noted | None] = []
+        with suppress(queue.Empty):
+            batch.append(self._taken.get(timeout=timeout_s))
+            while True:
+                batch.append(self._taken.get_nowait())
+        return batch
+
+    def _unwritten(self, events: Sequence[_Noted]) -> list[_Noted]:
+        """Write them; return those to be written later."""
+        try:
+            log_events(self._database, events)
+        except StoreUnavailable:
+            return list(events)
+        except StoreError as exc:
+            _lose(events, str(exc))
+        return []
+
+
+def _lose(events: Sequence[_Noted], why: str) -> None:
+    if events:
+        names = sorted({event.name.value for event, _ in events})
+        log.warning("events.lost", error=why, events=names, count=len(events))
 
 
 def open_receiver(settings: Settings, database: Database, events: EventWriter) -> Receiver:

@@ -1,11 +1,17 @@
 """The C-STORE requests of one association: from command to status."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-from dicomnode.domain.errors import DicomNodeError, DiskFault, InstanceUnreadable, StoreError
+from dicomnode.domain.errors import (
+    DicomNodeError,
+    DiskFault,
+    InstanceUnreadable,
+    StorageFull,
+    StoreError,
+)
 from dicomnode.domain.events import Event, EventName
 from dicomnode.domain.identifiers import InstanceUid, checked_uid
 from dicomnode.domain.instances import Association, Landing, ReceivedInstance
@@ -14,6 +20,7 @@ from dicomnode.receive.command import StoreRequest
 from dicomnode.receive.errors import SopClassMismatch
 from dicomnode.receive.file_meta import FileMeta, write_file_head
 from dicomnode.receive.landing import LandingSite
+from dicomnode.receive.settling import Unsettled
 from dicomnode.receive.spool import DiskReserve, Folder, SpoolFile, Write
 from dicomnode.receive.status import SUCCESS, Status, status_of
 
@@ -38,6 +45,8 @@ class Storing:
     clock: Callable[[], datetime]
     on_event: OnEvent
     write: Write
+    unsettled: Unsettled = field(default_factory=Unsettled)
+    """Associations that ended while the index, or the disk, took nothing."""
 
 
 class StoreSession:
@@ -106,22 +115,18 @@ class StoreSession:
     def close(self, how: AssociationOutcome) -> None:
         """Write down how the association ended. Never raises.
 
-        What could not be settled stays open in the index and is repaired at the next start.
+        What cannot be settled now is tried again until it can, and else repaired at the next start.
         """
-        settled = self._settle_all()
+        ended_at = self.storing.clock()
         if self._open_folder is not None:
             self._open_folder.close()
-        if self._open_folder is not None and settled:
-            try:
-                self.storing.site.close_association(
-                    self.association.id, how, at=self.storing.clock()
-                )
-            except StoreError:
-                settled = False
+        settled = self._settle(how, ended_at)
         self._emit(
             EventName.ASSOCIATION_CLOSED,
             {"how": how.value, **self._tally, "settled": settled},
         )
+        if not settled:
+            self.storing.unsettled.add(lambda: self._settle(how, ended_at))
 
     def _spool(self, meta: FileMeta) -> SpoolFile:
         return SpoolFile(
@@ -131,14 +136,18 @@ class StoreSession:
             write=self.storing.write,
         )
 
-    def _settle_all(self) -> bool:
+    def _settle(self, how: AssociationOutcome, ended_at: datetime) -> bool:
+        """Give every file its row and the association its end; False: not possible just now."""
+        if self._open_folder is None:
+            return True
         try:
             while self._unsettled:
                 instance = self._unsettled[-1]
                 if instance.path.exists():
                     self._report_landing(instance, self.storing.site.settle(instance))
                 self._unsettled.pop()
-        except (StoreError, DiskFault):
+            self.storing.site.close_association(self.association.id, how, at=ended_at)
+        except (StoreError, DiskFault, StorageFull):
             return False
         return True
 

@@ -14,6 +14,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from dicomnode.domain.errors import ConfigError, StoreError, StoreUnavailable, ValueRefused
+from dicomnode.domain.lines import database_line
 
 
 class Database:
@@ -129,7 +130,12 @@ def _sqlite_engine(url: str) -> Engine:
 
 def _postgresql_engine(url: str) -> Engine:
     return create_engine(
-        url, pool_pre_ping=True, pool_size=5, max_overflow=10, isolation_level="READ COMMITTED"
+        url,
+        pool_pre_ping=True,
+        pool_size=5,
+        max_overflow=10,
+        isolation_level="READ COMMITTED",
+        connect_args=database_line(make_url(url).query),
     )
 
 

@@ -2,8 +2,10 @@
 
 import errno
 import os
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from dicomnode.domain.instances import Association, Landing, ReceivedInstance
 from dicomnode.domain.receiving import AssociationOutcome
 from dicomnode.receive.command import StoreRequest
 from dicomnode.receive.landing import LandingSite
+from dicomnode.receive.settling import Unsettled
 from dicomnode.receive.spool import DiskReserve, Write
 from dicomnode.receive.storing import AcceptedContext, StoreSession, Storing
 from dicomnode.receive.sweep import sweep
@@ -30,6 +33,14 @@ class FailingIndex(MemoryInstanceIndex):
 
     is_down = False
     commits_first = False
+    cannot_close = False
+
+    def close_association(
+        self, association_id: str, how: AssociationOutcome, *, at: datetime
+    ) -> None:
+        if self.cannot_close:
+            raise StoreUnavailable("the connection broke")
+        super().close_association(association_id, how, at=at)
 
     def keep(self, batch: Sequence[ReceivedInstance]) -> Sequence[Landing]:
         if not self.is_down:
@@ -48,6 +59,7 @@ class Scene:
     free_bytes: Callable[[Path], int] = lambda _folder: 1 << 40
     events: EventList = field(default_factory=EventList)
     clock: Clock = field(default_factory=Clock)
+    unsettled: Unsettled = field(default_factory=Unsettled)
 
     def __post_init__(self) -> None:
         self.index = FailingIndex(self.folder)
@@ -62,6 +74,7 @@ class Scene:
             clock=self.clock,
             on_event=self.events,
             write=self.write,
+            unsettled=self.unsettled,
         )
         return StoreSession(
             storing,
@@ -240,6 +253,37 @@ def test_while_the_index_is_down_the_association_stays_open_for_the_next_start(
     scene.index.is_down = False
     assert sweep(scene.site, scene.clock).rows_rebuilt == 1
     assert scene.index.instances["1.2.3"].sha256 == sha256(b"data").hexdigest()
+
+
+def test_once_the_index_is_back_what_was_left_open_is_settled_without_a_restart(
+    tmp_path: Path,
+) -> None:
+    scene = Scene(tmp_path, unsettled=Unsettled(again_after_s=0.01))
+    scene.index.is_down = True
+    scene.store("1.2.3", b"data")
+    scene.session.close(AssociationOutcome.RELEASED)
+    assert scene.index.outcomes == {}
+    scene.index.is_down = False
+    assert scene.unsettled.wait_until_none(20)
+    assert scene.index.instances["1.2.3"].path.read_bytes().endswith(b"data")
+    assert scene.index.outcomes == {"a1": AssociationOutcome.RELEASED}
+    assert list(scene.index.left_open()) == []
+
+
+def test_an_end_that_could_not_be_written_down_is_written_later_and_no_other_waits_for_it(
+    tmp_path: Path,
+) -> None:
+    scene = Scene(tmp_path, unsettled=Unsettled(again_after_s=0.01))
+    scene.store("1.2.3", b"data")
+    # What can never be settled, such as a file on a bad sector.
+    scene.unsettled.add(lambda: False)
+    settled = threading.Event()
+    scene.index.cannot_close = True
+    scene.session.close(AssociationOutcome.ABORTED)
+    scene.index.cannot_close = False
+    scene.unsettled.add(lambda: settled.set() or True)
+    assert settled.wait(20)
+    assert scene.index.outcomes == {"a1": AssociationOutcome.ABORTED}
 
 
 def test_an_association_that_stores_nothing_has_no_row_and_no_folder(scene: Scene) -> None:
