@@ -14,7 +14,6 @@ class Code:
 
 MM = Code("mm", "UCUM", "millimeter")
 MM2 = Code("mm2", "UCUM", "square millimeter")
-MM3 = Code("mm3", "UCUM", "cubic millimeter")
 ML = Code("ml", "UCUM", "milliliter")
 RATIO = Code("1", "UCUM", "no units")
 PIXELS = Code("{pixels}", "UCUM", "pixels")

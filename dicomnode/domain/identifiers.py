@@ -11,9 +11,8 @@ SeriesUid = NewType("SeriesUid", str)
 InstanceUid = NewType("InstanceUid", str)
 JobId = NewType("JobId", str)
 
-# PS3.5 section 9.1: components of digits without leading zeros, 64 characters at most.
-_UID = re.compile(r"(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*))*")
-# Archives are full of components with leading zeros: harmless in a name, not to be lost.
+# PS3.5 9.1 allows no leading zeros in a component, but archives are full of them: harmless in a
+# name, not to be lost.
 _LENIENT_UID = re.compile(r"[0-9]+(\.[0-9]+)*")
 
 
@@ -25,11 +24,6 @@ def checked_uid(text: str) -> str:
     if len(text) > 64 or not _LENIENT_UID.fullmatch(text):
         raise InvalidUid(f"not a DICOM UID: {text[:80]!r}")
     return text
-
-
-def is_strict_uid(text: str) -> bool:
-    """True if `text` keeps PS3.5 9.1 to the letter."""
-    return len(text) <= 64 and _UID.fullmatch(text) is not None
 
 
 def derived_uid(*parts: str) -> str:

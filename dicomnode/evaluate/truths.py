@@ -20,7 +20,6 @@ from PIL import Image
 
 from dicomnode.domain.errors import StudyError
 
-NO_FINDING = "no_finding"
 Corners = tuple[float, float, float, float]
 
 _COLUMNS = {

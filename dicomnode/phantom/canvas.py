@@ -144,9 +144,3 @@ class Canvas:
             inside = inside & allowed[labels]
         labels[inside] = organ
         self.tissue[part][inside] = tissue
-
-    def is_in(self, organs: Iterable[Organ], box: Box | None = None) -> Bools:
-        """Where `labels` is one of `organs`."""
-        allowed = np.zeros(256, np.bool_)
-        allowed[[int(o) for o in organs]] = True
-        return np.asarray(allowed[self.labels[box] if box is not None else self.labels])

@@ -14,7 +14,6 @@ LARGEST_BODY = 1_000_000
 """Bytes, where a router does not read large ones."""
 LARGE_BODIES = ("/dicom-web/", "/fhir", "/api/v1/reports", "/api/v1/files/")
 """Paths below which routers take care of the size themselves."""
-LONG_LIVED = "/static/"
 
 POLICY = "; ".join(
     (
