@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from dicomnode.store.overview import Overview, StudyLine
     from dicomnode.store.story import EventTold, JobTold, RevisionTold, Story
 
+OTHER_PATIENT = "states another PatientID than the study's first image"
+
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead.")]
 
 
@@ -129,7 +131,8 @@ def print_story(told: "Story", *, events: bool = False) -> None:
         )
     series = tree.add("series")
     for held in told.series:
-        series.add(f"{held.modality}  {held.instances} images  {held.description}")
+        other = f"  ({OTHER_PATIENT})" if held.of_another_patient else ""
+        series.add(f"{held.modality}  {held.instances} images  {held.description}{other}")
     for revision in told.revisions:
         _add_revision(tree, revision)
     for job in told.jobs:

@@ -29,6 +29,9 @@ class EventName(Enum):
     COMMITMENT_RETRYING = "commitment.retrying"
     COMMITMENT_GIVEN_UP = "commitment.given-up"
     COUNT_ASKED = "study.count-asked"
+    PATIENTS_DIFFER = "study.patients-differ"
+    """A new series states another PatientID than its study: what is compared over time leaves the
+    study out."""
     STUDY_CLOSED = "study.closed"
     RULES_LOADED = "rules.loaded"
     RULES_REFUSED = "rules.refused"
@@ -75,7 +78,6 @@ class EventName(Enum):
     QUEUE_RESUMED = "queue.resumed"
     WORKER_LOST = "worker.lost"
     WORKER_BACK = "worker.back"
-    REPORT_KEPT = "report.kept"
     REPORT_MATCHED = "report.matched"
     REPORT_UNTIED = "report.untied"
     REPORT_UNREADABLE = "report.unreadable"

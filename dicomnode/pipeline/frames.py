@@ -1,6 +1,6 @@
 """What one image's header says, as values: where it lies, how pixels are kept, what they mean."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +46,8 @@ class ImageFile:
     modality: str
     instance_number: int | None
     layout: PixelLayout
+    patient_id: str = field(repr=False)
+    """PatientID, only to be compared; empty: not stated."""
 
     @property
     def label(self) -> str:

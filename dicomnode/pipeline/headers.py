@@ -23,6 +23,7 @@ _COMMON = (
     "SeriesInstanceUID",
     "SOPInstanceUID",
     "SOPClassUID",
+    "PatientID",
     "Modality",
     "InstanceNumber",
     "ImageType",
@@ -168,6 +169,7 @@ def _image_file(path: Path, ds: Dataset, transfer_syntax: UID, offset: int | Non
         sop_class_uid=_uid(ds, "SOPClassUID"),
         modality=text(ds, "Modality"),
         instance_number=number,
+        patient_id=text(ds, "PatientID").strip(),
         layout=PixelLayout(
             rows=rows,
             columns=columns,

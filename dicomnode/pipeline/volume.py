@@ -140,9 +140,24 @@ def _check_one_series(frames: Sequence[Frame]) -> tuple[str, ...]:
         raise VolumeError(
             "the images have different FrameOfReferenceUIDs, so their positions cannot be compared"
         )
+    _check_one_patient(frames)
     if len({(frame.image.sop_instance_uid, frame.index) for frame in frames}) < len(frames):
         raise DuplicateSlices("one image was given twice (same SOPInstanceUID)")
     return _check_units(frames) if first.modality == "CT" else ()
+
+
+def _check_one_patient(frames: Sequence[Frame]) -> None:
+    """A result is filed under one patient, so its images must not be of two."""
+    stated = [frame for frame in frames if frame.image.patient_id]
+    if len({frame.image.patient_id for frame in stated}) < 2:
+        return
+    first = stated[0]
+    other = next(one for one in stated if one.image.patient_id != first.image.patient_id)
+    raise VolumeError(
+        f"{other.plane.label} states another PatientID than {first.plane.label}: images of two "
+        "patients, or of one whose ID was corrected on the way; put it right at the sender, and "
+        "send the images as a new series"
+    )
 
 
 def _check_units(frames: Sequence[Frame]) -> tuple[str, ...]:

@@ -9,10 +9,12 @@ from datetime import datetime
 from sqlalchemy import Connection, case, select, update
 
 from dicomnode.domain.catalogue import search_key
+from dicomnode.domain.events import Event, EventName
 from dicomnode.domain.identifiers import InstanceUid, SeriesUid, StudyUid
 from dicomnode.domain.instances import HeaderValues, InstanceHeader, QuarantineKind
 from dicomnode.domain.sop_classes import REPORTS, SEGMENTATIONS
 from dicomnode.store.database import Database
+from dicomnode.store.events import write_events
 from dicomnode.store.locking import lock_studies
 from dicomnode.store.quarantining import LandedInstance, Unreadable, put_in_quarantine
 from dicomnode.store.summaries import recounted
@@ -78,12 +80,13 @@ def index_instances(
         new = [item for item in fresh if item.landed.sop_instance_uid not in own]
         misplaced = _misplaced(connection, new)
         placed = [item for item in new if item.header.sop_instance_uid not in misplaced]
-        _insert_parents(connection, placed)
+        tell_of_patients = _insert_parents(connection, placed)
         _place(connection, placed)
         _keep_views(connection, placed)
         _count(connection, placed, _mark_returned(connection, placed))
         faults = [item for item in unreadable if item.landed.sop_instance_uid in waiting]
         put_in_quarantine(connection, [*faults, *misplaced.values()], now)
+        write_events(connection, tell_of_patients, now)
 
 
 def _still_landed(connection: Connection, items: Sequence[Indexed | Unreadable]) -> frozenset[str]:
@@ -107,8 +110,11 @@ def _mark_own(connection: Connection, uids: frozenset[str]) -> None:
         )
 
 
-def _insert_parents(connection: Connection, items: Sequence[Indexed]) -> None:
-    """Make the studies and series that are new; all studies of the batch are locked from here."""
+def _insert_parents(connection: Connection, items: Sequence[Indexed]) -> list[Event]:
+    """Make the studies and series that are new; all studies of the batch are locked from here.
+
+    Returns what is to be told of them.
+    """
     studies = {item.header.study_uid: item for item in reversed(items)}
     insert_new(connection, StudyRow, [_study(item) for item in studies.values()])
     series = {item.header.series_uid: item for item in reversed(items)}
@@ -124,6 +130,28 @@ def _insert_parents(connection: Connection, items: Sequence[Indexed]) -> None:
             .where(StudyRow.study_uid.in_({item.header.study_uid for item in fresh}))
             .values(reports_sought_at=None)
         )
+    return _of_other_patients(connection, fresh)
+
+
+def _of_other_patients(connection: Connection, items: Sequence[Indexed]) -> list[Event]:
+    """New series that state another PatientID than the first image of their study did."""
+    studies = {item.header.study_uid for item in items}
+    query = select(StudyRow.study_uid, StudyRow.patient_id).where(StudyRow.study_uid.in_(studies))
+    stated = {row.study_uid: row.patient_id.strip() for row in connection.execute(query)}
+    return [
+        Event(
+            name=EventName.PATIENTS_DIFFER,
+            study_uid=item.header.study_uid,
+            association_id=item.landed.association_id,
+            facts={"series_uid": item.header.series_uid},
+        )
+        for item in items
+        if len({stated[item.header.study_uid], _patient_id(item.header)} - {""}) > 1
+    ]
+
+
+def _patient_id(header: InstanceHeader) -> str:
+    return _first(header.study_values, "PatientID").strip()
 
 
 def _insert_series(connection: Connection, items: Sequence[Indexed]) -> None:

@@ -5,9 +5,10 @@ from dataclasses import asdict
 from datetime import date
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, insert, select
+from sqlalchemy import ColumnElement, Connection, Row, delete, exists, insert, select
 
 from dicomnode.domain.codes import Code
+from dicomnode.domain.events import EventName
 from dicomnode.domain.follow_up import BodyMap, LesionPlace, PriorLesion, Priors, PriorStudy
 from dicomnode.domain.identifiers import JobId
 from dicomnode.domain.jobs import Job, JobState
@@ -15,6 +16,7 @@ from dicomnode.domain.outcomes import FindingRecord, RunOutcome
 from dicomnode.store.database import Database
 from dicomnode.store.tables import (
     BodyMapRow,
+    EventRow,
     FindingRow,
     FollowUpRow,
     JobRow,
@@ -97,7 +99,7 @@ def keep_follow_up(connection: Connection, job: JobId, outcome: RunOutcome) -> N
 def priors_of(database: Database, job: Job) -> Priors | None:
     """Earlier studies of the patient in which the job's algorithm looked for lesions.
 
-    None where the study cannot be compared: it states no patient or no date.
+    None where the study cannot be compared: it states no patient or two, or no date.
     """
     with database.reading() as connection:
         study = connection.execute(
@@ -105,6 +107,8 @@ def priors_of(database: Database, job: Job) -> Priors | None:
         ).one()
         studied = _date(study.study_date)
         if not study.patient_id or studied is None:
+            return None
+        if connection.scalar(select(_is_of_two_patients(job.study_uid))):
             return None
         revised = job.predecessor.job_id if job.predecessor else None
         rows = connection.execute(_earlier(study, job.algorithm, revised)).all()
@@ -137,6 +141,7 @@ def _earlier(study: Row[Any], algorithm: str, revised: str | None) -> Any:
         .join(BodyMapRow, BodyMapRow.job_id == JobRow.id)
         .where(
             StudyRow.patient_id == study.patient_id,
+            ~_is_of_two_patients(StudyRow.study_uid),
             JobRow.algorithm == algorithm,
             JobRow.state == JobState.SUCCEEDED.value,
             (StudyRow.study_date < study.study_date)
@@ -151,6 +156,12 @@ def _earlier(study: Row[Any], algorithm: str, revised: str | None) -> Any:
         )
         .limit(50)
     )
+
+
+def _is_of_two_patients(study_uid: object) -> ColumnElement[bool]:
+    """A study whose series state different PatientIDs: whose lesions they are is not known."""
+    told = EventRow.name == EventName.PATIENTS_DIFFER.value
+    return exists().where(EventRow.study_uid == study_uid, told)  # type: ignore[arg-type]
 
 
 def _is_same_patient(row: Row[Any], study: Row[Any]) -> bool:

@@ -1,6 +1,6 @@
 """Everything that is known of one study, from its first image to its last receipt."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -9,6 +9,7 @@ from sqlalchemy import Connection, Row, func, select
 
 from dicomnode.domain.codes import number_in_words
 from dicomnode.domain.errors import StudyError
+from dicomnode.domain.events import EventName
 from dicomnode.store.database import Database
 from dicomnode.store.tables import (
     AssociationRow,
@@ -47,6 +48,8 @@ class SeriesTold:
     modality: str
     description: str
     instances: int
+    of_another_patient: bool
+    """It states another PatientID than the first image of the study did."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,6 +158,7 @@ def story(database: Database, study_uid: str) -> Story:
         ).one_or_none()
         if study is None:
             raise StudyError(f"no study {study_uid} has been received")
+        events = _events(connection, study_uid)
         return Story(
             study_uid=study_uid,
             study_date=study.study_date,
@@ -163,11 +167,20 @@ def story(database: Database, study_uid: str) -> Story:
             is_open=study.new_instances > 0,
             instances=study.instance_count,
             received=_received(connection, study_uid),
-            series=_series(connection, study_uid),
+            series=_series(connection, study_uid, _of_others(events)),
             revisions=_revisions(connection, study_uid),
             jobs=_jobs(connection, study_uid),
-            events=_events(connection, study_uid),
+            events=events,
         )
+
+
+def _of_others(events: Sequence[EventTold]) -> frozenset[str]:
+    """Series of the study that state another PatientID."""
+    return frozenset(
+        str(event.facts["series_uid"])
+        for event in events
+        if event.name == EventName.PATIENTS_DIFFER.value
+    )
 
 
 def job_told(database: Database, job_id: str) -> JobTold:
@@ -208,7 +221,9 @@ def _received(connection: Connection, study_uid: str) -> tuple[Received, ...]:
     )
 
 
-def _series(connection: Connection, study_uid: str) -> tuple[SeriesTold, ...]:
+def _series(
+    connection: Connection, study_uid: str, of_others: Collection[str]
+) -> tuple[SeriesTold, ...]:
     query = select(SeriesRow).where(SeriesRow.study_uid == study_uid).order_by(SeriesRow.series_uid)
     return tuple(
         SeriesTold(
@@ -216,6 +231,7 @@ def _series(connection: Connection, study_uid: str) -> tuple[SeriesTold, ...]:
             modality=row.modality,
             description=next(iter(row.header.get("SeriesDescription", [])), ""),
             instances=row.instance_count,
+            of_another_patient=row.series_uid in of_others,
         )
         for row in connection.execute(query)
     )

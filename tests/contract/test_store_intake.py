@@ -20,6 +20,7 @@ from dicomnode.store.closing import (
 from dicomnode.store.database import Database
 from dicomnode.store.indexing import Indexed, index_instances, landed_instances
 from dicomnode.store.quarantining import Unreadable
+from dicomnode.store.story import story
 from dicomnode.store.tables import EventRow, InstanceRow, QuarantineRow, SeriesRow, StudyRow
 from tests.contract.store_scenes import (
     NOON,
@@ -60,6 +61,25 @@ def test_a_batch_indexed_twice_counts_once(database: Database) -> None:
     assert (evidence.received_instances, evidence.new_instances) == (3, 3)
     assert set(states(database).values()) == {"indexed"}
     assert landed_instances(database, 10) == ()
+
+
+def test_a_series_of_another_patient_is_told_once_with_its_study(database: Database) -> None:
+    def stated(patient: str, item: Indexed) -> Indexed:
+        return replace(item, header=replace(item.header, study_values={"PatientID": (patient,)}))
+
+    land(database, ["1.2.1.1.1"])
+    index_instances(database, waiting(database), [], at(1))
+    land(database, ["1.2.1.2.1", "1.2.1.2.2", "1.2.1.3.1", "1.2.1.4.1"], association="a2")
+    whose = {"1.2.1.2": "P2", "1.2.1.3": "P1 ", "1.2.1.4": ""}
+    for item in waiting(database):
+        own = stated(whose[item.header.series_uid], item)
+        index_instances(database, [own], [], at(2))
+    told = story(database, "1.2.1")
+    others = [one.series_uid for one in told.series if one.of_another_patient]
+    assert others == ["1.2.1.2"]
+    assert event_names(database).count(EventName.PATIENTS_DIFFER.value) == 1
+    # Facts never name a patient.
+    assert "P2" not in str([event.facts for event in told.events])
 
 
 def test_moments_of_the_evidence_are_those_of_receiving(database: Database) -> None:

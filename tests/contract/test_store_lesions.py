@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import text, update
 
 from dicomnode.domain.codes import Code
+from dicomnode.domain.events import Event, EventName
 from dicomnode.domain.follow_up import (
     BodyMap,
     Compared,
@@ -17,10 +18,11 @@ from dicomnode.domain.follow_up import (
     LesionRecord,
     MissingLesion,
 )
-from dicomnode.domain.identifiers import JobId
+from dicomnode.domain.identifiers import JobId, StudyUid
 from dicomnode.domain.jobs import Job
 from dicomnode.domain.outcomes import FindingRecord
 from dicomnode.store.database import Database
+from dicomnode.store.events import log_events
 from dicomnode.store.jobs import load_job, start_job
 from dicomnode.store.lesions import priors_of
 from dicomnode.store.outcomes import record_outcome
@@ -144,6 +146,19 @@ def test_another_birth_date_under_the_same_id_is_another_patient(database: Datab
     priors = priors_of(database, later)
     assert priors is not None
     assert priors.studies == ()
+
+
+@pytest.mark.parametrize("of_two", [1, 2])
+def test_a_study_with_series_of_two_patients_is_compared_with_nothing(
+    database: Database, of_two: int
+) -> None:
+    studied(database, 1, "20240131", [lesion("2.25.1", 20, 16)])
+    later = studied(database, 2, "20240430", [])
+    differ = Event(name=EventName.PATIENTS_DIFFER, study_uid=StudyUid(f"1.2.{of_two}"))
+    log_events(database, [(differ, at(30))])
+    priors = priors_of(database, later)
+    assert (priors is None) == (of_two == 2)
+    assert priors is None or priors.studies == ()
 
 
 @pytest.mark.parametrize(("patient", "when"), [("", "20240430"), ("P1", ""), ("P1", "April")])

@@ -297,6 +297,11 @@ def path_as_uid(datasets: list[Dataset]) -> None:
         ds["SeriesInstanceUID"]._value = "../../etc"
 
 
+def another_patient(datasets: list[Dataset]) -> None:
+    datasets[0].PatientID = ""
+    datasets[3].PatientID = "SOMEBODY-ELSE"
+
+
 def one_bit(datasets: list[Dataset]) -> None:
     datasets[0].BitsAllocated = 1
 
@@ -318,6 +323,7 @@ def one_bit(datasets: list[Dataset]) -> None:
         (drop_pixels, UnsupportedImage, "without pixels"),
         (float_pixels, UnsupportedImage, "floating point"),
         (path_as_uid, UnsupportedImage, "no usable SeriesInstanceUID"),
+        (another_patient, VolumeError, "image 4 states another PatientID than image 2: images of"),
         (one_bit, UnsupportedImage, "image 1: 16 bits stored"),
     ],
 )
