@@ -39,7 +39,9 @@ from dicomnode.steps.node import Node
 from dicomnode.steps.notifying import Notifier
 from dicomnode.steps.quotas import apply_quotas
 from dicomnode.steps.reporting import Reporting
+from dicomnode.steps.telling_rules import RuleTeller
 from dicomnode.store.database import Database
+from dicomnode.store.rule_versions import rules_in_force
 from dicomnode.web.serving import WebProcess, address_of, check_open
 
 log = structlog.get_logger()
@@ -67,7 +69,7 @@ def open_node(
     `devices`: what it runs them on. `files`: how it comes by images; None: it sees the data folder.
 
     Raises:
-        RuleError: the rule file cannot be used.
+        RuleError: the rule file cannot be used, and no rules were in force before.
     """
     algorithms = algorithms_of(settings)
     path = rules_path(settings)
@@ -76,7 +78,7 @@ def open_node(
         settings=settings,
         database=database,
         clock=now,
-        rules=WatchedRules(path, loader),
+        rules=WatchedRules(path, loader, in_force=rules_in_force(database)),
         algorithms=usable(algorithms),
         broken={
             name: one.fault for name, one in algorithms.items() if isinstance(one, BrokenAlgorithm)
@@ -191,6 +193,7 @@ class Serving:
             (
                 Loop(name="index", action=intake.index, every_s=INTAKE_EVERY_S),
                 Loop(name="close", action=intake.close, every_s=INTAKE_EVERY_S),
+                Loop(name="rules", action=RuleTeller(self.node).look, every_s=COUNT_EVERY_S),
                 Loop(name="count", action=intake.count, every_s=COUNT_EVERY_S),
                 Loop(name="reconcile", action=self.flow.reconcile, every_s=RECONCILE_EVERY_S),
                 Loop(name="forget", action=self.flow.forget, every_s=FORGET_EVERY_S),

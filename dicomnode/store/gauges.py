@@ -11,6 +11,7 @@ from dicomnode.domain.incoming_reports import ReportStatus
 from dicomnode.domain.jobs import JobState
 from dicomnode.domain.results import DeliveryState
 from dicomnode.store.database import Database
+from dicomnode.store.rule_versions import refused_rules
 from dicomnode.store.tables import (
     DeliveryRow,
     InstanceRow,
@@ -74,6 +75,8 @@ class Standing:
     """(destination, state) -> results that are not confirmed, sent or dismissed."""
     quarantined: int
     """Files that no person has looked at."""
+    rules_refused: bool
+    """The rule file as it is now cannot be used."""
     studies_last_hour: int
     instances_last_hour: int
 
@@ -132,6 +135,7 @@ def standing(database: Database, now: datetime) -> Standing:
             refused=_count(connection, JobRow.state == JobState.REFUSED.value),
             undelivered=_undelivered(connection),
             quarantined=_count(connection, QuarantineRow.dismissed_at.is_(None)),
+            rules_refused=refused_rules(connection) is not None,
             studies_last_hour=_count(connection, StudyRow.received_at > now - HOUR),
             instances_last_hour=_count(
                 connection,

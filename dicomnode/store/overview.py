@@ -10,6 +10,7 @@ from sqlalchemy import ColumnElement, Connection, Select, func, select
 from dicomnode.domain.jobs import JobState
 from dicomnode.domain.results import DeliveryState
 from dicomnode.store.database import Database
+from dicomnode.store.rule_versions import refused_rules
 from dicomnode.store.tables import (
     DeliveryRow,
     EventRow,
@@ -35,7 +36,7 @@ class Trouble:
     """One thing that a person should look at."""
 
     what: str
-    """job, delivery, quarantine, refused report, study, instance or queue."""
+    """job, delivery, quarantine, refused report, rules, study, instance or queue."""
     id: str
     """What to name in a command: job id, study UID, quarantine number."""
     since: datetime
@@ -82,6 +83,7 @@ def overview(database: Database, now: datetime, *, limit: int = 200) -> Overview
             deliveries=_counts(connection, DeliveryRow.state),
             trouble=(
                 *_paused(connection),
+                *_refused_rules(connection),
                 *study_troubles(connection, now, limit),
                 *_quarantined(connection, limit),
                 *_unindexed(connection, now, limit),
@@ -123,6 +125,15 @@ def _paused(connection: Connection) -> list[Trouble]:
         )
         for row in connection.execute(select(QueuePauseRow))
     ]
+
+
+def _refused_rules(connection: Connection) -> list[Trouble]:
+    """An edit that changed nothing would look as if it had."""
+    told = refused_rules(connection)
+    if told is None:
+        return []
+    reason = f"the rule file cannot be used, the last good rules hold on: {told.facts['reason']}"
+    return [Trouble(what="rules", id=str(told.facts["digest"])[:12], since=told.at, reason=reason)]
 
 
 def _ended_jobs(connection: Connection, limit: int, among: Collection[str] | None) -> list[Trouble]:

@@ -87,6 +87,8 @@ def _troubles(seen: Standing) -> Iterator[GaugeMetricFamily]:
         undelivered.add_metric((destination, state), count)
     yield undelivered
     yield _one("dicomnode_quarantined_files", "Files no person has looked at yet", seen.quarantined)
+    words = "1: the rule file cannot be used, the last good rules hold on"
+    yield _one("dicomnode_rules_refused", words, seen.rules_refused)
 
 
 def _one(name: str, words: str, value: float) -> GaugeMetricFamily:

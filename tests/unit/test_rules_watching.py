@@ -1,5 +1,6 @@
 """Rules are reloaded when their file changes; a faulty file never takes the good rules away."""
 
+import re
 from functools import partial
 from pathlib import Path
 
@@ -91,3 +92,27 @@ def test_a_first_file_that_is_faulty_is_refused(file: Path) -> None:
 
     with pytest.raises(RuleError):
         watched(file)
+
+
+def test_a_file_that_was_spoilt_before_a_restart_leaves_the_rules_before_it_in_force(
+    file: Path,
+) -> None:
+    good = file.read_text()
+    file.write_text("nonsense")
+    load = partial(load_rules, file=str(file))
+    with pytest.raises(RuleError):
+        WatchedRules(file, load)
+
+    rules = WatchedRules(file, load, in_force=good)
+
+    assert rules.refresh().rules[0].name == "first"
+    assert rules.faults
+    file.write_text(RULE.format(name="mended"))
+    assert rules.refresh().rules[0].name == "mended"
+    assert not rules.faults
+
+
+def test_rules_that_held_before_a_restart_and_hold_no_more_are_no_way_out(file: Path) -> None:
+    file.write_text("nonsense")
+    with pytest.raises(RuleError, match=re.escape(f"{file}:1")):
+        WatchedRules(file, partial(load_rules, file=str(file)), in_force="worse")
