@@ -45,10 +45,10 @@ def backup(
 
     Example: dicomnode db backup /backup/index-2026-11-29.sqlite
     """
-    from dicomnode.index import open_database
+    from dicomnode.index import existing_database
     from dicomnode.store.copying import backup_sqlite
 
-    backup_sqlite(open_database(settings_from(settings)), out)
+    backup_sqlite(existing_database(settings_from(settings)), out)
     console.print(f"the index is in {out}; files in the data folder are to be copied after it")
 
 
@@ -68,7 +68,7 @@ def copy(
     Example: DICOMNODE_COPY_TO=postgresql+psycopg://... dicomnode db copy
     """
     from dicomnode.app import only_one
-    from dicomnode.index import open_database
+    from dicomnode.index import existing_database
     from dicomnode.store.copying import copy_index
     from dicomnode.store.database import Database
 
@@ -79,7 +79,7 @@ def copy(
     with only_one(known.data_dir / "node.lock"), progress_bar() as bar:
         task = bar.add_task("copying", total=None)
         copied = copy_index(
-            open_database(known),
+            existing_database(known),
             Database(to, known.data_dir),
             lambda table, done: bar.update(task, description=f"{table}: {done} rows"),
         )
@@ -94,7 +94,7 @@ def adopt(settings: SettingsPath = None) -> None:
     Part of restoring a backup. Example: dicomnode db adopt
     """
     from dicomnode.app import only_one
-    from dicomnode.index import open_database
+    from dicomnode.index import existing_database
     from dicomnode.receive.adoption import adopt_folders
     from dicomnode.receive.landing import LandingSite
     from dicomnode.receiving import now
@@ -102,7 +102,7 @@ def adopt(settings: SettingsPath = None) -> None:
 
     known = settings_from(settings)
     with only_one(known.data_dir / "node.lock"):
-        index = SqlInstanceIndex(open_database(known), receiver=f"{known.ae_title}@adoption")
+        index = SqlInstanceIndex(existing_database(known), receiver=f"{known.ae_title}@adoption")
         site = LandingSite(known.data_dir, index, spool="adoption-spool")
         adopted = adopt_folders(site, index.knows, now)
     console.print(

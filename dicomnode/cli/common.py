@@ -17,6 +17,8 @@ from dicomnode.settings import Settings, load_settings
 console = Console(highlight=False, markup=False, emoji=False)
 
 SETTINGS_FILE = "dicomnode.toml"
+SERVICE_SETTINGS = Path("/etc/dicomnode") / SETTINGS_FILE
+"""Of a node that was installed as docs/operations.md says."""
 
 SettingsPath = Annotated[
     Path | None,
@@ -24,7 +26,8 @@ SettingsPath = Annotated[
         "--settings",
         "-s",
         envvar="DICOMNODE_SETTINGS",
-        help=f"Settings file; without it ./{SETTINGS_FILE} if there is one, else the defaults.",
+        help=f"Settings file; without it ./{SETTINGS_FILE}, else {SERVICE_SETTINGS}, if there is "
+        "one, else the defaults.",
         show_default=False,
     ),
 ]
@@ -32,8 +35,10 @@ SettingsPath = Annotated[
 
 def settings_from(path: Path | None) -> Settings:
     """The settings a command works with."""
-    if path is None and Path(SETTINGS_FILE).exists():
-        path = Path(SETTINGS_FILE)
+    if path is None:
+        places = (Path(SETTINGS_FILE), SERVICE_SETTINGS)
+        # A folder that may not be entered is as good as none.
+        path = next((place for place in places if os.access(place, os.F_OK)), None)
     return load_settings(path, os.environ)
 
 

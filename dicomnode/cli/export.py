@@ -39,11 +39,11 @@ def dataset(
     from dicomnode.export.dataset import DatasetOptions
     from dicomnode.export.pseudonyms import open_pseudonyms
     from dicomnode.export.run import export_dataset
-    from dicomnode.index import open_database
+    from dicomnode.index import existing_database
     from dicomnode.store.export_cases import study_count
 
     known = settings_from(settings)
-    database = open_database(known)
+    database = existing_database(known)
     options = DatasetOptions(size=size, fit=fit, with_unlabelled=with_unlabelled)
     with progress_bar() as bar:
         task = bar.add_task("exporting", total=study_count(database, options.modalities))
@@ -90,12 +90,12 @@ def dicom(
     from dicomnode.export.deidentify import Profile
     from dicomnode.export.dicom import DicomOptions, export_dicom
     from dicomnode.export.pseudonyms import open_pseudonyms
-    from dicomnode.index import open_database
+    from dicomnode.index import existing_database
     from dicomnode.store.audit import record_deed
     from dicomnode.store.export_cases import study_uids
 
     known = settings_from(settings)
-    database = open_database(known)
+    database = existing_database(known)
     profile = Profile(dates=dates, characteristics=characteristics)
     chosen = map(StudyUid, study) if study else study_uids(database)
     with progress_bar() as bar:
@@ -137,13 +137,13 @@ def keyimages(
     """
     from dicomnode.export.keyimages import export_key_images
     from dicomnode.export.pseudonyms import open_pseudonyms
-    from dicomnode.index import open_database
+    from dicomnode.index import existing_database
 
     known = settings_from(settings)
     with progress_bar() as bar:
         task = bar.add_task("looking for images", total=None)
         made = export_key_images(
-            open_database(known),
+            existing_database(known),
             out,
             label=label,
             with_sentences=sentences,

@@ -29,10 +29,10 @@ def queue(
 
     Example: dicomnode queue
     """
-    from dicomnode.index import open_database
+    from dicomnode.index import existing_database
     from dicomnode.store.workers import queue_told
 
-    told = queue_told(open_database(settings_from(settings)), datetime.now(UTC), limit=limit)
+    told = queue_told(existing_database(settings_from(settings)), datetime.now(UTC), limit=limit)
     if told.pause is not None:
         console.print(f"models are paused by {told.pause.by}: {told.pause.reason}", style="yellow")
     table = Table(box=None)
@@ -54,10 +54,10 @@ def rerun(job: JobArgument, settings: SettingsPath = None) -> None:
     Equal inputs and models make the same objects again, so nothing is doubled in the PACS.
     Example: dicomnode rerun 219034871
     """
-    from dicomnode.index import open_database
+    from dicomnode.index import existing_database
     from dicomnode.store.jobs import rerun_job
 
-    rerun_job(open_database(settings_from(settings)), JobId(job), datetime.now(UTC))
+    rerun_job(existing_database(settings_from(settings)), JobId(job), datetime.now(UTC))
     console.print(f"job {job} is queued")
 
 
@@ -66,10 +66,10 @@ def cancel(job: JobArgument, settings: SettingsPath = None) -> None:
 
     Example: dicomnode cancel 219034871
     """
-    from dicomnode.index import open_database
+    from dicomnode.index import existing_database
     from dicomnode.store.jobs import cancel_job
 
-    cancel_job(open_database(settings_from(settings)), JobId(job), datetime.now(UTC))
+    cancel_job(existing_database(settings_from(settings)), JobId(job), datetime.now(UTC))
     console.print(f"job {job} is cancelled")
 
 
@@ -78,10 +78,10 @@ def dismiss(job: JobArgument, settings: SettingsPath = None) -> None:
 
     Example: dicomnode dismiss 219034871
     """
-    from dicomnode.index import open_database
+    from dicomnode.index import existing_database
     from dicomnode.store.jobs import dismiss_job
 
-    dismiss_job(open_database(settings_from(settings)), JobId(job), datetime.now(UTC))
+    dismiss_job(existing_database(settings_from(settings)), JobId(job), datetime.now(UTC))
     console.print(f"job {job} is dismissed")
 
 
@@ -94,14 +94,14 @@ def resend(
 
     Example: dicomnode resend 219034871 pacs
     """
-    from dicomnode.index import open_database
+    from dicomnode.index import existing_database
     from dicomnode.store.deliveries import resend as put_back
     from dicomnode.store.jobs import load_job
 
     chosen = settings_from(settings)
     if chosen.destination(destination) is None:
         raise StudyError(f"no destination is called {destination!r}")
-    database = open_database(chosen)
+    database = existing_database(chosen)
     found = load_job(database, JobId(job))
     count = put_back(database, found, destination, datetime.now(UTC))
     if not count:
@@ -119,10 +119,10 @@ def pause(
     """
     from getpass import getuser
 
-    from dicomnode.index import open_database
+    from dicomnode.index import existing_database
     from dicomnode.store.workers import pause_inference
 
-    database = open_database(settings_from(settings))
+    database = existing_database(settings_from(settings))
     pause_inference(database, by=getuser(), reason=reason, now=datetime.now(UTC))
     console.print("models are paused; `dicomnode resume` lets them go on")
 
@@ -132,8 +132,8 @@ def resume(settings: SettingsPath = None) -> None:
 
     Example: dicomnode resume
     """
-    from dicomnode.index import open_database
+    from dicomnode.index import existing_database
     from dicomnode.store.workers import resume_inference
 
-    resume_inference(open_database(settings_from(settings)), datetime.now(UTC))
+    resume_inference(existing_database(settings_from(settings)), datetime.now(UTC))
     console.print("models go on")

@@ -22,11 +22,11 @@ def plan(settings: SettingsPath = None) -> None:
     Example: dicomnode keep plan
     """
     from dicomnode.app import open_node
-    from dicomnode.index import open_database
+    from dicomnode.index import existing_database
     from dicomnode.steps.quotas import plan_discards, plan_removals
 
     chosen = settings_from(settings)
-    node = open_node(chosen, open_database(chosen))
+    node = open_node(chosen, existing_database(chosen))
     planned, discards = plan_removals(node), plan_discards(node)
     table = Table("study", "last image", "images", "MB", "because")
     for one in planned:
@@ -63,11 +63,11 @@ def run(settings: SettingsPath = None) -> None:
     Example: dicomnode keep run
     """
     from dicomnode.app import open_node
-    from dicomnode.index import open_database
+    from dicomnode.index import existing_database
     from dicomnode.steps.quotas import apply_quotas, plan_discards, plan_removals
 
     chosen = settings_from(settings)
-    node = open_node(chosen, open_database(chosen))
+    node = open_node(chosen, existing_database(chosen))
     planned, discards = plan_removals(node), plan_discards(node)
     apply_quotas(node)
     console.print(f"the images of {len(planned)} studies are gone")
@@ -107,11 +107,11 @@ def dismiss(
     from getpass import getuser
 
     from dicomnode.domain.audit import Deed
-    from dicomnode.index import open_database
+    from dicomnode.index import existing_database
     from dicomnode.store.audit import record_deed
     from dicomnode.store.quarantine import dismiss_quarantine
 
-    database = open_database(settings_from(settings))
+    database = existing_database(settings_from(settings))
     now = datetime.now(UTC)
     with database.as_one():
         dismiss_quarantine(database, number, now)
@@ -133,12 +133,12 @@ def _pin(what: str, settings: SettingsPath, *, pinned: bool) -> None:
     from getpass import getuser
 
     from dicomnode.domain.audit import Deed
-    from dicomnode.index import open_database
+    from dicomnode.index import existing_database
     from dicomnode.store.audit import record_deed
     from dicomnode.store.quarantine import pin_quarantined
     from dicomnode.store.quotas import pin_study
 
-    database = open_database(settings_from(settings))
+    database = existing_database(settings_from(settings))
     now = datetime.now(UTC)
     with database.as_one():
         if _is_number(what):

@@ -123,14 +123,14 @@ def remine(
     The new labels count once all reports are read. Stopped half-way, the same command goes on.
     Example: dicomnode reports remine --workers 2
     """
-    from dicomnode.index import open_database
+    from dicomnode.index import existing_database
     from dicomnode.steps.report_archive import remine_reports
 
     known = settings_from(settings)
     with progress_bar() as bar:
         task = bar.add_task("reading", total=None)
         version = remine_reports(
-            open_database(known),
+            existing_database(known),
             setup=_setup(known, policy, lexicon),
             workers=workers,
             clock=_now,
@@ -145,13 +145,13 @@ def versions(settings: SettingsPath = None) -> None:
 
     Example: dicomnode reports versions
     """
-    from dicomnode.index import open_database
+    from dicomnode.index import existing_database
     from dicomnode.store.report_telling import versions as told
 
     table = Table(box=None)
     for name in ("version", "policy", "lexicon", "miner", "first used", "read", "in force for"):
         table.add_column(name)
-    for one in told(open_database(settings_from(settings))):
+    for one in told(existing_database(settings_from(settings))):
         used = one.first_used_at.astimezone().strftime("%Y-%m-%d %H:%M")
         read, in_force = str(one.reports_read), str(one.reports_in_force)
         table.add_row(str(one.id), one.policy, one.lexicon, one.miner, used, read, in_force)
@@ -168,11 +168,11 @@ def differences(
 
     Example: dicomnode reports differences 1 2
     """
-    from dicomnode.index import open_database
+    from dicomnode.index import existing_database
     from dicomnode.store.report_telling import differences as found
     from dicomnode.store.report_telling import report
 
-    database = open_database(settings_from(settings))
+    database = existing_database(settings_from(settings))
     changes = found(database, before, after)
     if not changes:
         console.print("no label differs on the reports that both versions have read")
@@ -200,13 +200,13 @@ def list_(
 
     Example: dicomnode reports list --unmatched
     """
-    from dicomnode.index import open_database
+    from dicomnode.index import existing_database
     from dicomnode.store.report_telling import latest_reports
 
     table = Table(box=None)
     for name in ("report", "came", "status", "study", "positive"):
         table.add_column(name, overflow="fold")
-    database = open_database(settings_from(settings))
+    database = existing_database(settings_from(settings))
     for line in latest_reports(database, limit, unmatched=unmatched):
         study = line.study_uid or line.match_note or "not looked up yet"
         said = ", ".join(line.positive or (f"({flag})" for flag in line.flags))
@@ -224,10 +224,10 @@ def show(
 
     Example: dicomnode reports show 17
     """
-    from dicomnode.index import open_database
+    from dicomnode.index import existing_database
     from dicomnode.store.report_telling import report
 
-    told = report(open_database(settings_from(settings)), number)
+    told = report(existing_database(settings_from(settings)), number)
     study = told.line.study_uid or told.line.match_note or "not looked up yet"
     console.print(f"report {number} ({told.line.status}), study: {study}")
     for index, part in enumerate(told.parts):
@@ -259,10 +259,10 @@ def refused(settings: SettingsPath = None) -> None:
 
     Example: dicomnode reports refused
     """
-    from dicomnode.index import open_database
+    from dicomnode.index import existing_database
     from dicomnode.store.refused_reports import waiting_refused
 
-    waiting = waiting_refused(open_database(settings_from(settings)), 1000)
+    waiting = waiting_refused(existing_database(settings_from(settings)), 1000)
     if not waiting:
         console.print("no message is refused", style="green")
         return
@@ -290,14 +290,14 @@ def retry(
     What is taken is kept in the index; the file of a message is removed, an SR stays where it is.
     Example: dicomnode reports retry 3
     """
-    from dicomnode.index import open_database
+    from dicomnode.index import existing_database
     from dicomnode.steps.refused_reports import retry_refused
 
     if (number is None) is not every:
         raise ConfigError(["say which message, or --all"])
     known = settings_from(settings)
     fields = known.reports.hl7.accession
-    tried = retry_refused(open_database(known), fields, _now, number)
+    tried = retry_refused(existing_database(known), fields, _now, number)
     for one in tried:
         if one.reason:
             console.print(f"message {one.number}: still refused: {one.reason}", style="yellow")
@@ -317,11 +317,11 @@ def dismiss(
 
     Example: dicomnode reports dismiss 3
     """
-    from dicomnode.index import open_database
+    from dicomnode.index import existing_database
     from dicomnode.store.refused_reports import Ending, end_refused
     from dicomnode.store.refused_reports import refused as waiting
 
-    database = open_database(settings_from(settings))
+    database = existing_database(settings_from(settings))
     message = waiting(database, number)
     end_refused(database, number, Ending.DISMISSED, _now())
     console.print(f"message {number} dismissed; its file stays: {message.path}")

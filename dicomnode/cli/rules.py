@@ -81,13 +81,13 @@ def dry_run(
 
     Reads the index only. Example: dicomnode rules dry-run new_rules.toml --last 500
     """
-    from dicomnode.index import open_database
+    from dicomnode.index import existing_database
     from dicomnode.steps.ruling import RuleDesk, in_words
 
     known = settings_from(settings)
     desk = RuleDesk.of(known)
     new = replace(desk.load, file=str(file))(file.read_text(encoding="utf-8"))
-    database = open_database(known)
+    database = existing_database(known)
     tried = desk.try_on_history(database, new, last=last)
     for line in in_words(tried):
         console.print(line)

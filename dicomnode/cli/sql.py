@@ -48,7 +48,7 @@ def sql(
     --format csv; dicomnode sql "SELECT label, count(*) FROM mentioned_label GROUP BY label"
     """
     from dicomnode.domain.questions import Bounds
-    from dicomnode.index import open_database
+    from dicomnode.index import existing_database
     from dicomnode.store.asking import asked
     from dicomnode.store.questions import load_questions
 
@@ -60,7 +60,7 @@ def sql(
     if list_ or question is None:
         _list(questions)
         return
-    database = open_database(known)
+    database = existing_database(known)
     query, values = question, pairs_from("--param", "NAME=VALUE", param)
     bounds = Bounds(seconds=timeout or known.sql.time_limit_s, rows=limit)
     if " " not in question.strip():

@@ -34,10 +34,10 @@ def status(
     studies: Annotated[int, typer.Option(help="How many of the latest studies to list.")] = 10,
 ) -> None:
     """Show how much stands where, and everything that needs a person, each with its reason."""
-    from dicomnode.index import open_database
+    from dicomnode.index import existing_database
     from dicomnode.store.overview import latest_studies, overview
 
-    database = open_database(settings_from(settings))
+    database = existing_database(settings_from(settings))
     seen = overview(database, datetime.now(UTC))
     latest = latest_studies(database, studies)
     if as_json:
@@ -102,10 +102,10 @@ def explain(
 
     Example: dicomnode explain 1.2.840.113619.2.1 --events
     """
-    from dicomnode.index import open_database
+    from dicomnode.index import existing_database
     from dicomnode.store.story import story
 
-    told = story(open_database(settings_from(settings)), study_uid)
+    told = story(existing_database(settings_from(settings)), study_uid)
     if as_json:
         _print_json(asdict(told))
         return

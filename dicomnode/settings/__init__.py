@@ -22,7 +22,7 @@ from dicomnode.settings.receiving import (
 from dicomnode.settings.reports import Hl7Settings, ReportField, ReportSettings, SqlSettings
 from dicomnode.settings.values import AETitle, DatabaseUrl, Port, Seconds, Uid, is_loopback
 from dicomnode.settings.web import OidcSettings, WebSettings
-from dicomnode.settings.whole import Settings
+from dicomnode.settings.whole import INDEX_FILE, Settings
 from dicomnode.settings.working import (
     AlgorithmSettings,
     FlowSettings,
@@ -31,6 +31,7 @@ from dicomnode.settings.working import (
 )
 
 __all__ = [
+    "INDEX_FILE",
     "AETitle",
     "AlgorithmSettings",
     "AllowedPeer",

@@ -24,6 +24,9 @@ from dicomnode.settings.working import (
     OutputSettings,
 )
 
+INDEX_FILE = "index.sqlite"
+"""In the data folder, where no other database is named."""
+
 
 class Settings(Section):
     """The whole configuration."""
@@ -74,7 +77,7 @@ class Settings(Section):
     @property
     def index_url(self) -> str:
         """SQLAlchemy URL of the index."""
-        return self.database_url or f"sqlite:///{self.data_dir / 'index.sqlite'}"
+        return self.database_url or f"sqlite:///{self.data_dir / INDEX_FILE}"
 
     @property
     def flow_url(self) -> str:

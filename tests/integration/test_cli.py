@@ -159,13 +159,23 @@ class TestExitCodes:
             "receive.prot",
         ]
 
+    def test_where_no_node_is_nothing_is_made_up_of_one(self, terminal: Terminal) -> None:
+        asked = (["status"], ["explain", "1.2.3"], ["queue"], ["keep", "plan"], ["pause"])
+        for command in (*asked, ["db", "backup", "copy.sqlite"], ["sql", "SELECT 1"]):
+            said = terminal.run(*command)
+            assert said.code == 2, command
+            assert f"no index at {terminal.folder}/dicomnode-data/index.sqlite" in said.err
+        assert list(terminal.folder.iterdir()) == []
+
     def test_a_study_that_is_not_there(self, terminal: Terminal) -> None:
+        terminal.database.dispose()
         said = terminal.run("explain", "1.2.3")
         assert said.code == 3
         assert "1.2.3" in said.err
 
     @pytest.mark.parametrize("command", ["rerun", "cancel", "dismiss"])
     def test_a_job_that_is_not_there(self, command: str, terminal: Terminal) -> None:
+        terminal.database.dispose()
         assert terminal.run(command, "none").code == 3
 
     def test_an_algorithm_that_is_not_there(self, terminal: Terminal) -> None:
@@ -178,7 +188,7 @@ class TestExitCodes:
     ) -> None:
         in_the_way = terminal.write("file", "")
         terminal.write("dicomnode.toml", f"data_dir = '{in_the_way}/data'")
-        said = terminal.run("status")
+        said = terminal.run("db", "upgrade")
         assert said.code == 1
         assert str(in_the_way) in said.err
         assert "Traceback" not in said.err
