@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.uid import (
@@ -125,6 +126,10 @@ def _disk(folder: Path, reserve_mb: int) -> str:
     free_mb = shutil.disk_usage(existing).free >> 20
     if free_mb < reserve_mb:
         raise ConfigError([f"{free_mb} MB free at {existing}, the reserve is {reserve_mb} MB"])
+    try:
+        TemporaryFile(dir=existing).close()
+    except OSError as exc:
+        raise ConfigError([f"{existing} cannot be written: {exc.strerror}"]) from exc
     return f"{free_mb / 1024:.1f} GB free at {existing}"
 
 

@@ -6,6 +6,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 
+from dicomnode.domain.errors import ConfigError
 from dicomnode.shipped import shipped
 from dicomnode.store.database import Database
 from dicomnode.store.summaries import recount_all
@@ -13,9 +14,14 @@ from dicomnode.store.views import refresh_views
 
 
 def upgrade(database: Database) -> str:
-    """Apply what is missing, views included, in one transaction; return the revision reached."""
+    """Apply what is missing, views included, in one transaction; return the revision reached.
+
+    Raises:
+        ConfigError: a newer version of the node has written it.
+    """
     config = _config()
     with database.writing() as connection:
+        _check_known(_current(connection), config)
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
         refresh_views(connection)
@@ -25,10 +31,29 @@ def upgrade(database: Database) -> str:
 
 
 def current_and_head(database: Database) -> tuple[str, str]:
-    """The revision the database is at (empty: none) and the one this version needs."""
-    head = ScriptDirectory.from_config(_config()).get_current_head() or ""
+    """The revision the database is at (empty: none) and the one this version needs.
+
+    Raises:
+        ConfigError: a newer version of the node has written it.
+    """
+    config = _config()
+    head = ScriptDirectory.from_config(config).get_current_head() or ""
     with database.reading() as connection:
-        return _current(connection), head
+        current = _current(connection)
+    _check_known(current, config)
+    return current, head
+
+
+def _check_known(current: str, config: Config) -> None:
+    """Migrations only go forward, so an older node cannot work on what a newer one left."""
+    script = ScriptDirectory.from_config(config)
+    if current and current not in {one.revision for one in script.walk_revisions()}:
+        fault = (
+            f"the database is at schema {current}, which this version (schema "
+            f"{script.get_current_head()}) does not know: a newer version has upgraded it; install "
+            "that one again, or restore the backup from before the upgrade"
+        )
+        raise ConfigError([fault])
 
 
 def _never_counted(connection: Connection) -> bool:

@@ -8,7 +8,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import inspect, text
 
-from dicomnode.domain.errors import StoreError, StoreUnavailable
+from dicomnode.domain.errors import ConfigError, StoreError, StoreUnavailable
 from dicomnode.store.database import Database
 from dicomnode.store.schema import current_and_head, upgrade
 from dicomnode.store.tables import Base
@@ -59,6 +59,15 @@ def test_upgrading_twice_changes_nothing(empty: Database) -> None:
     reached = upgrade(empty)
     assert upgrade(empty) == reached
     assert current_and_head(empty) == (reached, reached)
+
+
+def test_a_database_that_a_newer_version_upgraded_is_left_alone_with_words(empty: Database) -> None:
+    reached = upgrade(empty)
+    with empty.writing() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    for look in (upgrade, current_and_head):
+        with pytest.raises(ConfigError, match=rf"at schema 9999, .*schema {reached}.* newer"):
+            look(empty)
 
 
 def test_an_upgrade_that_fails_leaves_no_table(empty: Database) -> None:
