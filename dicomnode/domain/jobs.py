@@ -7,7 +7,7 @@ from enum import Enum
 
 from dicomnode.domain.identifiers import JobId, SeriesUid, StudyUid, derived_uid
 from dicomnode.domain.matching import Match, Priority
-from dicomnode.domain.results import EncodedObject, ResultKind
+from dicomnode.domain.results import EncodedObject
 
 
 class JobState(Enum):
@@ -34,10 +34,6 @@ class Predecessor:
 
     job_id: JobId
     objects: tuple[EncodedObject, ...]
-
-    def of_kind(self, kind: ResultKind) -> tuple[EncodedObject, ...]:
-        """The predecessor's objects of one form."""
-        return tuple(known for known in self.objects if known.kind is kind)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

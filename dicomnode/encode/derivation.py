@@ -14,7 +14,7 @@ IMPLEMENTATION_CLASS_UID = derived_uid("dicomnode", "implementation class")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Predecessor:
-    """A report of an earlier revision that this one supersedes."""
+    """A report of an earlier revision, or of an earlier run, that this one supersedes."""
 
     study_uid: StudyUid
     series_uid: SeriesUid
@@ -43,6 +43,10 @@ class Derivation:
     software_versions: tuple[str, ...]
     """What ran, e.g. `dicomnode 0.1.0`; at least one, each 64 characters at most."""
     predecessors: tuple[Predecessor, ...] = ()
+    circumstances: str = ""
+    """What else the findings follow from, such as the earlier studies they are compared with, as a
+    digest; empty: nothing. A rerun under others makes other objects: a PACS that has the first ones
+    would never take changed ones of the same UIDs."""
     complete: bool = True
     """False: images may be missing (the study was closed by its hard limit); the SR is PARTIAL."""
 
@@ -56,6 +60,7 @@ class ResultUids:
     algorithm: tuple[str, str, str]
     """Name, version, model digest."""
     series_uid: SeriesUid
+    circumstances: str = ""
 
     @classmethod
     def of(
@@ -67,23 +72,28 @@ class ResultUids:
             revision=derivation.revision,
             algorithm=(identity.name, identity.version, identity.model_digest),
             series_uid=volume.series_uid,
+            circumstances=derivation.circumstances,
         )
 
     def instance(self, kind: ResultKind) -> InstanceUid:
         """SOPInstanceUID of the object of this kind."""
-        return InstanceUid(self._uid("instance", kind.value))
+        return InstanceUid(self._object_uid("instance", kind))
 
     def series(self, kind: ResultKind) -> SeriesUid:
         """SeriesInstanceUID; one series an object, as viewers show only the last of a series."""
-        return SeriesUid(self._uid("series", kind.value))
+        return SeriesUid(self._object_uid("series", kind))
 
     def dimensions(self, kind: ResultKind) -> str:
         """DimensionOrganizationUID."""
-        return self._uid("dimensions", kind.value)
+        return self._object_uid("dimensions", kind)
 
     def tracking(self, identifier: str) -> str:
-        """Tracking Unique Identifier, the same in SEG and SR (PS3.16 TID 4108)."""
+        """Tracking Unique Identifier, the same in SEG and SR (PS3.16 TID 4108), and in a rerun."""
         return self._uid("tracking", identifier)
+
+    def _object_uid(self, role: str, kind: ResultKind) -> str:
+        others = (self.circumstances,) if self.circumstances else ()
+        return self._uid(role, kind.value, *others)
 
     def _uid(self, *role: str) -> str:
         return derived_uid(

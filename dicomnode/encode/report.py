@@ -169,7 +169,7 @@ def _notes(
             _text(
                 COMMENT,
                 f"Revision {derivation.revision}. Supersedes the report and the segmentation "
-                "of the earlier revision.",
+                f"of the earlier {'revision' if derivation.revision > 1 else 'run'}.",
             )
         )
     if not derivation.complete:

@@ -1,6 +1,7 @@
 """Findings -> DICOM objects on disk, checked against the mask they came from."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from pydicom.dataset import Dataset
@@ -58,12 +59,13 @@ def encode_results(
     if len(volume.frames) != volume.grid.shape[0]:
         raise EncodeError(f"{len(volume.frames)} frames for {volume.grid.shape[0]} slices")
     segments = segments_of(findings, volume)
+    uids = ResultUids.of(derivation, identity, volume)
     origin = Origin(
         volume=volume,
         source=read_source_series(volume),
         identity=identity,
-        derivation=derivation,
-        uids=ResultUids.of(derivation, identity, volume),
+        derivation=_of_others(derivation, uids),
+        uids=uids,
         settings=settings,
         carried={
             finding.name: finding.tracking_uid
@@ -93,6 +95,13 @@ def encode_results(
                 raise
             do_without(kind, exc)
     return tuple(encoded)
+
+
+def _of_others(derivation: Derivation, uids: ResultUids) -> Derivation:
+    """A rerun that makes the same objects supersedes none of them."""
+    own = {uids.instance(kind) for kind in ResultKind}
+    earlier = [one for one in derivation.predecessors if one.sop_instance_uid not in own]
+    return replace(derivation, predecessors=tuple(earlier))
 
 
 _ON_REQUEST: Mapping[ResultKind, Callable[[Sequence[Finding], Origin], Dataset | None]] = {

@@ -1,5 +1,6 @@
 """One job: from its images to recorded results."""
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import CancelledError, Future, wait
 from contextlib import suppress
@@ -23,11 +24,12 @@ from dicomnode.domain.errors import (
     VolumeError,
 )
 from dicomnode.domain.files import ImageFile
+from dicomnode.domain.follow_up import Priors
 from dicomnode.domain.identifiers import InstanceUid, JobId
 from dicomnode.domain.instances import InstanceHeader
 from dicomnode.domain.jobs import Job, JobState
 from dicomnode.domain.outcomes import RunOutcome
-from dicomnode.domain.results import ResultKind, result_folder
+from dicomnode.domain.results import EncodedObject, ResultKind, result_folder
 from dicomnode.domain.studies import ClosingReason
 from dicomnode.domain.triage import Flag
 from dicomnode.encode.derivation import Derivation, Predecessor
@@ -39,6 +41,7 @@ from dicomnode.steps.forms import kinds_to_make, parcels_of
 from dicomnode.steps.inference import RunTask, read_outcome, run_in_child
 from dicomnode.steps.node import Node
 from dicomnode.store.closing import held_instances, snapshot
+from dicomnode.store.encoded import made_before
 from dicomnode.store.jobs import (
     end_job_by_error,
     load_job,
@@ -192,6 +195,7 @@ def _is_cancelled(node: Node, job_id: JobId) -> bool:
 
 def _task(node: Node, job: Job, images: _Images, shortage: Shortage | None) -> RunTask:
     closed = snapshot(node.database, job.revision_id)
+    priors = priors_of(node.database, job) if node.settings.lesions.follow_up else None
     return RunTask(
         inputs={name: tuple(one.path for one in held) for name, held in images.items()},
         derivation=Derivation(
@@ -199,7 +203,8 @@ def _task(node: Node, job: Job, images: _Images, shortage: Shortage | None) -> R
             revision=job.revision,
             made_at=job.created_at,
             software_versions=(f"dicomnode {__version__}",),
-            predecessors=_superseded_reports(job),
+            predecessors=_superseded_reports(job, made_before(node.database, job.id)),
+            circumstances=_compared_with(priors),
             complete=closed.reason is not ClosingReason.HARD_LIMIT,
         ),
         out=_results(node, job.id),
@@ -207,24 +212,33 @@ def _task(node: Node, job: Job, images: _Images, shortage: Shortage | None) -> R
         shortage=shortage,
         output=node.settings.output,
         lesions=node.settings.lesions,
-        priors=priors_of(node.database, job) if node.settings.lesions.follow_up else None,
+        priors=priors,
         kinds=kinds_to_make(node.settings, job.destinations),
     )
 
 
-def _superseded_reports(job: Job) -> tuple[Predecessor, ...]:
-    if job.predecessor is None:
-        return ()
+def _compared_with(priors: Priors | None) -> str:
+    """Which earlier lesions a run is to look for, as a digest; empty: there is no earlier study."""
+    if priors is None or not priors.studies:
+        return ""
+    told = repr([(one.job_id, one.lesions) for one in priors.studies])
+    return hashlib.sha256(told.encode()).hexdigest()
+
+
+def _superseded_reports(job: Job, before: Sequence[EncodedObject]) -> tuple[Predecessor, ...]:
+    """Of the earlier revision, and of earlier runs of this job."""
+    earlier = (*(job.predecessor.objects if job.predecessor else ()), *before)
     return tuple(
         Predecessor(
             study_uid=report.study_uid,
             series_uid=report.series_uid,
             sop_class_uid=report.sop_class_uid,
             sop_instance_uid=report.sop_instance_uid,
-            kind=kind,
+            kind=report.kind,
         )
         for kind in (ResultKind.SR, ResultKind.LABELMAP_REPORT)
-        for report in job.predecessor.of_kind(kind)
+        for report in earlier
+        if report.kind is kind
     )
 
 

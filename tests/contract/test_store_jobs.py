@@ -132,7 +132,7 @@ def test_a_late_image_makes_a_new_job_that_supersedes_the_first(database: Databa
     assert second.revision == 2
     assert second.predecessor is not None
     assert second.predecessor.job_id == first.id
-    (report,) = second.predecessor.of_kind(ResultKind.SR)
+    (report,) = (one for one in second.predecessor.objects if one.kind is ResultKind.SR)
     assert report.path == database.path_root / "results" / first.id[:2] / first.id / "SR.dcm"
 
 

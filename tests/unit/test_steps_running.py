@@ -20,11 +20,12 @@ from dicomnode.domain.errors import (
     Interrupted,
     MissingSlices,
     OutOfMemory,
+    StudyError,
     TimedOut,
 )
 from dicomnode.domain.identifiers import JobId
 from dicomnode.domain.jobs import Job, JobState
-from dicomnode.domain.results import result_folder
+from dicomnode.domain.results import ResultKind, result_folder
 from dicomnode.pipeline.admission import Admission
 from dicomnode.steps.inference import RunTask, write_outcome
 from dicomnode.steps.node import Node
@@ -36,11 +37,12 @@ from dicomnode.steps.running import (
     run_job,
     try_again,
 )
-from dicomnode.store.jobs import cancel_job, load_job, rerun_job
+from dicomnode.store.jobs import cancel_job, end_job_by_error, load_job, rerun_job
 from dicomnode.store.unfinished import unfinished_jobs
 from dicomnode.store.workers import queue_told
 from tests.acceptance.running_node import eventually
 from tests.contract.store_scenes import at, outcome_of, queued_job
+from tests.contract.test_store_lesions import lesion, studied
 from tests.unit.steps_node import column, description, event_names, open_test_node, tick
 
 R = TypeVar("R")
@@ -161,6 +163,46 @@ class TestSuccess:
         assert record_job(node, job) == ["pacs", "archive"]
         assert column(node.database, "delivery", "state") == ["waiting"] * 4
         assert event_names(node.database).count("job.succeeded") == 1
+
+
+class TestEarlierStudies:
+    def test_a_rerun_that_has_more_to_compare_with_makes_objects_of_its_own(
+        self, node: Node
+    ) -> None:
+        node = replace(node, algorithms={"nodes": description("nodes")})
+        later = studied(node.database, 2, "20240430", [])
+
+        def task() -> RunTask:
+            rerun_job(node.database, later.id, at(50))
+            children = DoneAtOnce()
+            assert run_job(node, children, later.id)["made"]
+            end_job_by_error(node.database, later.id, JobState.FAILED, StudyError("ended"), at(60))
+            (((_, asked), _),) = children.calls
+            assert isinstance(asked, RunTask)
+            return asked
+
+        alone = task().derivation
+        assert alone.circumstances == ""
+        studied(node.database, 1, "20240131", [lesion("2.25.1", 20, 16)])
+        beside = task().derivation
+        assert beside.circumstances
+        assert task().derivation == beside
+        # One of another date or patient changes nothing.
+        studied(node.database, 3, "20240701", [lesion("2.25.3", 20, 16)])
+        studied(node.database, 4, "20240101", [lesion("2.25.4", 9, 8)], patient="P2")
+        assert task().derivation == beside
+
+    def test_a_rerun_names_the_reports_of_earlier_runs(self, node: Node, job: JobId) -> None:
+        run_job(node, DoneAtOnce(), job)
+        made = made_by(node, job)
+        record_job(node, job)
+        rerun_job(node.database, job, at(50))
+        children = DoneAtOnce()
+        run_job(node, children, job)
+        (((_, task), _),) = children.calls
+        (report,) = task.derivation.predecessors
+        assert report.kind is ResultKind.SR
+        assert report.study_uid == made.study_uid
 
 
 def in_size(node: Node, rows: int = 100, columns: int = 100) -> None:
