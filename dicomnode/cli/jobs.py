@@ -17,7 +17,8 @@ JobArgument = Annotated[str, typer.Argument(help="Job id, as `dicomnode status` 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.command()(queue)
-    for command in (rerun, cancel, dismiss, resend, pause, resume):
+    steering = (rerun, rerun_failed, cancel, dismiss, resend, resend_refused, pause, resume)
+    for command in steering:
         app.command(rich_help_panel="Steering")(command)
 
 
@@ -59,6 +60,22 @@ def rerun(job: JobArgument, settings: SettingsPath = None) -> None:
 
     rerun_job(existing_database(settings_from(settings)), JobId(job), datetime.now(UTC))
     console.print(f"job {job} is queued")
+
+
+def rerun_failed(
+    algorithm: Annotated[str, typer.Option(help="Of this algorithm alone.")] = "",
+    settings: SettingsPath = None,
+) -> None:
+    """Run every job that failed once more, when the fault that they met is mended.
+
+    Example: dicomnode rerun-failed --algorithm lung_ct
+    """
+    from dicomnode.index import existing_database
+    from dicomnode.store.jobs import rerun_failed as queue_failed
+
+    database = existing_database(settings_from(settings))
+    count = queue_failed(database, datetime.now(UTC), algorithm or None)
+    console.print(f"{count} jobs are queued")
 
 
 def cancel(job: JobArgument, settings: SettingsPath = None) -> None:
@@ -106,6 +123,24 @@ def resend(
     count = put_back(database, found, destination, datetime.now(UTC))
     if not count:
         raise StudyError(f"job {job} has no results for {destination!r}")
+    console.print(f"{count} objects will be sent to {destination}")
+
+
+def resend_refused(
+    destination: Annotated[str, typer.Argument(help="Name of the destination.")],
+    settings: SettingsPath = None,
+) -> None:
+    """Send once more whatever a destination has refused, or was given up for.
+
+    Example: dicomnode resend-refused pacs
+    """
+    from dicomnode.index import existing_database
+    from dicomnode.store.deliveries import resend_refused as put_back
+
+    chosen = settings_from(settings)
+    if chosen.destination(destination) is None:
+        raise StudyError(f"no destination is called {destination!r}")
+    count = put_back(existing_database(chosen), destination, datetime.now(UTC))
     console.print(f"{count} objects will be sent to {destination}")
 
 

@@ -1,8 +1,10 @@
 """Deliveries: where each result stands with each destination."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Any
 
 from sqlalchemy import Connection, select, update
 
@@ -23,6 +25,15 @@ from dicomnode.store.tables import DeliveryRow, JobRow, ResultRow
 
 # A PACS that disowns an object is given this long before it is sent again.
 RESEND_AFTER = timedelta(seconds=60)
+
+_ANEW: Mapping[str, Any] = {
+    "state": DeliveryState.WAITING.value,
+    "attempt": 0,
+    "confirmed_at": None,
+    "confirmed_by": None,
+    "transaction_uid": None,
+}
+"""Of a delivery that begins again, besides its moments."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -296,15 +307,7 @@ def resend(database: Database, job: Job, destination: str, now: datetime) -> int
                 DeliveryRow.destination == destination,
                 DeliveryRow.state != DeliveryState.DISMISSED.value,
             )
-            .values(
-                state=DeliveryState.WAITING.value,
-                attempt=0,
-                next_try_at=now,
-                created_at=now,
-                confirmed_at=None,
-                confirmed_by=None,
-                transaction_uid=None,
-            )
+            .values(**_ANEW, next_try_at=now, created_at=now)
         ).rowcount
         resent = Event(
             name=EventName.RESULT_RESENT,
@@ -314,6 +317,34 @@ def resend(database: Database, job: Job, destination: str, now: datetime) -> int
         )
         write_events(connection, [resent], now)
         return count
+
+
+def resend_refused(database: Database, destination: str, now: datetime) -> int:
+    """Put back whatever a destination refused or was given up for; return how many objects.
+
+    For the morning after, when what kept it from taking them is mended.
+    """
+    ended = [DeliveryState.REFUSED.value, DeliveryState.GIVEN_UP.value]
+    with database.writing() as connection:
+        jobs = connection.scalars(
+            update(DeliveryRow)
+            .where(DeliveryRow.destination == destination, DeliveryRow.state.in_(ended))
+            .values(**_ANEW, next_try_at=now, created_at=now)
+            .returning(DeliveryRow.job_id)
+        ).all()
+        objects = Counter(jobs)
+        studies = select(JobRow.id, JobRow.study_uid).where(JobRow.id.in_(objects))
+        told = [
+            Event(
+                name=EventName.RESULT_RESENT,
+                study_uid=StudyUid(row.study_uid),
+                job_id=JobId(row.id),
+                facts={"destination": destination, "objects": objects[row.id]},
+            )
+            for row in connection.execute(studies).all()
+        ]
+        write_events(connection, told, now)
+        return len(jobs)
 
 
 def dismiss_deliveries(database: Database, job: Job, destination: str, now: datetime) -> int:

@@ -66,7 +66,7 @@ def record_match(
                 verdicts=[_verdict_json(verdict) for verdict in verdicts],
             )
         )
-        known = _known_jobs(connection, jobs)
+        known = frozenset(connection.scalars(select(JobRow.id).where(JobRow.id.in_(jobs))))
         rows = [
             {
                 "id": job,
@@ -81,10 +81,6 @@ def record_match(
         give_turns(connection, rows)
         insert_new(connection, JobRow, rows)
         write_events(connection, _match_events(snapshot, verdicts, rows, known), now)
-
-
-def _known_jobs(connection: Connection, jobs: Mapping[JobId, object]) -> frozenset[str]:
-    return frozenset(connection.scalars(select(JobRow.id).where(JobRow.id.in_(jobs))))
 
 
 def _job_values(study_uid: StudyUid, match: Match) -> dict[str, object]:
@@ -326,6 +322,18 @@ def rerun_job(database: Database, job: JobId, now: datetime) -> None:
     )
     if not moved:
         raise StudyError(f"job {job} does not exist or has not ended; cancel it first")
+
+
+def rerun_failed(database: Database, now: datetime, algorithm: str | None = None) -> int:
+    """Queue every job that failed again, of all algorithms or of one; return how many."""
+    with database.as_one(), database.reading() as connection:
+        query = select(JobRow.id).where(JobRow.state == JobState.FAILED.value)
+        if algorithm is not None:
+            query = query.where(JobRow.algorithm == algorithm)
+        failed = [JobId(job) for job in connection.scalars(query.order_by(JobRow.created_at))]
+        for job in failed:
+            rerun_job(database, job, now)
+        return len(failed)
 
 
 def dismiss_job(database: Database, job: JobId, now: datetime) -> None:

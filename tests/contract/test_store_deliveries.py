@@ -22,6 +22,7 @@ from dicomnode.store.deliveries import (
     record_request,
     record_unconfirmed,
     resend,
+    resend_refused,
 )
 from dicomnode.store.tables import DeliveryRow, EventRow
 from dicomnode.store.unfinished import overdue_deliveries
@@ -190,6 +191,31 @@ def test_a_report_on_instances_that_are_not_ours_changes_nothing(database: Datab
         transaction_uid="2.25.100", committed=(InstanceUid("1.2.3"),), failed={}
     )
     record_commitment(database, report, at(20))
+    assert states(database, job) == [DeliveryState.SENT_UNCONFIRMED] * 2
+
+
+def test_what_a_destination_refused_goes_back_in_one_go_and_nothing_else_does(
+    database: Database,
+) -> None:
+    job = finished_job(database)
+    seg, sr = outbox(database, job.id, "pacs")
+    fail(database, job, seg, DeliveryState.REFUSED)
+    fail(database, job, sr, DeliveryState.GIVEN_UP)
+    assert resend_refused(database, "archive", at(100)) == 0
+    assert resend_refused(database, "pacs", at(100)) == 2
+    assert states(database, job) == [DeliveryState.WAITING] * 2
+    assert {item.attempt for item in outbox(database, job.id, "pacs")} == {0}
+    assert [item.created_at for item in outbox(database, job.id, "archive")] == [at(5)] * 2
+    with database.reading() as connection:
+        told = connection.execute(
+            select(EventRow.study_uid, EventRow.facts).where(
+                EventRow.name == EventName.RESULT_RESENT.value
+            )
+        ).all()
+    assert [tuple(one) for one in told] == [(job.study_uid, {"destination": "pacs", "objects": 2})]
+    # What is on its way, or proven, is let alone.
+    receive_receipts(database, job)
+    assert resend_refused(database, "pacs", at(200)) == 0
     assert states(database, job) == [DeliveryState.SENT_UNCONFIRMED] * 2
 
 

@@ -15,7 +15,10 @@ import typer.main
 from pydicom import dcmread
 
 from dicomnode.cli.main import app, main
+from dicomnode.domain.errors import BundleInvalid
+from dicomnode.domain.jobs import JobState
 from dicomnode.store.database import Database
+from dicomnode.store.jobs import end_job_by_error
 from dicomnode.store.memory_use import note_wait
 from dicomnode.store.schema import current_and_head, upgrade
 from dicomnode.testing.bundles import Behaviour, BundleRecipe, write_bundle
@@ -24,7 +27,7 @@ from dicomnode.testing.pacs import EmbeddedPacs
 from dicomnode.testing.studies import StudyIdentity, radiograph
 from tests.acceptance.running_node import free_port
 from tests.acceptance.studies_on_disk import ct_study, write
-from tests.contract.store_scenes import STUDY, finished_job, queued_job
+from tests.contract.store_scenes import NOON, STUDY, finished_job, queued_job
 
 HEAVY = ("torch", "monai", "highdicom", "dbos", "sqlalchemy", "pydicom", "pynetdicom", "spacy")
 
@@ -382,6 +385,20 @@ class TestTelling:
         assert terminal.run("rerun", job).code == 0
         assert terminal.run("dismiss", job).code == 3
         assert json.loads(terminal.run("status", "--json").out)["jobs"] == {"queued": 1}
+
+    def test_what_failed_in_a_night_is_run_and_sent_again_by_one_command_each(
+        self, terminal: Terminal
+    ) -> None:
+        database = terminal.database
+        job = queued_job(database)
+        end_job_by_error(database, job, JobState.FAILED, BundleInvalid("no model"), NOON)
+        assert terminal.run("rerun-failed", "--algorithm", "other").out.startswith("0 jobs")
+        assert terminal.run("rerun-failed").out.startswith("1 jobs")
+        assert json.loads(terminal.run("status", "--json").out)["jobs"] == {"queued": 1}
+        assert terminal.run("rerun-failed").out.startswith("0 jobs")
+        assert terminal.run("resend-refused", "pacs").code == 3
+        terminal.write("dicomnode.toml", DESTINATION.format(port=104))
+        assert terminal.run("resend-refused", "pacs").out.startswith("0 objects")
 
     def test_results_are_sent_again_to_a_destination_that_is_known(
         self, terminal: Terminal
