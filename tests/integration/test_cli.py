@@ -136,15 +136,16 @@ def test_asking_for_help_loads_nothing_heavy() -> None:
     assert done.stdout.split() == []
 
 
-def test_asking_where_things_stand_loads_no_model_and_no_engine(tmp_path: Path) -> None:
+def test_asking_where_things_stand_loads_no_model_and_no_engine(terminal: Terminal) -> None:
     """At night this is typed again and again; it has to answer at once."""
+    terminal.database.dispose()
     code = (
         "import sys; from dicomnode.cli import main\n"
         "try: main(['status', '--json'])\n"
         f"finally: print('', *(m for m in {HEAVY!r} if m in sys.modules))"
     )
     command = [sys.executable, "-c", code]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1].split() == ["sqlalchemy"]
 
 
