@@ -89,6 +89,7 @@ def test_a_second_policy_is_kept_beside_the_first() -> None:
 def test_what_cannot_be_done_says_what_to_do(
     arguments: list[str], code: int, words: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    run("db", "upgrade")
     with pytest.raises(SystemExit) as ended:
         main(arguments)
     assert ended.value.code == code

@@ -154,6 +154,7 @@ def test_files_that_a_command_cannot_use_are_not_repeated(
         ("run", "cxr_thorax", folder, "--out", out),
         ("run", "nothing", folder, "--out", out),
         ("match", folder, "-s", settings),
+        ("db", "upgrade", "-s", settings),
         ("explain", "1.2.3", "-s", settings),
         ("status", "-s", settings),
         ("sql", "SELECT nothing FROM study", "-s", settings),
