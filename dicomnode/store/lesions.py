@@ -161,7 +161,7 @@ def _earlier(study: Row[Any], algorithm: str, revised: str | None) -> Any:
 def _is_of_two_patients(study_uid: object) -> ColumnElement[bool]:
     """A study whose series state different PatientIDs: whose lesions they are is not known."""
     told = EventRow.name == EventName.PATIENTS_DIFFER.value
-    return exists().where(EventRow.study_uid == study_uid, told)  # type: ignore[arg-type]
+    return exists().where(EventRow.study_uid == study_uid, told)
 
 
 def _is_same_patient(row: Row[Any], study: Row[Any]) -> bool:

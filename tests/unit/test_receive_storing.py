@@ -277,12 +277,17 @@ def test_an_end_that_could_not_be_written_down_is_written_later_and_no_other_wai
     scene.store("1.2.3", b"data")
     # What can never be settled, such as a file on a bad sector.
     scene.unsettled.add(lambda: False)
-    settled = threading.Event()
+    tried = threading.Event()
+
+    def note() -> bool:
+        tried.set()
+        return True
+
     scene.index.cannot_close = True
     scene.session.close(AssociationOutcome.ABORTED)
     scene.index.cannot_close = False
-    scene.unsettled.add(lambda: settled.set() or True)
-    assert settled.wait(20)
+    scene.unsettled.add(note)
+    assert tried.wait(20)
     assert scene.index.outcomes == {"a1": AssociationOutcome.ABORTED}
 
 

@@ -1,7 +1,8 @@
 """Events of the receiver while the index is away."""
 
 import threading
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from sqlalchemy import Connection, select
@@ -20,9 +21,11 @@ class Watched(Database):
         super().__init__(url, path_root)
         self.was_tried = threading.Event()
 
-    def writing(self) -> AbstractContextManager[Connection]:
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
         self.was_tried.set()
-        return super().writing()
+        with super().writing() as connection:
+            yield connection
 
 
 def refused(number: int) -> Event:
