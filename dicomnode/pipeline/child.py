@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import CancelledError, Future, InvalidStateError
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from pathlib import Path
 from traceback import extract_tb
 from types import TracebackType
@@ -34,6 +35,8 @@ from dicomnode.pipeline.heap import give_back_memory, keep_freed_memory
 R = TypeVar("R")
 
 _PROBE_LIMIT_S = 120.0
+_KILLED_FIRST = 500
+"""Of 1000: as if it took half of the machine's memory besides its own."""
 
 
 class InferenceChildren:
@@ -260,10 +263,18 @@ def _begin_child(environment: Mapping[str, str], niceness: int) -> None:
     """In the child, before anything else."""
     os.environ.update(environment)
     os.nice(niceness)
+    _go_first_when_memory_ends()
     keep_freed_memory()
     # At once, also within C code that never comes back to Python.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _go_first_when_memory_ends() -> None:
+    """The kernel weighs all processes: a run can be repeated, a receiver must not be chosen."""
+    # Only Linux has it, and a container may not let us.
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text(str(_KILLED_FIRST), encoding="ascii")
 
 
 def _end_with_parent() -> None:

@@ -9,6 +9,11 @@ import pytest
 SCRIPT = Path(__file__).parents[2] / "deploy" / "dicomnode.sh"
 
 
+def test_a_model_that_takes_all_memory_does_not_end_the_service() -> None:
+    lines = (SCRIPT.parent / "dicomnode.service").read_text(encoding="utf-8").splitlines()
+    assert lines.index("[Service]") < lines.index("OOMPolicy=continue") < lines.index("[Install]")
+
+
 @pytest.mark.parametrize("quote", ["", '"', "'"])
 def test_the_service_s_settings_and_secrets_reach_the_command(tmp_path: Path, quote: str) -> None:
     url = "postgresql+psycopg://node:pa$(touch x)&s=@db/dicomnode"

@@ -42,6 +42,10 @@ def device_and_threads(device: str) -> tuple[str, str, int]:
     return device, os.environ["OMP_NUM_THREADS"], os.nice(0)
 
 
+def weight_when_memory_ends(_device: str) -> int:
+    return int(Path("/proc/self/oom_score_adj").read_text(encoding="ascii"))
+
+
 def blas_threads(_device: str) -> list[int]:
     import scipy.linalg  # noqa: F401 (brings an OpenBLAS of its own beside NumPy's)
     from threadpoolctl import threadpool_info
@@ -136,6 +140,15 @@ def test_child_is_told_its_device_threads_and_priority(children: InferenceChildr
     )
     assert (device, threads) == ("cpu", "1")
     assert niceness == min(19, os.nice(0) + 5)
+
+
+@pytest.mark.skipif(not Path("/proc/self/oom_score_adj").exists(), reason="only Linux has it")
+def test_when_memory_ends_the_kernel_takes_the_child_before_the_node(
+    children: InferenceChildren,
+) -> None:
+    weight = children.submit(weight_when_memory_ends, (), timeout_s=LONG_S).result()
+    assert weight == 500
+    assert weight > weight_when_memory_ends("")
 
 
 def test_hang_is_killed_at_the_limit_and_the_next_job_runs(
