@@ -147,7 +147,8 @@ class StoreSession:
                     self._report_landing(instance, self.storing.site.settle(instance))
                 self._unsettled.pop()
             self.storing.site.close_association(self.association.id, how, at=ended_at)
-        except (StoreError, DiskFault, StorageFull):
+        except (StoreError, DiskFault, StorageFull, OSError):
+            # The last by a disk that does not even say whether the file is there.
             return False
         return True
 
