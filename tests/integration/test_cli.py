@@ -370,9 +370,10 @@ class TestTelling:
         assert terminal.run("explain", STUDY).out.count(said) == 2
 
     def test_the_queue_says_what_waits_and_why(self, terminal: Terminal) -> None:
+        database = terminal.database
         assert "nothing waits" in terminal.run("queue").out
-        job = queued_job(terminal.database)
-        assert note_wait(terminal.database, job, "waits for memory: needs 6.0 GB [cuda:0]")
+        job = queued_job(database)
+        assert note_wait(database, job, "waits for memory: needs 6.0 GB [cuda:0]")
         said = " ".join(terminal.run("queue").out.split())
         assert job[:12] in said
         assert "queued" in said
