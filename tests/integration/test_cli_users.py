@@ -101,8 +101,8 @@ def test_the_audit_trail_is_checked(terminal: Terminal) -> None:
 
 
 def test_models_are_paused_with_a_reason(terminal: Terminal) -> None:
-    assert terminal.run("pause", "--reason", "new card")[0] == 0
     database = terminal.database
+    assert terminal.run("pause", "--reason", "new card")[0] == 0
     pause = inference_pause(database)
     assert pause is not None
     assert pause.reason == "new card"
