@@ -130,7 +130,7 @@ def resend_refused(
     destination: Annotated[str, typer.Argument(help="Name of the destination.")],
     settings: SettingsPath = None,
 ) -> None:
-    """Send once more whatever a destination has refused, or was given up for.
+    """Send once more whatever a destination refused, was given up for, or has not proven to keep.
 
     Example: dicomnode resend-refused pacs
     """

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import ColumnElement, Connection, select, update
 
 from dicomnode.domain.delivery import CommitmentReport
 from dicomnode.domain.events import Event, EventName, FactValue
@@ -25,6 +25,9 @@ from dicomnode.store.tables import DeliveryRow, JobRow, ResultRow
 
 # A PACS that disowns an object is given this long before it is sent again.
 RESEND_AFTER = timedelta(seconds=60)
+
+UNCONFIRMED = "sent, unconfirmed"
+"""Begins the reason of a delivery that the destination could not be made to prove."""
 
 _ANEW: Mapping[str, Any] = {
     "state": DeliveryState.WAITING.value,
@@ -285,7 +288,7 @@ def record_unconfirmed(
                 DeliveryRow.id.in_([item.delivery_id for item in items]),
                 DeliveryRow.state == DeliveryState.SENT_UNCONFIRMED.value,
             )
-            .values(reason=f"sent, unconfirmed: {reason}")
+            .values(reason=f"{UNCONFIRMED}: {reason}")
         )
         facts: dict[str, FactValue] = {"reason": reason, "objects": len(items)}
         told = Event(
@@ -319,16 +322,24 @@ def resend(database: Database, job: Job, destination: str, now: datetime) -> int
         return count
 
 
+def needs_sending() -> ColumnElement[bool]:
+    """Holds for deliveries that go no further without a person."""
+    ended = [DeliveryState.REFUSED.value, DeliveryState.GIVEN_UP.value]
+    return DeliveryRow.state.in_(ended) | (
+        (DeliveryRow.state == DeliveryState.SENT_UNCONFIRMED.value)
+        & DeliveryRow.reason.startswith(UNCONFIRMED)
+    )
+
+
 def resend_refused(database: Database, destination: str, now: datetime) -> int:
-    """Put back whatever a destination refused or was given up for; return how many objects.
+    """Put back what a destination refused, was given up for or could not prove; how many objects.
 
     For the morning after, when what kept it from taking them is mended.
     """
-    ended = [DeliveryState.REFUSED.value, DeliveryState.GIVEN_UP.value]
     with database.writing() as connection:
         jobs = connection.scalars(
             update(DeliveryRow)
-            .where(DeliveryRow.destination == destination, DeliveryRow.state.in_(ended))
+            .where(DeliveryRow.destination == destination, needs_sending())
             .values(**_ANEW, next_try_at=now, created_at=now)
             .returning(DeliveryRow.job_id)
         ).all()

@@ -10,6 +10,7 @@ from sqlalchemy import ColumnElement, Connection, Select, func, select
 from dicomnode.domain.jobs import JobState
 from dicomnode.domain.results import DeliveryState
 from dicomnode.store.database import Database
+from dicomnode.store.deliveries import needs_sending
 from dicomnode.store.rule_versions import refused_rules
 from dicomnode.store.tables import (
     DeliveryRow,
@@ -205,14 +206,8 @@ def _untaken_jobs(
 
 def in_trouble() -> ColumnElement[bool]:
     """Holds for deliveries that a person should look at."""
-    ended = [DeliveryState.REFUSED.value, DeliveryState.GIVEN_UP.value]
-    return (
-        DeliveryRow.state.in_(ended)
-        | ((DeliveryRow.state == DeliveryState.WAITING.value) & (DeliveryRow.attempt > 0))
-        | (
-            (DeliveryRow.state == DeliveryState.SENT_UNCONFIRMED.value)
-            & DeliveryRow.reason.startswith("sent, unconfirmed")
-        )
+    return needs_sending() | (
+        (DeliveryRow.state == DeliveryState.WAITING.value) & (DeliveryRow.attempt > 0)
     )
 
 

@@ -214,9 +214,12 @@ def test_what_a_destination_refused_goes_back_in_one_go_and_nothing_else_does(
         ).all()
     assert [tuple(one) for one in told] == [(job.study_uid, {"destination": "pacs", "objects": 2})]
     # What is on its way, or proven, is let alone.
-    receive_receipts(database, job)
+    seg, sr = receive_receipts(database, job)
     assert resend_refused(database, "pacs", at(200)) == 0
     assert states(database, job) == [DeliveryState.SENT_UNCONFIRMED] * 2
+    record_unconfirmed(database, [sr], job, "C-FIND does not show it", at(300))
+    assert resend_refused(database, "pacs", at(400)) == 1
+    assert states(database, job) == [DeliveryState.SENT_UNCONFIRMED, DeliveryState.WAITING]
 
 
 def test_sending_again_starts_from_nothing(database: Database) -> None:
