@@ -68,3 +68,5 @@ class Volume:
     """In slice order, `len(frames) == grid.shape[0]`."""
     warnings: tuple[str, ...] = ()
     """What a reader should know, e.g. that the pixel spacing is that of the detector."""
+    orientation: tuple[str, str] | None = None
+    """Of radiographs: where rows and columns lead (PatientOrientation), if the header says."""

@@ -18,9 +18,18 @@ if TYPE_CHECKING:
 
 STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;max-width:70rem;margin:2rem auto;padding:0 1rem;color:#222}
-table{border-collapse:collapse;margin:1rem 0}th,td{padding:.25rem .7rem;text-align:right}
+h1,h2{line-height:1.25}.wide{overflow-x:auto;margin:1rem 0}
+table{border-collapse:collapse}th,td{padding:.25rem .7rem;text-align:right;vertical-align:top}
 th:first-child,td:first-child{text-align:left}tr{border-bottom:1px solid #ddd}
-.off{color:#777}figure{margin:1.5rem 0}img{max-width:100%}caption{text-align:left;color:#555}
+caption{text-align:left;color:#555;max-width:45rem;padding-bottom:.4rem}
+.about td{text-align:left;overflow-wrap:anywhere}.about td:first-child{min-width:9rem;color:#555}
+figure{margin:1.5rem 0}img{max-width:100%;height:auto}figcaption{color:#555}
+@media(max-width:45rem){body{font-size:14px;margin:1rem auto}th,td{padding:.2rem .4rem}
+.about td:first-child{min-width:6rem}}
+@page{size:A4 landscape;margin:12mm}
+@media print{body{max-width:none;margin:0;padding:0;font-size:9pt}.wide{overflow:visible}
+th,td{padding:.1rem .35rem;font-size:8pt}tr,figure{break-inside:avoid}h2,caption{break-after:avoid}
+img{max-height:170mm;width:auto}}
 """
 
 
@@ -36,8 +45,9 @@ def write_pages(
     title = f"{escape(about[0][1])}: evaluation"
     head = (
         "<!doctype html><html lang=en><meta charset=utf-8>",
+        '<meta name=viewport content="width=device-width, initial-scale=1">',
         f"<title>{title}</title><style>{STYLE}</style><h1>{title}</h1>",
-        table_of(("", ""), about),
+        _about(about),
     )
     out.write_text("\n".join([*head, *parts]) + "\n", encoding="utf-8")
     out.with_suffix(".json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
@@ -85,7 +95,13 @@ def table_of(header: Iterable[str], rows: Iterable[Iterable[str]], caption: str 
     """An HTML table; cells are escaped."""
     head = "".join(f"<th>{escape(cell)}" for cell in header)
     body = "\n".join("<tr>" + "".join(f"<td>{escape(c)}" for c in row) for row in rows)
-    return f"<table><caption>{escape(caption)}</caption><tr>{head}\n{body}</table>"
+    said = f"<caption>{escape(caption)}</caption>" if caption else ""
+    return f"<div class=wide><table>{said}<tr>{head}\n{body}</table></div>"
+
+
+def _about(facts: Sequence[tuple[str, str]]) -> str:
+    rows = "\n".join(f"<tr><td>{escape(name)}<td>{escape(value)}" for name, value in facts)
+    return f"<table class=about>{rows}</table>"
 
 
 def in_digits(value: float | None, digits: int = 3) -> str:
@@ -104,7 +120,7 @@ def with_interval(value: Interval | None, digits: int = 3) -> str:
 def inline_figure(figure: "Figure", caption: str) -> str:
     """A plot as part of the HTML."""
     buffer = BytesIO()
-    figure.savefig(buffer, format="png", dpi=72)
+    figure.savefig(buffer, format="png", dpi=100)
     return inline_picture(buffer.getvalue(), caption)
 
 

@@ -46,6 +46,7 @@ def write_report(
     parts = [
         "<h2>Classes</h2>",
         _classes(summary.classes),
+        _mean(summary.classes),
         *_plots(summary),
         "<h2>At the operating points</h2>",
         _operating(summary.classes),
@@ -66,7 +67,7 @@ def figures_of(summary: Summary, about: Sequence[tuple[str, str]]) -> dict[str, 
     classes = []
     for one in summary.classes:
         values = asdict(one)
-        del values["truth"], values["likely"]
+        del values["truth"], values["likely"], values["scaled"]
         classes.append(values)
     return clean_numbers(
         {
@@ -76,8 +77,25 @@ def figures_of(summary: Summary, about: Sequence[tuple[str, str]]) -> dict[str, 
             "refused": len(summary.refused),
             "seconds_an_image": float(np.median(summary.seconds)) if summary.seconds else None,
             "classes": classes,
+            "mean_of_eight": mean_of_eight(summary.classes),
             "boxes": {name: asdict(table) for name, table in summary.boxes.items()},
         }
+    )
+
+
+def mean_of_eight(classes: Sequence[ClassFigures]) -> float | None:
+    """Mean AUC of ChestX-ray8's classes; None unless each of them has a figure."""
+    found = [one.auc.value for one in classes if one.auc and one.name in CHESTXRAY8_RESNET50]
+    return float(np.mean(found)) if len(found) == len(CHESTXRAY8_RESNET50) else None
+
+
+def _mean(classes: Sequence[ClassFigures]) -> str:
+    mean, theirs = mean_of_eight(classes), float(np.mean(list(CHESTXRAY8_RESNET50.values())))
+    if mean is None:
+        return ""
+    return (
+        f"<p>Mean AUC of ChestX-ray8's eight classes, switched off ones included: "
+        f"{in_digits(mean)} (ChestX-ray8's ResNet-50, on its own test set: {in_digits(theirs)})."
     )
 
 
@@ -188,13 +206,26 @@ def _plots(summary: Summary) -> list[str]:
         axes.plot([0, 1], [0, 1], color="#bbbbbb", lw=1)
         axes.plot(*roc_points(truth, likely, weights), color="#0072B2" if one.reported else "#999")
         axes.set_title(f"{one.name} {in_digits(one.auc.value if one.auc else None)}", fontsize=9)
-        bins = reliability(truth, likely, weights)
         axes = said.add_subplot(lines, columns, number)
-        top = max(*(b.said for b in bins), *(b.seen for b in bins), 0.05)
+        bins = reliability(truth, likely, weights)
+        after = [] if one.scaled is None else reliability(truth, one.scaled, weights)
+        top = max(0.05, *(end for b in (*bins, *after) for end in (b.said, b.seen)))
         axes.plot([0, top], [0, top], color="#bbbbbb", lw=1)
+        axes.plot([b.said for b in after], [b.seen for b in after], "s--", color="#777", ms=3, lw=1)
         axes.plot([b.said for b in bins], [b.seen for b in bins], "o-", color="#D55E00", ms=3)
         axes.set_title(one.name, fontsize=9)
+    roc.supxlabel("1 - specificity", fontsize=9)
+    roc.supylabel("sensitivity", fontsize=9)
+    said.supxlabel("probability said", fontsize=9)
+    said.supylabel("share seen", fontsize=9)
     return [
-        inline_figure(roc, "ROC curves (weighted); grey: not reported."),
-        inline_figure(said, "Reliability: what was said (across) against what was seen (up)."),
+        "<h2>ROC curves</h2>",
+        inline_figure(roc, "Weighted as said above, the area behind the name; grey: not reported."),
+        "<h2>Reliability</h2>",
+        inline_figure(
+            said,
+            "What was said (across) against what was seen (up), on eight bins of as many images "
+            "each. Orange: as the model says it; grey, dashed: after temperature scaling, each "
+            "image by a temperature fitted on other patients.",
+        ),
     ]

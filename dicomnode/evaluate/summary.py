@@ -66,6 +66,8 @@ class ClassFigures:
     subgroups: tuple[Subgroup, ...]
     truth: Numbers
     likely: Numbers
+    scaled: Numbers | None
+    """Probabilities after temperature scaling, of the images whose truth is known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,6 +184,7 @@ def _figures(
         subgroups=(),
         truth=truth,
         likely=likely,
+        scaled=scaled.likely if scaled else None,
     )
 
 
@@ -191,6 +194,7 @@ class _Scaled:
 
     temperature: float
     error: float
+    likely: Numbers
 
     @classmethod
     def of(cls, truth: Numbers, likely: Numbers, cases: Cases) -> "_Scaled":
@@ -203,9 +207,11 @@ class _Scaled:
             if rows.any():
                 held = fit_temperature(logits[rows], truth[rows], cases.weights[rows])
             scaled[asked] = logits[asked] / held
+        after = 1 / (1 + np.exp(-scaled))
         return cls(
             temperature=fit_temperature(logits, truth, cases.weights),
-            error=calibration_error(truth, 1 / (1 + np.exp(-scaled)), cases.weights),
+            error=calibration_error(truth, after, cases.weights),
+            likely=after,
         )
 
 

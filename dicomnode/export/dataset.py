@@ -7,7 +7,7 @@ version, and what was left out is listed with the reason.
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from itertools import groupby
 from pathlib import Path
@@ -22,9 +22,12 @@ from dicomnode.export.pseudonyms import Pseudonyms
 from dicomnode.pipeline.brightness import brightness, read_display_header
 from dicomnode.pipeline.detector import read_pixel_size
 from dicomnode.pipeline.elements import text
+from dicomnode.pipeline.radiograph import orientation_of
+from dicomnode.pipeline.turning import Turn, turn_of
 
 FRONTAL = ("PA", "AP")
 _CHEST = ("", "CHEST", "THORAX")
+_TURNED = "stored turned or mirrored, exported upright (PatientOrientation)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,10 +189,15 @@ class _Writer:
         ds, file = read_display_header(image.path)
         self._check(ds)
         size = read_pixel_size(ds)
+        turn = turn_of(orientation_of(ds))
+        stored = (file.layout.rows, file.layout.columns)
+        exchanged = turn is not None and turn.exchange
+        rows, columns = stored[::-1] if exchanged else stored
+        spacing = size.spacing[::-1] if exchanged else size.spacing
         placement = Placement.of(
-            rows=file.layout.rows,
-            columns=file.layout.columns,
-            spacing=size.spacing,
+            rows=rows,
+            columns=columns,
+            spacing=spacing,
             size=self.options.size,
             fit=self.options.fit,
         )
@@ -198,8 +206,9 @@ class _Writer:
             content = target.read_bytes()
         else:
             shown = brightness(ds, file)
-            self.tally.notes.update(shown.warnings)
-            content = square_png(shown.values, placement)
+            self.tally.notes.update((*shown.warnings, *([_TURNED] if turn else [])))
+            pixels = turn.turned(shown.values) if turn else shown.values
+            content = square_png(pixels, placement)
             write_whole(target, content)
         return ImageLine(
             image=target.name,
@@ -210,15 +219,15 @@ class _Writer:
             age=age_in_years(case.birth_date, case.study_date),
             sex=case.sex if case.sex in ("F", "M", "O") else "",
             view=text(ds, "ViewPosition"),
-            columns=file.layout.columns,
-            rows=file.layout.rows,
-            spacing_mm=size.spacing[1] if size.calibrated else None,
+            columns=columns,
+            rows=rows,
+            spacing_mm=spacing[1] if size.calibrated else None,
             placement=placement,
             sha256=sha256(content).hexdigest(),
             labels={label: value.value for label, value in case.labels.items()},
             normal=case.normal,
             boxes=tuple(
-                _box(region, placement)
+                _box(_seen(region, turn, stored), placement)
                 for region in regions
                 if region.sop_instance_uid == image.sop_instance_uid
             ),
@@ -242,6 +251,15 @@ class _Writer:
             raise UnsupportedImage("BurnedInAnnotation is YES: names may stand in the pixels")
         if not burned_in:
             self.tally.burned_in_not_stated += 1
+
+
+def _seen(region: StatedRegion, turn: Turn | None, shape: tuple[int, int]) -> StatedRegion:
+    """A region of the stored image, of `shape`, on the image as it is looked at."""
+    if turn is None:
+        return region
+    box = (region.left, region.top, region.right, region.bottom)
+    left, top, right, bottom = turn.box_seen(box, shape)
+    return replace(region, left=left, top=top, right=right, bottom=bottom)
 
 
 def _box(region: StatedRegion, placement: Placement) -> Box:

@@ -16,6 +16,7 @@ from dicomnode.pipeline.calibrations import InForce, version_in_force, with_cali
 from dicomnode.pipeline.inputs import check_inputs
 from dicomnode.pipeline.manifest import Manifest, Segments
 from dicomnode.pipeline.measures import measure_all
+from dicomnode.pipeline.turning import Turn, turn_of
 
 if TYPE_CHECKING:
     from dicomnode.networks.upright import UprightGate
@@ -71,13 +72,18 @@ class BundleAlgorithm:
         """
         check_inputs(self.needs, inputs)
         context.progress(0.0, "loading")
-        image = inputs[next(iter(self._manifest.inputs))]
+        stored = inputs[self._first]
+        turn = self._turn_of(stored)
+        if turn is not None:
+            inputs = {**inputs, self._first: turn.upright(stored)}
+            context.notes.append("it was read upright, turned as its PatientOrientation says")
+        image = inputs[self._first]
         self._check_gate(image)
         context = self._within(inputs, context)
         ready = self._made_ready(context.device)
         findings = self._findings(ready, inputs, image, context)
         context.progress(1.0, "done")
-        return findings
+        return turn.findings_back(findings, stored.grid.shape[1:]) if turn else findings
 
     def reading(self, inputs: Mapping[str, Volume], context: RunContext) -> "Reading":
         """What the network of a bundle of classes gave, whatever is reported: for evaluations.
@@ -87,10 +93,16 @@ class BundleAlgorithm:
             InputRefused, BundleInvalid, OutOfMemory, AlgorithmError: as `run`.
         """
         check_inputs(self.needs, inputs)
+        from dicomnode.pipeline.classes import turned_back
         from dicomnode.pipeline.inference import read
 
-        self._check_gate(inputs[next(iter(self._manifest.inputs))])
-        return read(self._made_ready(context.device), self._manifest, inputs, context)
+        stored = inputs[self._first]
+        turn = self._turn_of(stored)
+        if turn is not None:
+            inputs = {**inputs, self._first: turn.upright(stored)}
+        self._check_gate(inputs[self._first])
+        reading = read(self._made_ready(context.device), self._manifest, inputs, context)
+        return turned_back(reading, turn, stored.grid.shape[1:]) if turn else reading
 
     def candidates(
         self, inputs: Mapping[str, Volume], context: RunContext
@@ -109,12 +121,21 @@ class BundleAlgorithm:
         if pred.kind != "lesions":
             raise ContractBroken(f"{self._identity.name} detects no lesions")
         found = detect(self._made_ready(context.device), self._manifest, inputs, context)
-        return candidates_of(found, pred, inputs[next(iter(self._manifest.inputs))].grid)
+        return candidates_of(found, pred, inputs[self._first].grid)
 
     @property
     def manifest(self) -> Manifest:
         """What `configs/dicom.json` says."""
         return self._manifest
+
+    @property
+    def _first(self) -> str:
+        """The input that findings lie on."""
+        return next(iter(self._manifest.inputs))
+
+    def _turn_of(self, image: Volume) -> Turn | None:
+        """A gate means that the bundle reads upright frontal radiographs: only those are turned."""
+        return turn_of(image.orientation) if self._manifest.gate else None
 
     def _made_ready(self, device: str) -> "ReadyBundle":
         from dicomnode.pipeline.inference import make_ready

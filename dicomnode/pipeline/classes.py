@@ -1,7 +1,7 @@
 """What a network says of a whole radiograph, as findings: probabilities and boxes."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +10,7 @@ from dicomnode.domain.errors import ContractBroken
 from dicomnode.domain.findings import CaptionFinding, ClassFinding, Finding, Mark
 from dicomnode.pipeline.boxes import Box, box_around, boxes_of
 from dicomnode.pipeline.manifest import Classes, ImageClass, RatioCheck, Statements
+from dicomnode.pipeline.turning import Turn
 
 _HEART, _RIGHT_LUNG, _LEFT_LUNG = 0, 1, 2
 _SURELY = 0.5
@@ -36,6 +37,11 @@ class Reading:
     """(classes, length): what would be said after each class, for bundles of statements."""
     certainty: npt.NDArray[np.float32] | None = None
     """(classes, length): how sure each of these words is."""
+
+
+def turned_back(reading: Reading, turn: Turn, shape: tuple[int, int]) -> Reading:
+    """What was read on an upright image, placed on the stored one, of `shape` (rows, columns)."""
+    return replace(reading, to_image=turn.to_stored(shape) @ reading.to_image, shape=shape)
 
 
 def check_reading(reading: Reading, wanted: Classes | Statements) -> None:
@@ -109,7 +115,8 @@ def image_boxes(reading: Reading, number: int, one: ImageClass) -> list[Box]:
 def corners_on_image(box: Box, reading: Reading) -> npt.NDArray[np.float64]:
     """(2, 2): left and top, right and bottom of a box in the image's own coordinates."""
     corners = np.array([[box.left, box.top, 1], [box.right, box.bottom, 1]])
-    placed = (corners @ reading.to_image.T)[:, :2]
+    # On an image that is stored mirrored what is left on the map is right.
+    placed = np.sort((corners @ reading.to_image.T)[:, :2], axis=0)
     rows, columns = reading.shape
     return np.clip(placed, 0, [columns, rows])
 

@@ -17,6 +17,7 @@ from dicomnode.pipeline.detector import PixelSize, read_pixel_size
 from dicomnode.pipeline.elements import text, value_of
 from dicomnode.pipeline.frames import ImageFile
 from dicomnode.pipeline.headers import RADIOGRAPH_KEYWORDS, read_header
+from dicomnode.pipeline.turning import is_frontal, turn_of
 
 _CROSS_SECTIONAL = ("CT", "MR", "PT", "NM")
 _FRONTAL = ("PA", "AP")
@@ -49,9 +50,11 @@ def read_radiograph(path: Path) -> Volume:
 
 
 def read_radiograph_among(first: Header, others: Sequence[Path]) -> Volume:
-    """The only radiograph of a series, or the only frontal one (ViewPosition PA or AP).
+    """The only radiograph of a series, or the only frontal one.
 
-    `first` is the header of its first file, which was read to tell that it is one.
+    Frontal is what ViewPosition calls PA or AP; without one, what lies like a frontal view by
+    PatientOrientation. `first` is the header of its first file, which was read to tell that it is
+    a radiograph.
 
     Raises:
         UnsupportedImage: there is not exactly one, or it cannot be read.
@@ -59,11 +62,11 @@ def read_radiograph_among(first: Header, others: Sequence[Path]) -> Volume:
     headers = [first, *(read_header(path, RADIOGRAPH_KEYWORDS) for path in others)]
     if len(headers) == 1:
         return _volume(*headers[0], ())
-    frontal = [header for header in headers if text(header[0], "ViewPosition") in _FRONTAL]
+    frontal = [header for header in headers if _is_frontal(header[0])]
     if len(frontal) != 1:
         raise UnsupportedImage(
             f"{len(headers)} radiographs in one series, {len(frontal)} of them frontal by "
-            "ViewPosition (PA, AP): which one is meant cannot be told"
+            "ViewPosition (PA, AP) or PatientOrientation: which one is meant cannot be told"
         )
     ds, image = frontal[0]
     chosen = f"{image.label} was read, the only frontal one of {len(headers)} in its series"
@@ -85,6 +88,7 @@ def _volume(ds: Dataset, image: ImageFile, warnings: tuple[str, ...]) -> Volume:
         grid=_grid(image, size),
         frames=(image.source(0),),
         warnings=(*warnings, *size.warnings, *shown.warnings, *_view_warnings(ds)),
+        orientation=orientation_of(ds),
     )
 
 
@@ -100,15 +104,24 @@ def _grid(image: ImageFile, size: PixelSize) -> Grid:
     )
 
 
+def _is_frontal(ds: Dataset) -> bool:
+    view, orientation = text(ds, "ViewPosition"), orientation_of(ds)
+    return view in _FRONTAL if view else orientation is not None and is_frontal(orientation)
+
+
+def orientation_of(ds: Dataset) -> tuple[str, str] | None:
+    """PatientOrientation: where rows and columns lead in the patient; None if it does not say."""
+    parts = tuple(str(part) for part in value_of(ds, "PatientOrientation") or ())
+    return (parts[0], parts[1]) if len(parts) == 2 else None
+
+
 def _view_warnings(ds: Dataset) -> tuple[str, ...]:
     """A frontal radiograph is shown with the patient's left at the viewer's right (L, F)."""
     view = text(ds, "ViewPosition")
     if view and view not in _FRONTAL:
         return (f"ViewPosition is {view[:16]}: by its header this is no frontal image",)
-    orientation = tuple(str(part) for part in value_of(ds, "PatientOrientation") or ())
-    if not view or len(orientation) != 2 or orientation == ("L", "F"):
+    orientation = orientation_of(ds)
+    if turn_of(orientation) is None or orientation is None:
         return ()
     shown = "\\".join(part[:4] for part in orientation)
-    return (
-        f"PatientOrientation is {shown}, not L\\F: left and right or up and down are exchanged",
-    )
+    return (f"PatientOrientation is {shown}, not L\\F: the image is not stored as it is looked at",)

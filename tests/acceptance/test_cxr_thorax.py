@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from dicomnode.algorithm import RunContext
 from dicomnode.cli.main import app
 from dicomnode.domain.errors import InputRefused
-from dicomnode.domain.findings import CaptionFinding, ClassFinding
+from dicomnode.domain.findings import CaptionFinding, ClassFinding, SegmentFinding
 from dicomnode.domain.volumes import Volume
 from dicomnode.pipeline.bundle import BundleAlgorithm, load_bundle
 from dicomnode.pipeline.pictures import read_picture
@@ -99,6 +99,37 @@ def test_what_has_no_square_pixels_is_refused_rather_than_read_out_of_proportion
     squeezed = replace(squeezed, grid=replace(squeezed.grid, affine_lps_mm=affine))
     with pytest.raises(InputRefused, match="not square"):
         run(reader, squeezed, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("stored", "orientation"),
+    [
+        (np.fliplr, ("R", "F")),
+        (np.rot90, ("F", "R")),
+    ],
+    ids=["mirrored", "turned"],
+)
+def test_what_its_header_calls_mirrored_or_turned_is_read_upright(
+    reader: BundleAlgorithm,
+    radiograph: Volume,
+    tmp_path: Path,
+    stored: Callable[[Pixels], Pixels],
+    orientation: tuple[str, str],
+) -> None:
+    """Without that a mirrored radiograph would get its right lung at the patient's left."""
+    lying = replace(with_pixels(radiograph, stored(radiograph.array[0])), orientation=orientation)
+    context = RunContext(device="cpu", scratch=tmp_path)
+    for name in ("cxr_thorax", "cxr_heart_lung"):
+        bundle = load_bundle(BUNDLE.with_name(name))
+        plain = bundle.run({"image": replace(radiograph, orientation=None)}, context)
+        turned = bundle.run({"image": lying}, context)
+        assert len(plain) == len(turned)
+        for one, other in zip(plain, turned, strict=True):
+            if isinstance(one, SegmentFinding) and isinstance(other, SegmentFinding):
+                np.testing.assert_array_equal(other.mask[0], stored(one.mask[0]))
+            if isinstance(one, ClassFinding) and isinstance(other, ClassFinding):
+                assert other.probability == one.probability
+    assert "it was read upright, turned as its PatientOrientation says" in context.notes
 
 
 def test_heart_and_lungs_are_not_drawn_on_what_is_turned(

@@ -93,6 +93,22 @@ def test_the_picture_is_the_image_by_its_window_in_a_square(
     assert grey[:, :25].max() == grey[:, 75:].max() == 0
 
 
+def test_an_image_that_is_stored_turned_leaves_upright(archive: Archive, tmp_path: Path) -> None:
+    """Else a network would learn from it that the heart lies on the right."""
+    rows, columns = np.mgrid[:100, :50]
+    pixels = (rows * 20 + columns * 40).astype(np.uint16)
+    turned = radiograph(person(1), np.ascontiguousarray(pixels[:, ::-1].T))
+    turned.PatientOrientation = ["F", "R"]
+    archive.take([turned])
+    archive.report(person(1).study_uid, "Normal chest.")
+    export(archive.database, tmp_path / "out", DatasetOptions(size=100))
+    (row,) = table(tmp_path / "out")
+    assert (row["original_columns"], row["original_rows"], row["offset_x"]) == ("50", "100", "25")
+    with Image.open(tmp_path / "out" / "images" / row["image"]) as picture:
+        np.testing.assert_allclose(np.asarray(picture)[:, 25:75], pixels / 4095 * 255, atol=1)
+    assert "stored turned or mirrored" in (tmp_path / "out" / "README.md").read_text()
+
+
 def test_what_is_no_frontal_chest_or_may_hold_names_is_left_out_with_its_reason(
     archive: Archive, tmp_path: Path
 ) -> None:

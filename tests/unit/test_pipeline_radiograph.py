@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
+from pydicom import dcmread
 from pydicom.dataset import Dataset
 
 from dicomnode.domain.errors import UnsupportedImage
@@ -93,7 +94,8 @@ def test_mirrored_frontal_image_is_said_to_be_one(
     ds = radiograph(IDENTITY, ramp())
     ds.PatientOrientation = orientation
     warnings = read(tmp_path, ds).warnings
-    assert any(warning.startswith("PatientOrientation is R\\F") for warning in warnings) is said
+    warning = "PatientOrientation is R\\F, not L\\F: the image is not stored as it is looked at"
+    assert (warning in warnings) is said
 
 
 @pytest.mark.parametrize(("view", "said"), [("LL", True), ("AP", False), ("", False)])
@@ -128,6 +130,15 @@ def test_frontal_image_is_chosen_beside_a_lateral_one(tmp_path: Path) -> None:
     volume = read_series(two_views(tmp_path, "LL", "PA"))
     assert volume.frames[0].sop_instance_uid == "1.2.2"
     assert "image 2 was read, the only frontal one of 2 in its series" in volume.warnings
+
+
+def test_without_a_view_position_the_frontal_image_is_told_by_how_it_lies(tmp_path: Path) -> None:
+    paths = two_views(tmp_path, "", "")
+    for path, orientation in zip(paths, (["A", "F"], ["L", "F"]), strict=True):
+        ds = dcmread(path)
+        ds.PatientOrientation = orientation
+        ds.save_as(path)
+    assert read_series(paths).frames[0].sop_instance_uid == "1.2.2"
 
 
 def test_two_frontal_images_are_refused(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from PIL import Image
 
 from dicomnode.domain.errors import StudyError
 from dicomnode.evaluate.pairs import Pair, read_image, read_pairs, read_truth
+from dicomnode.pipeline.turning import turn_of
 from scripts.data import SEGMENTS
 
 Items = list[dict[str, str]]
@@ -49,10 +50,11 @@ def _item(pair: Pair, numbers: dict[int, int], folder: Path) -> dict[str, str]:
         mapped = np.zeros(truth.shape[1:], np.uint8)
         for label, number in numbers.items():
             mapped[truth[0] == label] = number
+        turn = turn_of(volume.orientation)
         for path, pixels in (
             (image, np.rint(volume.array[0] * 255).astype(np.uint8)),
             (labels, mapped),
         ):
             path.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(pixels).save(path)
+            Image.fromarray(turn.turned(pixels) if turn else pixels).save(path)
     return {"image": str(image), "labels": str(labels)}

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from dicomnode.evaluate.scoring import volume_of
 from dicomnode.evaluate.truths import key_of, read_truths, truth_of
 from dicomnode.evaluation.ranking import Cases, auc_within
+from dicomnode.pipeline.turning import turn_of
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +44,10 @@ def items(data: str, labels: Sequence[str], part: str) -> list[dict[str, object]
 
 def grey(path: str) -> Tensor:
     """Return a picture or DICOM file as the bundle reads it: `(1, column, row)`, 0 to 1."""
-    return torch.from_numpy(volume_of(Path(path)).array.transpose(0, 2, 1).copy())
+    image = volume_of(Path(path))
+    turn = turn_of(image.orientation)
+    upright = turn.upright(image) if turn else image
+    return torch.from_numpy(upright.array.transpose(0, 2, 1).copy())
 
 
 class Trainer:

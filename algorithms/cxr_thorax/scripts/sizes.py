@@ -1,0 +1,111 @@
+"""How many pixels a radiograph needs: the same images made smaller, and what is said of them.
+
+python -m scripts.sizes DATA [IMAGES]     DATA as `scripts.prepare` writes it; its part `train`
+"""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+from tempfile import gettempdir
+
+import numpy as np
+from PIL import Image
+
+from dicomnode.algorithm import RunContext
+from dicomnode.domain.errors import InputRefused
+from dicomnode.domain.volumes import Volume
+from dicomnode.evaluate.truths import Labelled, read_truths
+from dicomnode.pipeline.bundle import BundleAlgorithm, load_bundle
+from dicomnode.pipeline.classes import Reading, probability
+from dicomnode.pipeline.pictures import read_picture
+
+SIDES = (384, 256, 192, 128, 96, 64)
+ILL = ("cardiomegaly", "effusion", "lung_opacity")
+
+
+def smaller(image: Volume, side: int) -> Volume:
+    """Return the image with its longer side made `side` pixels, by areas."""
+    rows, columns = image.array.shape[1:]
+    scale = side / max(rows, columns)
+    size = (round(columns * scale), round(rows * scale))
+    grey = Image.fromarray(image.array[0]).resize(size, Image.Resampling.BOX)
+    return with_pixels(image, np.asarray(grey, dtype=np.float32))
+
+
+def nudged(image: Volume) -> Volume:
+    """Return the image without its outermost four columns and rows: no reader would mind."""
+    return with_pixels(image, image.array[0, 4:-4, 4:-4])
+
+
+def with_pixels(image: Volume, grey: np.ndarray) -> Volume:
+    """Return the image with other pixels of the same size in mm (or of none)."""
+    array = np.ascontiguousarray(grey[np.newaxis], dtype=np.float32)
+    return replace(image, array=array, grid=replace(image.grid, shape=array.shape))
+
+
+def drawn(images: list[Labelled], count: int) -> list[Labelled]:
+    """Return images by seed, of as many patients, half of them with one of `ILL`."""
+    rng = np.random.default_rng(5)
+    chosen: list[Labelled] = []
+    for ill in (True, False):
+        patients: set[str] = set()
+        for number in rng.permutation(len(images)):
+            one = images[number]
+            if any(one.labels.get(name) for name in ILL) is ill and one.patient not in patients:
+                patients.add(one.patient)
+                if len(patients) > count // 2:
+                    break
+                chosen.append(one)
+    return chosen
+
+
+def main(data: Path, count: int) -> None:
+    """Print a table, one line a size."""
+    bundle = load_bundle(Path.cwd())
+    pred = bundle.manifest.outputs.pred
+    reported = [(n, one) for n, one in pred.classes.items() if one.reported]
+    ways = {"as stored": lambda one: one, "four pixels cut off": nudged}
+    ways |= {f"{side}": lambda one, side=side: smaller(one, side) for side in SIDES}
+    images = drawn([one for one in read_truths(data) if one.split == "train"], count)
+    said: dict[str, list[list[float]]] = {way: [] for way in ways}
+    for one in images:
+        image = read_picture(one.path)
+        for way, change in ways.items():
+            reading = _reading(bundle, change(image))
+            if reading is None:
+                said[way].append([np.nan] * (len(reported) + 1))
+                continue
+            likely = [probability(float(reading.logits[n]), c) for n, c in reported]
+            said[way].append([*likely, reading.ratio])
+    plain = np.array(said["as stored"])
+    # The ratio, last, has no point to cross.
+    points = np.array([*(one.operating_point for _, one in reported), np.inf])
+    print("classes:", ", ".join(one.name for _, one in reported), f"; {len(images)} images")
+    for way, rows in said.items():
+        values = np.array(rows)
+        both = ~np.isnan(values[:, 0]) & ~np.isnan(plain[:, 0])
+        change = np.abs(values - plain)[both]
+        crossed = ((values >= points) != (plain >= points))[both]
+        print(
+            f"{way:20} read {both.sum():3}",
+            "median",
+            np.round(np.median(change, 0), 3).tolist(),
+            "95th",
+            np.round(np.percentile(change, 95, axis=0), 3).tolist(),
+            "crossed",
+            crossed.sum(0)[:-1].tolist(),
+            flush=True,
+        )
+
+
+def _reading(bundle: BundleAlgorithm, image: Volume) -> Reading | None:
+    try:
+        return bundle.reading(
+            {"image": image}, RunContext(device="cpu", scratch=Path(gettempdir()))
+        )
+    except InputRefused:
+        return None
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 60)
