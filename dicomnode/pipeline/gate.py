@@ -24,6 +24,9 @@ _REASONS = {
 _SQUARE = 1.1
 """Sides of a pixel that differ by more are not square: training varied proportions by more."""
 
+_FEWEST_PIXELS = 256
+"""Along the shorter side; with fewer, what is said of an image depends on its size."""
+
 
 def load_gate(root: Path, manifest: Manifest, gate: Gate) -> UprightGate:
     """The network, its weights checked against their digest.
@@ -42,9 +45,15 @@ def check_upright(network: UprightGate, gate: Gate, image: Volume) -> None:
     """Return if the image passes.
 
     Raises:
-        InputRefused: it does not; the message says what it looks like, or that its pixels are not
-            square: networks see it pixel by pixel, so squeezed.
+        InputRefused: it does not; the message says what it looks like, or that it has too few
+            pixels, or such as are not square: networks see it pixel by pixel, so squeezed.
     """
+    rows, columns = image.grid.shape[1:]
+    if min(rows, columns) < _FEWEST_PIXELS:
+        raise InputRefused(
+            f"it has {columns} x {rows} pixels, fewer than {_FEWEST_PIXELS} along a side: too few "
+            "to be read; send the image as the detector made it, not a preview of it"
+        )
     _, rows_mm, columns_mm = image.grid.spacing_mm
     if max(rows_mm, columns_mm) > _SQUARE * min(rows_mm, columns_mm):
         raise InputRefused(

@@ -1,8 +1,11 @@
 """How many pixels a radiograph needs: the same images made smaller, and what is said of them.
 
-python -m scripts.sizes DATA [IMAGES]     DATA as `scripts.prepare` writes it; its part `train`
+python -m scripts.sizes DATA ROWS IMAGES     DATA as `scripts.prepare` writes it; its part `train`
+
+ROWS, a file of JSON lines, keeps what was read: cut off, the same call goes on.
 """
 
+import json
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +22,7 @@ from dicomnode.pipeline.bundle import BundleAlgorithm, load_bundle
 from dicomnode.pipeline.classes import Reading, probability
 from dicomnode.pipeline.pictures import read_picture
 
-SIDES = (384, 256, 192, 128, 96, 64)
+SIDES = (384, 320, 256, 192, 128, 64)
 ILL = ("cardiomegaly", "effusion", "lung_opacity")
 
 
@@ -59,43 +62,48 @@ def drawn(images: list[Labelled], count: int) -> list[Labelled]:
     return chosen
 
 
-def main(data: Path, count: int) -> None:
-    """Print a table, one line a size."""
+def main(data: Path, rows: Path, count: int) -> None:
+    """Read what is not in `rows` yet, and print a table, one line a size."""
     bundle = load_bundle(Path.cwd())
     pred = bundle.manifest.outputs.pred
     reported = [(n, one) for n, one in pred.classes.items() if one.reported]
     ways = {"as stored": lambda one: one, "four pixels cut off": nudged}
     ways |= {f"{side}": lambda one, side=side: smaller(one, side) for side in SIDES}
-    images = drawn([one for one in read_truths(data) if one.split == "train"], count)
-    said: dict[str, list[list[float]]] = {way: [] for way in ways}
-    for one in images:
+    done = read_rows(rows)
+    for one in drawn([one for one in read_truths(data) if one.split == "train"], count):
+        if one.name in done:
+            continue
         image = read_picture(one.path)
+        done[one.name] = {}
         for way, change in ways.items():
             reading = _reading(bundle, change(image))
-            if reading is None:
-                said[way].append([np.nan] * (len(reported) + 1))
-                continue
-            likely = [probability(float(reading.logits[n]), c) for n, c in reported]
-            said[way].append([*likely, reading.ratio])
-    plain = np.array(said["as stored"])
+            said = [np.nan] * (len(reported) + 1)
+            if reading is not None:
+                likely = [probability(float(reading.logits[n]), c) for n, c in reported]
+                said = [*likely, reading.ratio]
+            done[one.name][way] = said
+        with rows.open("a") as stream:
+            print(json.dumps({"image": one.name, "said": done[one.name]}), file=stream)
     # The ratio, last, has no point to cross.
     points = np.array([*(one.operating_point for _, one in reported), np.inf])
-    print("classes:", ", ".join(one.name for _, one in reported), f"; {len(images)} images")
-    for way, rows in said.items():
-        values = np.array(rows)
-        both = ~np.isnan(values[:, 0]) & ~np.isnan(plain[:, 0])
-        change = np.abs(values - plain)[both]
-        crossed = ((values >= points) != (plain >= points))[both]
-        print(
-            f"{way:20} read {both.sum():3}",
-            "median",
-            np.round(np.median(change, 0), 3).tolist(),
-            "95th",
-            np.round(np.percentile(change, 95, axis=0), 3).tolist(),
-            "crossed",
-            crossed.sum(0)[:-1].tolist(),
-            flush=True,
-        )
+    print("classes:", ", ".join(one.name for _, one in reported), f"; {len(done)} images")
+    for way in ways:
+        print(f"{way:20}", _compared([(of[way], of["as stored"]) for of in done.values()], points))
+
+
+def read_rows(rows: Path) -> dict[str, dict[str, list[float]]]:
+    """Return image -> way -> probabilities and ratio, of earlier calls."""
+    lines = rows.read_text().splitlines() if rows.is_file() else []
+    return {one["image"]: one["said"] for one in map(json.loads, lines)}
+
+
+def _compared(pairs: list[tuple[list[float], list[float]]], points: np.ndarray) -> str:
+    values, plain = (np.array(side) for side in zip(*pairs, strict=True))
+    both = ~np.isnan(values[:, 0]) & ~np.isnan(plain[:, 0])
+    change = np.abs(values - plain)[both]
+    crossed = ((values >= points) != (plain >= points))[both].sum(0)[:-1].tolist()
+    median, most = (np.round(np.percentile(change, q, axis=0), 3).tolist() for q in (50, 95))
+    return f"read {both.sum()}, change: median {median}, 95th {most}; crossed {crossed}"
 
 
 def _reading(bundle: BundleAlgorithm, image: Volume) -> Reading | None:
@@ -108,4 +116,4 @@ def _reading(bundle: BundleAlgorithm, image: Volume) -> Reading | None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 60)
+    main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]))
