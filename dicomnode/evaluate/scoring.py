@@ -15,6 +15,7 @@ from dicomnode.pipeline.classes import Reading, corners_on_image, image_boxes, p
 from dicomnode.pipeline.manifest import Classes
 from dicomnode.pipeline.pictures import read_picture
 from dicomnode.pipeline.radiograph import read_radiograph
+from dicomnode.pipeline.turning import turn_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +100,13 @@ def volume_of(path: Path) -> Volume:
         UnsupportedImage: it is neither, or cannot be read.
     """
     return read_radiograph(path) if path.suffix.lower() == ".dcm" else read_picture(path)
+
+
+def upright_of(path: Path) -> Volume:
+    """The same, turned as its header says: what a bundle with a gate looks at."""
+    image = volume_of(path)
+    turn = turn_of(image.orientation)
+    return turn.upright(image) if turn else image
 
 
 def _shares(reading: Reading, number: int, wanted: Classes) -> tuple[Corners, ...]:

@@ -15,10 +15,9 @@ from monai.data.dataloader import DataLoader
 from monai.utils.misc import set_determinism
 from torch import Tensor, nn
 
-from dicomnode.evaluate.scoring import volume_of
+from dicomnode.evaluate.scoring import upright_of
 from dicomnode.evaluate.truths import key_of, read_truths, truth_of
 from dicomnode.evaluation.ranking import Cases, auc_within
-from dicomnode.pipeline.turning import turn_of
 
 log = logging.getLogger(__name__)
 
@@ -44,10 +43,7 @@ def items(data: str, labels: Sequence[str], part: str) -> list[dict[str, object]
 
 def grey(path: str) -> Tensor:
     """Return a picture or DICOM file as the bundle reads it: `(1, column, row)`, 0 to 1."""
-    image = volume_of(Path(path))
-    turn = turn_of(image.orientation)
-    upright = turn.upright(image) if turn else image
-    return torch.from_numpy(upright.array.transpose(0, 2, 1).copy())
+    return torch.from_numpy(upright_of(Path(path)).array.transpose(0, 2, 1).copy())
 
 
 class Trainer:
