@@ -113,7 +113,7 @@ def test_what_its_header_calls_mirrored_or_turned_is_read_upright(
     reader: BundleAlgorithm,
     radiograph: Volume,
     tmp_path: Path,
-    stored: Callable[[Pixels], Pixels],
+    stored: Callable[..., Pixels],
     orientation: tuple[str, str],
 ) -> None:
     """Without that a mirrored radiograph would get its right lung at the patient's left."""

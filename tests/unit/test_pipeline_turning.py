@@ -72,14 +72,17 @@ def test_findings_lie_on_the_stored_image(upright: Volume, row: str, column: str
         mask = np.zeros(upright.array.shape, dtype=np.bool_)
         mask[0, y, x] = True
         mark = Mark(slice_index=0, points=np.array([[x + 0.5, y + 0.5]]))
-        named = {"name": "it", "finding": CODE}
         segment, drawn, likely, said = turn.findings_back(
             (
                 SegmentFinding(
                     name="it", category=CODE, type=CODE, laterality=None, color=(0, 0, 0), mask=mask
                 ),
-                MeasurementFinding(**named, site=None, measurements=(), marks=(mark,)),
-                ClassFinding(**named, probability=0.5, operating_point=0.1, marks=(mark,)),
+                MeasurementFinding(
+                    name="it", finding=CODE, site=None, measurements=(), marks=(mark,)
+                ),
+                ClassFinding(
+                    name="it", finding=CODE, probability=0.5, operating_point=0.1, marks=(mark,)
+                ),
                 CaptionFinding(name="it", text="right lung"),
             ),
             stored.grid.shape[1:],
@@ -99,8 +102,8 @@ def test_a_box_is_seen_around_the_same_pixels(upright: Volume, row: str, column:
     turn = turn_of((row, column))
     assert turn is not None
     stored = stored_as(upright, row, column)
-    rows, columns = np.nonzero(stored.array[0] == upright.array[0, 2, 3])
-    box = (columns[0], rows[0], columns[0] + 1, rows[0] + 1)
+    ((y, x),) = np.argwhere(stored.array[0] == upright.array[0, 2, 3]).tolist()
+    box = (float(x), float(y), x + 1.0, y + 1.0)
     assert turn.box_seen(box, stored.grid.shape[1:]) == pytest.approx((3, 2, 4, 3))
 
 
