@@ -137,11 +137,13 @@ def views_of(facts: SeriesFacts) -> tuple[str, ...]:
     """Views of a radiograph series: from ViewPosition, else from PatientOrientation.
 
     A row that runs to the left or right is a frontal view, to the front or back a lateral one
-    (PS3.3 C.7.6.1.1.1). Empty if neither attribute says.
+    (PS3.3 C.7.6.1.1.1); where it runs up or down, the image is stored turned and the column tells.
+    Empty if neither attribute says.
     """
     stated = [one.strip().upper() for one in facts.values.get("ViewPosition", ())]
     if any(stated):
         return tuple(dict.fromkeys(_VIEWS.get(one, "other") for one in stated if one))
-    row = next(iter(facts.values.get("PatientOrientation", ())), "").strip().upper()
     views = {"L": "frontal", "R": "frontal", "A": "lateral", "P": "lateral"}
-    return (views[row[0]],) if row[:1] in views else ()
+    leads = [part.strip().upper()[:1] for part in facts.values.get("PatientOrientation", ())]
+    told = next((lead for lead in leads if lead not in ("H", "F")), "")
+    return (views[told],) if told in views else ()

@@ -15,6 +15,7 @@ from dicomnode.domain.findings import (
     SegmentFinding,
 )
 from dicomnode.domain.volumes import Volume
+from dicomnode.evaluate.scoring import upright_of
 from dicomnode.pipeline.radiograph import read_radiograph
 from dicomnode.pipeline.turning import turn_of
 from dicomnode.testing.studies import StudyIdentity, radiograph
@@ -105,6 +106,15 @@ def test_a_box_is_seen_around_the_same_pixels(upright: Volume, row: str, column:
     ((y, x),) = np.argwhere(stored.array[0] == upright.array[0, 2, 3]).tolist()
     box = (float(x), float(y), x + 1.0, y + 1.0)
     assert turn.box_seen(box, stored.grid.shape[1:]) == pytest.approx((3, 2, 4, 3))
+
+
+def test_a_file_that_is_learned_from_is_read_upright(upright: Volume, tmp_path: Path) -> None:
+    pixels = np.arange(15, dtype=np.uint16).reshape(3, 5)[:, ::-1] * 100
+    ds = radiograph(StudyIdentity(seed="turning"), np.ascontiguousarray(pixels))
+    ds.PatientOrientation = ["R", "F"]
+    ds.save_as(tmp_path / "mirrored.dcm", enforce_file_format=True)
+    np.testing.assert_array_equal(upright_of(tmp_path / "mirrored.dcm").array, upright.array)
+    np.testing.assert_array_equal(upright_of(tmp_path / "upright.dcm").array, upright.array)
 
 
 @pytest.mark.parametrize(

@@ -337,7 +337,10 @@ def test_what_the_algorithm_needs_is_checked_and_explained() -> None:
         ((), ("L", "F"), "frontal"),
         (("",), ("R", "FP"), "frontal"),
         ((), ("P", "F"), "lateral"),
-        ((), ("H", "L"), ""),
+        ((), ("H", "L"), "frontal"),
+        ((), ("F", "A"), "lateral"),
+        ((), ("F", "H"), ""),
+        ((), ("X", "L"), ""),
         ((), (), ""),
     ],
 )
