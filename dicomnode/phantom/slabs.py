@@ -15,6 +15,7 @@ from scipy import ndimage
 
 from dicomnode.domain.volumes import Grid
 from dicomnode.phantom.anatomy import Anatomy
+from dicomnode.phantom.atrophy import atrophy, collapse
 from dicomnode.phantom.canvas import smooth_noise
 from dicomnode.phantom.case import draw_pathology, render
 from dicomnode.phantom.scanner import draw_scan
@@ -64,6 +65,10 @@ class SlabShape:
     """Of slabs of a real CT, how many keep its own HU (mostly in another phase)."""
     flooded_share: float = 0.0
     """Of slabs, in how many fluid takes part of the lungs."""
+    atrophic_share: float = 0.0
+    """Of slabs of painted anatomies, in how many the pancreas is thinner and lobulated."""
+    collapsed_share: float = 0.0
+    """Of those, in how many stretches of bowel and stomach are empty."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,6 +129,8 @@ def make_slab(stocks: Sequence[Stock], seed: int, shape: SlabShape) -> Slab:
     flooding = np.random.default_rng([12, seed])
     if flooding.random() < shape.flooded_share:
         fluid = flood(flooding, labels, tissue, shape.spacing_mm)
+    if stock.hu is None:
+        _vary_belly(np.random.default_rng([13, seed]), labels, tissue, shape)
     neutral = np.zeros(shape.size, np.bool_)
     if stock.unlabelled is not None:
         neutral = inside & stock.unlabelled[where]
@@ -136,6 +143,14 @@ def make_slab(stocks: Sequence[Stock], seed: int, shape: SlabShape) -> Slab:
         air = np.isin(labels, (Organ.OUTSIDE, Organ.TABLE))
         hu[ndimage.binary_erosion(air, np.ones((1, 3, 3)), border_value=1)] = -1000.0
     return Slab(hu=hu, labels=labels, neutral=neutral)
+
+
+def _vary_belly(rng: np.random.Generator, labels: Bytes, tissue: Bytes, shape: SlabShape) -> None:
+    """As often as asked; the stream is its own, so that other slabs stay as they are."""
+    if rng.random() < shape.atrophic_share:
+        atrophy(rng, labels, tissue, shape.spacing_mm)
+    if rng.random() < shape.collapsed_share:
+        collapse(rng, labels, tissue, shape.spacing_mm)
 
 
 def _centre(rng: np.random.Generator, places: list[Floats], labels: Bytes, organ: Organ) -> None:
