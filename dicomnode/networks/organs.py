@@ -186,7 +186,8 @@ class RefuseWithoutd(MapTransform):
         image_key: str = "image",
         allow_missing_keys: bool = False,
     ) -> None:
-        """`organ` and every item of `region` are [channel or channels, name, least ml]."""
+        """`organ` and every item of `region` are [channel or channels, name, least ml], which may
+        be followed by another such item that says as much."""
         super().__init__(keys, allow_missing_keys)
         self.organ, self.region = Least(*organ), tuple(Least(*one) for one in region)
         self.image_key = image_key
@@ -201,14 +202,24 @@ class RefuseWithoutd(MapTransform):
 
 
 class Least:
-    """A channel (or several together), what it is called and how many ml there must be."""
+    """A channel (or several together), what it is called and how many ml there must be.
 
-    def __init__(self, channel: object, name: object, ml: object) -> None:
+    `instead`: such an item that says as much where this is not found.
+    """
+
+    def __init__(self, channel: object, name: object, ml: object, instead: object = None) -> None:
         channels = channel if isinstance(channel, list | tuple) else (channel,)
         if not all(isinstance(c, int) for c in channels) or not isinstance(ml, int | float):
             raise TypeError("an organ is [channel or channels, name, least ml]")
         self.channels: tuple[int, ...] = tuple(channels)
         self.name, self.ml = str(name), float(ml)
+        self.instead = Least(*instead) if isinstance(instead, list | tuple) else None
+
+    def is_in(self, found: Mapping[int, float]) -> bool:
+        """Whether enough of it, or of what says as much, is among the volumes found."""
+        return self.ml_in(found) >= self.ml or (
+            self.instead is not None and self.instead.is_in(found)
+        )
 
     def ml_in(self, found: Mapping[int, float]) -> float:
         """The volume of all its channels, of those found."""
@@ -223,7 +234,7 @@ def refuse_without(said: Tensor, voxel_ml: float, organ: Least, region: Sequence
     """
     counts = torch.bincount(likeliest(said.as_subclass(Tensor)).flatten())
     found = {i: int(n) * voxel_ml for i, n in enumerate(counts.tolist())}
-    missing = [one.name for one in region if one.ml_in(found) < one.ml]
+    missing = [one.name for one in region if not one.is_in(found)]
     if missing:
         raise InputRefused(
             f"does not show the upper abdomen: too little of {' and '.join(missing)}"

@@ -16,7 +16,7 @@ from dicomnode.domain.errors import InputRefused
 from dicomnode.networks.likeliest import likeliest
 from dicomnode.networks.organs import Least, refuse_without, scale_soft_tissue
 
-__all__ = ["CoarseToFine", "RegionInferer"]
+__all__ = ["CoarseToFine", "GivenRegionInferer", "RegionInferer"]
 
 Box = tuple[slice, slice, slice]
 
@@ -44,7 +44,8 @@ class RegionInferer(Inferer):
         spacing_mm: of the volume.
         coarse_spacing_mm: of the grid the coarse network reads.
         organ: [channel or channels, name, least ml] of the coarse network: what is refined.
-        region: such items that say the right part of the body is shown.
+        region: such items that say the right part of the body is shown; a fourth entry of one is
+            another item that says as much, for whom an organ was taken out of.
         coarse, fine: what runs the two networks and gives probabilities, such as `SlabInferer`,
             `ThreePlaneInferer`, `WholeInferer`; both read the scale of `scale_soft_tissue`.
         margin_mm: added around the organ on every side.
@@ -82,19 +83,27 @@ class RegionInferer(Inferer):
         return torch.stack([self._volume(one, both, *args, **kwargs) for one in volumes])
 
     def _volume(self, volume: Tensor, network: CoarseToFine, *args: Any, **kwargs: Any) -> Tensor:
-        factor = self.spacing / self.coarse_spacing
-        size = [max(round(n * factor), 1) for n in volume.shape[1:]]
-        small = functional.interpolate(volume[None], size=size, mode="trilinear")
-        small = scale_soft_tissue(small[0].flip(self.flip))[None]
-        said: Tensor = self.coarse(small, network.coarse, *args, **kwargs)[0].flip(self.flip)
-        refuse_without(said, self.coarse_spacing**3 / 1000, self.organ, self.region)
-        box = self._box(said, volume.shape[1:])
+        box = self.region_of(volume, network, *args, **kwargs)
         part = scale_soft_tissue(volume[(slice(None), *box)])[None]
         refined: Tensor = self.fine(part, network.fine, *args, **kwargs)[0]
         result = refined.new_zeros((len(refined), *volume.shape[1:]))
         result[0] = 1.0
         result[(slice(None), *box)] = refined
         return result
+
+    def region_of(self, volume: Tensor, network: CoarseToFine, *args: Any, **kwargs: Any) -> Box:
+        """Where a volume `(1, x, y, z)` in HU is refined, in voxels.
+
+        Raises:
+            InputRefused: what the volume does not show.
+        """
+        factor = self.spacing / self.coarse_spacing
+        size = [max(round(n * factor), 1) for n in volume.shape[1:]]
+        small = functional.interpolate(volume[None], size=size, mode="trilinear")
+        small = scale_soft_tissue(small[0].flip(self.flip))[None]
+        said: Tensor = self.coarse(small, network.coarse, *args, **kwargs)[0].flip(self.flip)
+        refuse_without(said, self.coarse_spacing**3 / 1000, self.organ, self.region)
+        return self._box(said, volume.shape[1:])
 
     def _box(self, said: Tensor, shape: Sequence[int]) -> Box:
         """The organ's largest part and what lies near it, with the margin, in voxels."""
@@ -113,3 +122,29 @@ class RegionInferer(Inferer):
             high = min(int((where[:, axis].max() + 1) * scale + pad) + 1, n)
             box.append(slice(low, high))
         return box[0], box[1], box[2]
+
+
+class GivenRegionInferer(RegionInferer):
+    """A `RegionInferer` that is told where to refine: how the fine network does by itself.
+
+    For evaluations where the coarse network has seen what the fine one has not.
+
+    Args:
+        given: of x, y and z, where the organ begins and ends, as parts of the volume (0 to 1);
+            `margin_mm` is added.
+        others: as of `RegionInferer`.
+    """
+
+    def __init__(self, *, given: Sequence[Sequence[float]], **others: Any) -> None:
+        super().__init__(**others)
+        self.given = given
+
+    def region_of(self, volume: Tensor, network: CoarseToFine, *args: Any, **kwargs: Any) -> Box:
+        """The region given; the coarse network is not asked."""
+        del network, args, kwargs
+        pad = self.margin / self.spacing
+        x, y, z = (
+            slice(max(int(low * n - pad), 0), min(int(high * n + pad) + 1, n))
+            for (low, high), n in zip(self.given, volume.shape[1:], strict=True)
+        )
+        return x, y, z

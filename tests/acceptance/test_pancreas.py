@@ -5,13 +5,14 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from dicomnode.algorithm import RunContext
 from dicomnode.domain.codes import ATTENUATION, MEAN, SURFACE_AREA, VOLUME
 from dicomnode.domain.errors import InputRefused
 from dicomnode.domain.findings import SegmentFinding
-from dicomnode.phantom import Case, Organ, Phase, make_case
+from dicomnode.phantom import Case, Organ, Phase, Tissue, make_anatomy, make_case, render
 from dicomnode.phantom.series import write_case
 from dicomnode.pipeline.bundle import load_bundle
 from dicomnode.pipeline.volume import read_series
@@ -52,6 +53,14 @@ def test_a_chest_is_refused_with_the_reason(tmp_path: Path) -> None:
     )
     with pytest.raises(InputRefused, match="does not show the upper abdomen"):
         run(chest, tmp_path)
+
+
+def test_a_person_without_kidneys_is_not_taken_for_a_chest(tmp_path: Path) -> None:
+    anatomy = make_anatomy(2, region=(60.0, 260.0), spacing_mm=(5.0, 2.5, 2.5), detail=False)
+    kidneys = np.isin(anatomy.labels, (Organ.KIDNEY_RIGHT, Organ.KIDNEY_LEFT))
+    anatomy.labels[kidneys], anatomy.tissue[kidneys] = Organ.VISCERAL_FAT, Tissue.WALL
+    (found,) = run(render(anatomy, 2), tmp_path)
+    assert found.mask.any()
 
 
 def test_the_networks_that_are_trained_are_the_ones_that_are_run() -> None:

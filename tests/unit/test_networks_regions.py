@@ -15,7 +15,7 @@ from dicomnode.networks import (
     WholeInferer,
 )
 from dicomnode.networks.organs import scale_soft_tissue
-from dicomnode.networks.regions import CoarseToFine, RegionInferer
+from dicomnode.networks.regions import CoarseToFine, GivenRegionInferer, RegionInferer
 
 FAT, LIVER, PANCREAS = -100.0, 60.0, 40.0
 
@@ -148,3 +148,35 @@ def test_several_channels_count_together_as_one_part_of_the_region() -> None:
         inferer(region=[[[1, 2], "liver and pancreas", 21.0]])(belly(), network().eval())
     with pytest.raises(TypeError, match="channel or channels"):
         inferer(region=[["1", "liver", 20.0]])
+
+
+def test_another_organ_may_say_that_the_belly_is_shown() -> None:
+    instead = [[1, "liver", 20.0, [2, "pancreas", 5.0]]]
+    with torch.no_grad():
+        found = inferer(region=instead)(belly(liver=False), network().eval())
+    assert (found[0].argmax(0) == 1).any()
+    with pytest.raises(InputRefused, match=r"upper abdomen.*liver"), torch.no_grad():
+        inferer(region=instead)(belly(liver=False, pancreas=False), network().eval())
+
+
+def seen_sizes(one: RegionInferer) -> list[tuple[int, ...]]:
+    both = CoarseToFine(ByValue((FAT, LIVER, PANCREAS)), VolumeByValue((FAT, PANCREAS)))
+    with torch.no_grad():
+        one(belly(), both)
+    assert isinstance(both.fine, VolumeByValue)
+    return both.fine.sizes
+
+
+def test_a_region_may_be_given_instead_of_found() -> None:
+    given = GivenRegionInferer(
+        given=[[8 / 60, 28 / 60], [24 / 60, 32 / 60], [0.5, 32 / 48]],
+        spacing_mm=2.0,
+        coarse_spacing_mm=4.0,
+        organ=[9, "what the coarse network does not know", 1e6],
+        region=[],
+        coarse=SlabInferer((0,), multiple=1),
+        fine=WholeInferer(multiple=1, bfloat16=False),
+        margin_mm=8.0,
+    )
+    (size,) = seen_sizes(given)
+    assert size == (29, 17, 17)
