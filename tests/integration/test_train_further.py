@@ -171,7 +171,7 @@ def test_labels_that_name_no_organ_are_refused(tmp_path: Path, data: Path) -> No
     ("name", "quick"),
     [
         ("body_ct", {"seconds": 2, "people": 1, "workers": 0}),
-        ("pancreas", {"seconds": 1, "people": 1}),
+        ("pancreas", {"seconds": 1, "people": 1, "workers": 0}),
         (
             "lung_ct",
             {"steps": 2, "phantoms": 1, "batch_size": 2, "validation_samples": 4, "workers": 0},

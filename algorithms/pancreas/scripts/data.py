@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +15,8 @@ from dicomnode.networks.inferers import PLANES
 from dicomnode.networks.organs import scale_soft_tissue
 from dicomnode.networks.partial import NEUTRAL
 from dicomnode.phantom import Organ
-from dicomnode.phantom.slabs import SlabShape, Stock, make_slab
+from dicomnode.phantom.acquisition import acquired
+from dicomnode.phantom.slabs import Slab, SlabShape, Stock, make_slab
 from dicomnode.phantom.streams import Supply, kept_samples
 from scripts.classes import class_table
 
@@ -32,7 +34,30 @@ def volume(
 ) -> tuple[Tensor, Tensor]:
     """Image in the network's scale and classes, both `(x, y, z)` in RAS."""
     around = _AROUND[seed % len(_AROUND)]
-    slab = make_slab(stocks, seed, SlabShape(size=size, spacing_mm=SPACING, around=around))
+    return _as_tensors(
+        make_slab(stocks, seed, SlabShape(size=size, spacing_mm=SPACING, around=around))
+    )
+
+
+def varied_volume(
+    stocks: Sequence[Stock], seed: int, size: tuple[int, int, int]
+) -> tuple[Tensor, Tensor]:
+    """As `volume`, of a person whose pancreas may be thin, lobulated and fatty and whose bowel may
+    be collapsed, now and then as thicker slices and larger pixels show it."""
+    shape = SlabShape(
+        size=size,
+        spacing_mm=SPACING,
+        around=_AROUND[seed % len(_AROUND)],
+        atrophic_share=0.8,
+        collapsed_share=0.6,
+    )
+    slab = make_slab(stocks, seed, shape)
+    rng = np.random.default_rng([14, seed])
+    hu = acquired(rng, slab.hu, SPACING) if rng.random() < 0.7 else slab.hu
+    return _as_tensors(replace(slab, hu=hu))
+
+
+def _as_tensors(slab: Slab) -> tuple[Tensor, Tensor]:
     classes = TABLE[slab.labels]
     classes[slab.neutral] = NEUTRAL
     return scale_soft_tissue(_ras(slab.hu)), _ras(classes)

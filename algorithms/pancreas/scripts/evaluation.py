@@ -5,6 +5,7 @@ python -m monai.bundle run --config_file configs/evaluate.json --data_root DATA 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -23,6 +24,8 @@ from dicomnode.phantom import Organ, draw_pathology, make_case
 from dicomnode.phantom.masks import totalsegmentator_example
 from dicomnode.pipeline.bundle import load_bundle
 from dicomnode.pipeline.volume import read_series
+from dicomnode.training.weights import exchange_part
+from scripts.assemble import VOLUME
 
 ROOT = Path(__file__).resolve().parents[1]
 REGION, SPACING = (60.0, 260.0), (3.0, 2.0, 2.0)
@@ -52,14 +55,31 @@ def upright_grid(shape: tuple[int, ...], mm: float = 3.0) -> Grid:
     return Grid(affine_lps_mm=affine, shape=(slices, rows, columns), frame_of_reference_uid=None)
 
 
-def with_shares(shares: dict[str, float], folder: Path) -> Path:
-    """A copy of the bundle below `folder` in which the two networks count so much."""
+def changed(
+    folder: Path,
+    *,
+    shares: dict[str, float] | None = None,
+    volume_weights: Path | None = None,
+    inferer: dict[str, Any] | None = None,
+) -> Path:
+    """A copy of the bundle below `folder`: other shares of the two networks, other weights of the
+    3D network, other settings of what runs them."""
     root = folder / "pancreas"
-    shutil.copytree(ROOT, root, dirs_exist_ok=True)
+    shutil.rmtree(root, ignore_errors=True)
+    shutil.copytree(ROOT, root)
     config = root / "configs/inference.json"
     told = json.loads(config.read_text())
-    told["inferer"]["fine"]["shares"] = shares
+    told["inferer"]["fine"]["shares"] = shares or told["inferer"]["fine"]["shares"]
+    told["inferer"].update(inferer or {})
     config.write_text(json.dumps(told))
+    if volume_weights is not None:
+        weights = root / "models/model.safetensors"
+        exchange_part(ROOT / "models/model.safetensors", VOLUME, volume_weights, weights)
+        described = root / "configs/dicom.json"
+        manifest = json.loads(described.read_text())
+        digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+        manifest["files"]["models/model.safetensors"] = digest
+        described.write_text(json.dumps(manifest))
     return root
 
 
@@ -150,7 +170,7 @@ def evaluate(
     bundle. `cases`: a folder where synthetic people are kept from one evaluation to the next.
     """
     scratch = output.parent
-    root = ROOT if shares is None else with_shares(shares, scratch)
+    root = ROOT if shares is None else changed(scratch, shares=shares)
     told: dict[str, Any] = {"elsewhere": elsewhere(data, root, scratch)}
     told["example"] = example(data, root, scratch)
     print(json.dumps(told), flush=True)
