@@ -60,10 +60,11 @@ def changed(
     *,
     shares: dict[str, float] | None = None,
     volume_weights: Path | None = None,
+    filters: list[int] | None = None,
     inferer: dict[str, Any] | None = None,
 ) -> Path:
-    """A copy of the bundle below `folder`: other shares of the two networks, other weights of the
-    3D network, other settings of what runs them."""
+    """A copy of the bundle below `folder`: other shares of the two networks, other weights (and
+    channels by level) of the 3D network, other settings of what runs them."""
     root = folder / "pancreas"
     shutil.rmtree(root, ignore_errors=True)
     shutil.copytree(ROOT, root)
@@ -71,6 +72,8 @@ def changed(
     told = json.loads(config.read_text())
     told["inferer"]["fine"]["shares"] = shares or told["inferer"]["fine"]["shares"]
     told["inferer"].update(inferer or {})
+    if filters:
+        told["network_def"]["fine"]["members"]["volume"]["network"]["filters"] = filters
     config.write_text(json.dumps(told))
     if volume_weights is not None:
         weights = root / "models/model.safetensors"

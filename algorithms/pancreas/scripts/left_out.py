@@ -38,6 +38,7 @@ def given_region(true: Mask) -> list[list[float]]:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("weights", type=Path)
+    parser.add_argument("--filters", type=int, nargs=4, help="channels by level of the 3D network")
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--scratch", type=Path, default=Path("/tmp"))
     parser.add_argument("--output", type=Path, required=True)
@@ -50,7 +51,13 @@ def main() -> None:
         "margin_mm": AROUND_MM,
     }
     for name, inferer in (("region found", None), ("region given", given)):
-        root = changed(asked.scratch, shares=ALONE, volume_weights=asked.weights, inferer=inferer)
+        root = changed(
+            asked.scratch,
+            shares=ALONE,
+            volume_weights=asked.weights,
+            filters=asked.filters,
+            inferer=inferer,
+        )
         found, reason = run(in_hu(hu, grid), asked.scratch, root)
         print(name, reason, json.dumps(scored(found, true, grid)))
         if inferer is None:
