@@ -184,6 +184,19 @@ def test_a_study_condition_holds_if_any_series_has_it_a_negative_one_if_none(
     assert bool(chosen(rules(tail=f"[rule.study]\n{condition}"), snapshot)) is held
 
 
+@pytest.mark.parametrize(
+    ("sender", "described", "held"),
+    [("CT1", "Chest", True), ("CT1", "Abdomen", False), ("ER", "Chest", False)],
+)
+def test_every_condition_on_the_study_must_hold(sender: str, described: str, held: bool) -> None:
+    conditions = '[rule.study]\ncalling_ae = "CT1"\nStudyDescription.matches = "chest"'
+    snapshot = replace(study(series(StudyDescription=described)), calling_aes=frozenset({sender}))
+
+    verdict = only(rules(head=conditions), snapshot)
+
+    assert bool(verdict.matches) is held
+
+
 def test_the_thinnest_is_chosen_and_a_silent_header_comes_last() -> None:
     thick = series("1.2.1", SliceThickness="5")
     thin = series("1.2.2", SliceThickness="1")
@@ -291,6 +304,14 @@ StudyDescription.matches = "trauma"
     assert priority("Trauma", "ER_CT") is Priority.STAT
     assert priority("Chest", "ER_CT") is Priority.HIGH
     assert priority("Trauma", "CT1") is Priority.ROUTINE
+
+
+def test_a_raise_never_makes_a_rule_less_urgent() -> None:
+    raises = "".join(f"[[rule.raise]]\nto = '{to}'\n{CT}\n" for to in ("stat", "high"))
+
+    (found,) = only(rules(tail=raises), study(series())).matches
+
+    assert found.priority is Priority.STAT
 
 
 def test_a_disabled_rule_never_matches_but_says_that_it_would() -> None:
@@ -420,6 +441,15 @@ def test_requirements_are_met_when_every_begun_rule_has_its_series() -> None:
     assert requirements_met(ruleset, [first, second], calling_aes=aes) is True
     assert requirements_met(ruleset, [series(Modality="US")], calling_aes=aes) is False
     assert requirements_met(ruleset, [], calling_aes=aes) is False
+
+
+def test_requirements_wait_for_a_begun_rule_though_another_has_all_its_series() -> None:
+    alone = "[[rule]]\nname = 'b'\nalgorithm = 'lung_ct'\n[rule.series.image]\n" + CT
+    ruleset = rules(tail=f"{TWO}\n{alone}")
+    first, second = series("1.2.1"), series("1.2.2", SeriesDescription="flair")
+
+    assert requirements_met(ruleset, [first], calling_aes=frozenset()) is False
+    assert requirements_met(ruleset, [first, second], calling_aes=frozenset()) is True
 
 
 def test_a_rule_for_another_modality_does_not_hold_a_study_up() -> None:
