@@ -73,6 +73,8 @@ def write_people(root: Path | str, seeds: Sequence[int], part: int, scans: int =
 
 def write_rows(root: Path, name: str, made: Callable[[Path], Iterable[Sequence[object]]]) -> None:
     """Keep the rows that `made` gives for one person, unless they are there; see `write_table`."""
+    if (root / "DL_info.csv").exists() and not (root / "rows").is_dir():
+        raise ValueError(f"{root} holds a data set that is not of phantoms")
     (root / "rows").mkdir(parents=True, exist_ok=True)
     rows = root / "rows" / f"{name}.csv"
     if rows.exists():
@@ -84,7 +86,13 @@ def write_rows(root: Path, name: str, made: Callable[[Path], Iterable[Sequence[o
 
 
 def write_table(root: Path) -> None:
-    """Join all rows to `DL_info.csv`."""
+    """Join all rows to `DL_info.csv`.
+
+    Raises:
+        ValueError: there is a table that was not made of rows: DeepLesion's own.
+    """
+    if not (root / "rows").is_dir():
+        raise ValueError(f"{root} is no folder of phantoms")
     with (root / "DL_info.csv").open("w", encoding="utf-8", newline="") as file:
         table = csv.writer(file)
         table.writerow(_COLUMNS)
