@@ -19,7 +19,7 @@ from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional
 
-__all__ = ["BodyWindowInferer", "bfloat16_pays", "body_box", "body_mask"]
+__all__ = ["BodyWindowInferer", "bfloat16_pays", "body_box", "body_mask", "in_bfloat16"]
 
 _WITH_BFLOAT16 = ("amx_tile", "avx512_bf16")
 """Instructions that multiply in bfloat16, as torch names them."""
@@ -37,6 +37,12 @@ def bfloat16_pays(device: torch.device) -> bool:
     # torch has no public names for them yet; without one nothing is gained and nothing lost.
     asked = (getattr(torch.cpu, f"_is_{kind}_supported", None) for kind in _WITH_BFLOAT16)
     return device.type == "cpu" and any(asks is not None and bool(asks()) for asks in asked)
+
+
+def in_bfloat16(device: torch.device) -> torch.autocast:
+    """Around networks in training: bfloat16 where that pays; elsewhere a step took six times as
+    long by it."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=bfloat16_pays(device))
 
 
 def body_mask(volume: Tensor, above: float) -> Tensor:

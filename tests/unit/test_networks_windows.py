@@ -6,7 +6,7 @@ from monai.inferers.utils import sliding_window_inference
 from torch import Tensor, nn
 
 from dicomnode.networks import PHNN, BodyWindowInferer, SlabInferer
-from dicomnode.networks.windows import bfloat16_pays, body_box, body_mask
+from dicomnode.networks.windows import bfloat16_pays, body_box, body_mask, in_bfloat16
 
 
 class Counting(nn.Module):
@@ -155,3 +155,6 @@ def test_bfloat16_pays_where_the_processor_multiplies_in_it(
         monkeypatch.setattr(torch.cpu, f"_is_{kind}_supported", lambda has=has: has, raising=False)
 
     assert bfloat16_pays(torch.device("cpu")) is pays
+    with in_bfloat16(torch.device("cpu")):
+        product = torch.ones(2, 2) @ torch.ones(2, 2)
+    assert product.dtype == (torch.bfloat16 if pays else torch.float32)

@@ -12,14 +12,13 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 
 from dicomnode.networks.partial import PartialLoss
-from dicomnode.networks.timed import TimedTraining
+from dicomnode.networks.windows import in_bfloat16
 from dicomnode.phantom.masks import example_stocks
 from dicomnode.phantom.slabs import Stock
 from dicomnode.phantom.streams import Supply, kept_samples
-from dicomnode.training.stocks import site_stocks
-from dicomnode.training.weights import part_of_weights
-from scripts.classes import CLASSES, DRAWN, UNNAMED, organ_named
+from scripts.classes import CLASSES, DRAWN, UNNAMED
 from scripts.drawn import crlm_stock
+from scripts.stages import Schedule, Stages, outlined_by_site
 from scripts.synthesis import (
     MULTIPLE,
     PAD,
@@ -108,76 +107,48 @@ def class_weights() -> Tensor:
 class Training:
     """The whole of training; `run` is what `configs/train.json` calls.
 
-    Until `example_from` of the time TotalSegmentator's example CT is not read; a copy of the
-    weights is kept there as `without_example.safetensors`: they tell how the network does on that
-    patient unseen. Real CT makes `shares` of the slabs, before and after. `start`: weights to go on
-    from, if no checkpoint is there. `site`: a folder of labelled CTs (`dicomnode train`), which are
-    then the only real ones; what has no label there may be any class but those that have.
+    `data_root`: folder of the real CTs. `site`: a folder of labelled CTs (`dicomnode train`), which
+    are then the only real ones; what has no label there may be any class but those that have.
     """
 
     def __init__(
         self,
         *,
         network: nn.Module,
-        pool: str,
-        output: str,
-        data_root: str | None = None,
-        shares: tuple[float, float] = (0.25, 0.5),
-        example_from: float = 0.45,
-        seconds: float = 4900,
+        schedule: Schedule,
         batch_size: int = 2,
-        learning_rate: float = 2.5e-3,
-        seed: int = 1,
-        threads: int = 1,
-        workers: int = 1,
-        start: str | None = None,
+        data_root: str | None = None,
         site: str | None = None,
-        device: str = "cpu",
     ) -> None:
-        torch.set_num_threads(threads)
-        torch.manual_seed(seed)
-        self.pool, self.data_root = Path(pool), data_root
-        self.shares, self.example_from = shares, example_from
-        self.batch_size, self.seed, self.workers = batch_size, seed, workers
-        if start:
-            network.load_state_dict(part_of_weights(start, COARSE))
+        self.data_root, self.batch_size, self.workers = data_root, batch_size, schedule.workers
         unnamed = [CLASSES.index(name) for name in UNNAMED]
         self.site: Sequence[Stock] = []
         if site:
-            kept = Path(output) / "stocks"
-            self.site, organs = site_stocks(Path(site), organ_named, SHAPE.spacing_mm, kept)
-            named = set(TABLE[[int(organ) for organ in organs]].tolist())
+            self.site, named = outlined_by_site(site, TABLE, SHAPE.spacing_mm, schedule)
             unnamed = [channel for channel in range(len(CLASSES)) if channel not in named]
         undrawn = [n for n, name in enumerate(CLASSES) if name not in DRAWN]
-        self.partial = PartialLoss(class_weights(), unnamed, undrawn).to(device)
-        self.training = TimedTraining(
-            network.to(device),
-            self._loss_of,
-            Path(output),
-            seconds=seconds,
-            learning_rate=learning_rate,
-        )
+        self.partial = PartialLoss(class_weights(), unnamed, undrawn).to(schedule.device)
+        self.stages = Stages(network, self._loss_of, schedule, COARSE)
 
     def run(self) -> None:
         """Train until the time is used up."""
-        training = self.training
-        drawn = [crlm_stock(Path(self.data_root))] if self.data_root else []
-        while training.spent < training.seconds:
-            late = training.spent >= training.seconds * self.example_from
-            stocks: Sequence[Stock] = self.site or drawn
-            if late and self.data_root:
-                stocks = [*drawn, *drawn, *example_stocks(Path(self.data_root))]
-            start = self.seed * 1_000_000 + training.step * 8
-            supply = Supply(self.pool, stocks, self.shares[late], start)
-            slabs = Slabs(supply, self.batch_size)
-            loader = DataLoader(slabs, batch_size=None, num_workers=self.workers)
-            training.fit(loader, training.seconds * (1 if late else self.example_from))
-            if not late:
-                training.write("without_example.safetensors")
-        training.write("last.safetensors")
+        root = Path(self.data_root) if self.data_root else None
+        drawn = [crlm_stock(root)] if root else []
+
+        def stocks(late: bool) -> Sequence[Stock]:
+            if late and root:
+                return [*drawn, *drawn, *example_stocks(root)]
+            return self.site or drawn
+
+        self.stages.run(stocks, self._batches, apart=8)
+        self.stages.write()
+
+    def _batches(self, supply: Supply) -> DataLoader[dict[str, Tensor]]:
+        slabs = Slabs(supply, self.batch_size)
+        return DataLoader(slabs, batch_size=None, num_workers=self.workers)
 
     def _loss_of(self, network: nn.Module, batch: dict[str, Tensor]) -> Tensor:
-        with torch.autocast(batch["image"].device.type, torch.bfloat16):
+        with in_bfloat16(batch["image"].device):
             logits = network(batch["image"], batch["slices"])
         loss: Tensor = self.partial(logits.flatten(0, 1).float(), batch["target"].flatten(0, 1))
         return loss

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dicomnode.networks.efficient_unet import EfficientUNet
+from dicomnode.networks.windows import in_bfloat16
 from scripts.augmentation import Augmentation
 from scripts.ctr import cardiothoracic_ratio
 from scripts.window import window
@@ -134,7 +135,7 @@ class Trainer:
             image = plain(batch["image"]).to(self.device)
             label = plain(batch["label"]).to(self.device)
             image, label = self.augment(*self._coarsen(epoch, image, label))
-            with torch.autocast(self.device.type, dtype=torch.bfloat16):
+            with in_bfloat16(self.device):
                 logits = self.network(image)
             logits = logits.float()
             loss = self.dice(logits, label) + F.binary_cross_entropy_with_logits(logits, label)
@@ -200,7 +201,7 @@ class Trainer:
         }
 
     def _outline(self, image: Tensor) -> Tensor:
-        with torch.autocast(self.device.type, dtype=torch.bfloat16):
+        with in_bfloat16(self.device):
             found: Tensor = self.network(image) > 0
         return found.cpu()
 

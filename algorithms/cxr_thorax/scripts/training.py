@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from dicomnode.evaluate.scoring import upright_of
 from dicomnode.evaluate.truths import key_of, read_truths, truth_of
 from dicomnode.evaluation.ranking import Cases, auc_within
+from dicomnode.networks.windows import in_bfloat16
 
 log = logging.getLogger(__name__)
 
@@ -118,7 +119,7 @@ class Trainer:
         self.network.train()
         losses = []
         for batch in self.train:
-            with torch.autocast(self.device.type, torch.bfloat16):
+            with in_bfloat16(self.device):
                 logits = self.network(batch["image"].as_tensor().to(self.device))["logits"]
             loss = self.loss(logits.float(), torch.as_tensor(batch["label"]).to(self.device))
             self.optimizer.zero_grad(set_to_none=True)
@@ -132,7 +133,7 @@ class Trainer:
     def _validate(self) -> float:
         self.network.eval()
         logits, labels, patients = [], [], []
-        with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16):
+        with torch.inference_mode(), in_bfloat16(self.device):
             for batch in self.val:
                 found = self.network(batch["image"].as_tensor().to(self.device))["logits"]
                 logits.append(found.float().cpu().numpy())

@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from dicomnode.networks.averaging import AveragedWeights
+from dicomnode.networks.windows import in_bfloat16
 from scripts.data import load_anatomies, sample_loader, site_anatomies
 from scripts.draws import HU_HIGH, HU_LOW, SIZE
 from scripts.synthesis import Anatomy, make_sample
@@ -182,7 +183,7 @@ class Training:
         self.network.train()
         image, target, weight = (batch[k].to(self.device) for k in ("image", "target", "weight"))
         image = scale(image).contiguous(memory_format=torch.channels_last)
-        with torch.autocast(self.device.type, torch.bfloat16):
+        with in_bfloat16(self.device):
             outputs = self.network(image)
         return torch.stack([self.loss(logits, target, weight) for logits in outputs]).mean()
 

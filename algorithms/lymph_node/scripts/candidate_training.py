@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from dicomnode.networks.windows import in_bfloat16
 from scripts.averaging import Averaged
 from scripts.crops import CROP, draw_cut, image_of, wanted_of
 from scripts.scenes import SPACING, Scene, scenes_in
@@ -143,7 +144,7 @@ def train_candidates(
             images.append(parts[0][None])
             wanted.append(parts[1:])
         stacked = torch.stack(images).contiguous(memory_format=torch.channels_last_3d)
-        with torch.autocast(device.type, torch.bfloat16):
+        with in_bfloat16(device):
             logits = network(stacked.to(device))
         told = (torch.stack(part).to(device) for part in zip(*wanted, strict=True))
         loss, false = focal(logits.float(), *told)

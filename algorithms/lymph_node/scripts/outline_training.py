@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from dicomnode.networks.lesion_finder import LesionFinder, cube_at, field_of
+from dicomnode.networks.windows import in_bfloat16
 from scripts.averaging import Averaged, varied
 from scripts.scenes import SPACING, Scene
 
@@ -49,7 +50,7 @@ def train_outlines(
         torch.manual_seed(step)
         pairs = list(outline_batch(rng, scenes, batch))
         cubes, masks = (torch.stack(part) for part in zip(*pairs, strict=True))
-        with torch.autocast("cpu", torch.bfloat16):
+        with in_bfloat16(cubes.device):
             outputs = finder.outline.stages(cubes)
         losses = []
         for logits in outputs:

@@ -16,6 +16,7 @@ from dicomnode.networks import NestedLoss, ThreePlaneInferer
 from dicomnode.networks.partial import PartialLoss
 from dicomnode.networks.planes import ThreePlaneNetwork
 from dicomnode.networks.timed import TimedTraining
+from dicomnode.networks.windows import in_bfloat16
 from dicomnode.phantom.masks import example_stocks
 from dicomnode.phantom.slabs import Stock, read_stock
 from dicomnode.phantom.streams import Supply
@@ -84,7 +85,7 @@ class Training:
 
     def _loss_of(self, network: nn.Module, batch: dict[str, Tensor]) -> Tensor:
         image = batch["image"].contiguous(memory_format=torch.channels_last)
-        with torch.autocast("cpu", torch.bfloat16):
+        with in_bfloat16(image.device):
             outputs = network(image)
         loss: Tensor = self.loss(outputs, batch["label"][:, None])
         return loss

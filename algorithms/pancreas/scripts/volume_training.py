@@ -14,7 +14,7 @@ from dicomnode.domain.errors import StudyError
 from dicomnode.networks.disturbed import restyle
 from dicomnode.networks.partial import NOT_DRAWN, UNKNOWN, PartialLoss
 from dicomnode.networks.timed import TimedTraining
-from dicomnode.networks.windows import bfloat16_pays
+from dicomnode.networks.windows import in_bfloat16
 from dicomnode.phantom import Organ
 from dicomnode.phantom.masks import example_stocks, organ_of
 from dicomnode.phantom.slabs import Stock
@@ -135,8 +135,7 @@ class VolumeTraining:
             training.fit(loader, training.seconds)
 
     def _loss_of(self, network: nn.Module, batch: dict[str, Tensor]) -> Tensor:
-        device = batch["image"].device
-        with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16_pays(device)):
+        with in_bfloat16(batch["image"].device):
             logits = network(batch["image"]).float()
         loss: Tensor = self.partial(logits, batch["label"]) + overlap_loss(logits, batch["label"])
         return loss
