@@ -12,6 +12,8 @@ from scipy.sparse import csr_array
 from torch import Tensor
 from torch.nn import functional
 
+from dicomnode.pipeline.block_reading import weighted
+
 FILE = "filename_or_obj"
 _NEAR = 4
 """Slices of which blocks are averaged at a time: they stay near the processor."""
@@ -143,22 +145,11 @@ def read_block_means(
         )
     ]
     # As the CT lies in memory: slices of rows of values.
-    slow, middle, fast = sorted(range(3), key=lambda axis: -volume.stride()[axis])
-    of_slow, of_middle, of_fast = (
-        csr_array(weights[axis].numpy()) for axis in (slow, middle, fast)
+    lying = sorted(range(3), key=lambda axis: -volume.stride()[axis])
+    read = weighted(
+        volume.permute(lying).numpy(), [csr_array(weights[axis].numpy()) for axis in lying], fill
     )
-    lying = volume.permute(slow, middle, fast)
-    read = np.empty((len(lying), of_fast.shape[0], of_middle.shape[0]), np.float32)
-    above = torch.empty(lying.shape[1:])
-    # What `fill` alone would give is taken off where there is less of it.
-    of_fill = np.float32(fill) * of_middle.sum(axis=1, dtype=np.float32)[:, None]
-    for one, done in zip(lying, read, strict=True):
-        torch.clamp(one, min=fill, out=above)
-        rows = torch.from_numpy(of_middle @ above.numpy() - of_fill)
-        done[...] = of_fast @ rows.T.contiguous().numpy()
-    whole = torch.from_numpy(of_slow @ read.reshape(len(lying), -1)).unflatten(1, read.shape[1:])
-    axes = [along[axis] for axis in (slow, fast, middle)]
-    return whole.permute([axes.index(axis) for axis in range(3)])[None].contiguous()
+    return torch.from_numpy(read).permute([lying.index(axis) for axis in main])[None].contiguous()
 
 
 def _block_weights(length: int, factor: int) -> Tensor:

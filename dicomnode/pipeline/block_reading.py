@@ -1,4 +1,9 @@
-"""A volume on a much coarser grid: linear between the means of blocks of its voxels."""
+"""A volume on a much coarser grid: linear between the means of blocks of its voxels.
+
+Here what is left over at the ends is not read and what lies beyond is told; `networks.resampling`
+has a grid on which networks work: there the last voxel is repeated and values fall to air. Both
+weigh the volume along its axes, slice by slice (`weighted`). Imports no torch.
+"""
 
 from collections.abc import Sequence
 
@@ -7,7 +12,7 @@ import numpy.typing as npt
 from scipy import ndimage
 from scipy.sparse import csr_array
 
-__all__ = ["read_blocks"]
+__all__ = ["read_blocks", "weighted"]
 
 Values = npt.NDArray[np.float32]
 Matrix = npt.NDArray[np.float64]
@@ -57,10 +62,37 @@ def read_blocks(
         imaged.append((at >= -_ROUNDING) & (at <= last + _ROUNDING))
         between = 1 - np.abs(at.clip(0, last)[:, None] - np.arange(blocks[axis]))
         of_voxels = np.repeat(between.clip(min=0) / block[axis], block[axis], axis=1)
-        weights.append(of_voxels.astype(np.float32))
-    read = _weighted(array, *weights)
+        weights.append(csr_array(of_voxels.astype(np.float32)))
+    read = weighted(array, weights)
     read[~(imaged[0][:, None, None] & imaged[1][:, None] & imaged[2])] = beyond
     return read.transpose(np.argsort(main))
+
+
+def weighted(array: Values, along: Sequence[csr_array], least: float | None = None) -> Values:
+    """The array weighted along each of its axes.
+
+    Slices of no weight are not read. Quick where the first axis is the slowest in memory.
+
+    Args:
+        array: `(slice, row, column)`.
+        along: `(new, old)` of each axis; old rows and columns at the end may be missing.
+        least: smaller values count as this one, and the result is what is above it; None: as is.
+    """
+    of_slices, of_rows, of_columns = along
+    used = np.unique(of_slices.indices)
+    planes = np.empty((len(used), of_rows.shape[0], of_columns.shape[0]), np.float32)
+    above = np.empty((of_rows.shape[1], array.shape[2]), np.float32)
+    # What `least` alone would give is taken off where there is less of it.
+    of_least = np.float32(least or 0) * of_rows.sum(axis=1, dtype=np.float32)[:, None]
+    for index, plane in zip(used, planes, strict=True):
+        lines = array[index, : of_rows.shape[1]]
+        if least is None:
+            rows = of_rows @ lines
+        else:
+            rows = of_rows @ np.maximum(lines, np.float32(least), out=above) - of_least
+        plane[...] = (of_columns @ rows[:, : of_columns.shape[1]].T.copy()).T
+    stacked = of_slices[:, used] @ planes.reshape(len(used), -1)
+    return np.asarray(stacked.reshape(-1, *planes.shape[1:]))
 
 
 def _parallel_axes(to_block: Matrix, size: npt.NDArray[np.int_]) -> Sequence[int] | None:
@@ -71,18 +103,6 @@ def _parallel_axes(to_block: Matrix, size: npt.NDArray[np.int_]) -> Sequence[int
     aligned[range(3), main] = turn[range(3), main]
     drift = np.abs(turn - aligned).max() * size.max()
     return main.tolist() if len(set(main.tolist())) == 3 and drift <= _DRIFT else None
-
-
-def _weighted(array: Values, of_slices: Values, of_rows: Values, of_columns: Values) -> Values:
-    """The array weighted along each axis by `(new, old)`; old ones at the end may be missing."""
-    used = np.flatnonzero(of_slices.any(axis=0))
-    rows, columns = csr_array(of_rows), csr_array(of_columns)
-    planes = np.empty((len(used), len(of_rows), len(of_columns)), np.float32)
-    for index, plane in zip(used, planes, strict=True):
-        lines = rows @ array[index, : of_rows.shape[1]]
-        plane[...] = (columns @ lines[:, : of_columns.shape[1]].T.copy()).T
-    stacked = csr_array(of_slices[:, used]) @ planes.reshape(len(used), -1)
-    return np.asarray(stacked.reshape(-1, *planes.shape[1:]))
 
 
 def _block_means(array: Values, block: npt.NDArray[np.int_]) -> Values:
