@@ -1,8 +1,9 @@
 """How many pixels a radiograph needs: the same images made smaller, and what is said of them.
 
-python -m scripts.sizes DATA ROWS IMAGES     DATA as `scripts.prepare` writes it; its part `train`
+python -m scripts.sizes ROWS COUNT FOLDER ...     COUNT pictures of each folder
 
-ROWS, a file of JSON lines, keeps what was read: cut off, the same call goes on.
+Only of images that the head has not learned from: of those it knows, it knows the pixels. ROWS, a
+file of JSON lines, keeps what was read: cut off, the same call goes on.
 """
 
 import json
@@ -12,27 +13,31 @@ from pathlib import Path
 from tempfile import gettempdir
 
 import numpy as np
-from PIL import Image
+import torch
+from torch.nn import functional
 
 from dicomnode.algorithm import RunContext
 from dicomnode.domain.errors import InputRefused
 from dicomnode.domain.volumes import Volume
-from dicomnode.evaluate.truths import Labelled, read_truths
+from dicomnode.evaluate.pictures import is_picture
 from dicomnode.pipeline.bundle import BundleAlgorithm, load_bundle
 from dicomnode.pipeline.classes import Reading, probability
 from dicomnode.pipeline.pictures import read_picture
 
 SIDES = (384, 320, 256, 192, 128, 64)
-ILL = ("cardiomegaly", "effusion", "lung_opacity")
 
 
 def smaller(image: Volume, side: int) -> Volume:
-    """Return the image with its longer side made `side` pixels, by areas."""
-    rows, columns = image.array.shape[1:]
-    scale = side / max(rows, columns)
-    size = (round(columns * scale), round(rows * scale))
-    grey = Image.fromarray(image.array[0]).resize(size, Image.Resampling.BOX)
-    return with_pixels(image, np.asarray(grey, dtype=np.float32))
+    """Return the image with its longer side made `side` pixels, and enlarged again.
+
+    By areas, as the bundle fills its field, so that its gate does not see how small it was.
+    """
+    grey = torch.from_numpy(np.array(image.array))[None]
+    scale = side / max(grey.shape[2:])
+    size = tuple(round(n * scale) for n in grey.shape[2:])
+    small = functional.interpolate(grey, size=size, mode="area")
+    again = functional.interpolate(small, size=grey.shape[2:], mode="area")
+    return with_pixels(image, again[0, 0].numpy())
 
 
 def nudged(image: Volume) -> Volume:
@@ -46,23 +51,13 @@ def with_pixels(image: Volume, grey: np.ndarray) -> Volume:
     return replace(image, array=array, grid=replace(image.grid, shape=array.shape))
 
 
-def drawn(images: list[Labelled], count: int) -> list[Labelled]:
-    """Return images by seed, of as many patients, half of them with one of `ILL`."""
-    rng = np.random.default_rng(5)
-    chosen: list[Labelled] = []
-    for ill in (True, False):
-        patients: set[str] = set()
-        for number in rng.permutation(len(images)):
-            one = images[number]
-            if any(one.labels.get(name) for name in ILL) is ill and one.patient not in patients:
-                patients.add(one.patient)
-                if len(patients) > count // 2:
-                    break
-                chosen.append(one)
-    return chosen
+def spread(folder: Path, count: int) -> list[Path]:
+    """Return so many pictures of a folder, evenly over their names."""
+    paths = sorted(path for path in folder.iterdir() if is_picture(path))
+    return [paths[n * len(paths) // count] for n in range(count)]
 
 
-def main(data: Path, rows: Path, count: int) -> None:
+def main(rows: Path, count: int, folders: list[Path]) -> None:
     """Read what is not in `rows` yet, and print a table, one line a size."""
     bundle = load_bundle(Path.cwd())
     pred = bundle.manifest.outputs.pred
@@ -70,10 +65,10 @@ def main(data: Path, rows: Path, count: int) -> None:
     ways = {"as stored": lambda one: one, "four pixels cut off": nudged}
     ways |= {f"{side}": lambda one, side=side: smaller(one, side) for side in SIDES}
     done = read_rows(rows)
-    for one in drawn([one for one in read_truths(data) if one.split == "train"], count):
+    for one in (path for folder in folders for path in spread(folder, count)):
         if one.name in done:
             continue
-        image = read_picture(one.path)
+        image = read_picture(one)
         done[one.name] = {}
         for way, change in ways.items():
             reading = _reading(bundle, change(image))
@@ -116,4 +111,4 @@ def _reading(bundle: BundleAlgorithm, image: Volume) -> Reading | None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]))
+    main(Path(sys.argv[1]), int(sys.argv[2]), [Path(word) for word in sys.argv[3:]])
