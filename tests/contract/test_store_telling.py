@@ -1,11 +1,13 @@
 """What people are shown: the overview, the story of a study, the event log; on both databases."""
 
 import pytest
+from sqlalchemy import select
 
 from dicomnode.domain.delivery import CommitmentReport
 from dicomnode.domain.errors import MissingSlices, StudyError
 from dicomnode.domain.events import Event, EventName
 from dicomnode.domain.jobs import JobState
+from dicomnode.domain.matching import RuleText
 from dicomnode.domain.results import DeliveryState, Receipt
 from dicomnode.store.database import Database
 from dicomnode.store.deliveries import (
@@ -20,8 +22,11 @@ from dicomnode.store.deliveries import (
 from dicomnode.store.events import log_event, log_events
 from dicomnode.store.jobs import dismiss_job, end_job_by_error
 from dicomnode.store.overview import SLOW, latest_studies, overview
+from dicomnode.store.rule_versions import rules_in_force, tell_of_rules
 from dicomnode.store.story import Story, story
+from dicomnode.store.tables import EventRow
 from tests.contract.store_scenes import (
+    NOON,
     SERIES,
     STUDY,
     at,
@@ -58,6 +63,24 @@ def test_everything_is_counted_by_state(database: Database) -> None:
     assert shown.instances == {"indexed": 4, "landed": 1}
     assert (shown.studies, shown.open_studies) == (2, 1)
     assert (shown.jobs, shown.deliveries) == ({"succeeded": 1}, {"waiting": 4})
+
+
+def test_a_rule_file_that_cannot_be_used_is_trouble_until_it_can(database: Database) -> None:
+    good = RuleText(digest="ab" * 32, text="[[rule]]")
+    assert rules_in_force(database) is None
+    tell_of_rules(database, good, (), NOON)
+    assert troubles(database) == []
+    for _ in range(2):
+        tell_of_rules(database, good, ("rules.toml:5: no such word",), NOON)
+    ((what, reason),) = troubles(database)
+    assert what == "rules"
+    assert reason.endswith("rules.toml:5: no such word")
+    assert rules_in_force(database) == "[[rule]]"
+    tell_of_rules(database, good, (), NOON)
+    assert troubles(database) == []
+    with database.reading() as connection:
+        told = list(connection.scalars(select(EventRow.name).order_by(EventRow.id)))
+    assert told == ["rules.loaded", "rules.refused", "rules.loaded"]
 
 
 def test_a_failed_job_is_trouble_until_it_is_dismissed(database: Database) -> None:
