@@ -15,7 +15,7 @@ from monai.inferers.inferer import Inferer
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dicomnode.networks.candidates import CandidateNet, heat_of
+from dicomnode.networks.candidates import CandidateNet, heat_of, mirrored_heat_of
 from dicomnode.networks.detections import keep_apart, peaks
 from dicomnode.networks.lesion_choice import Choice
 from dicomnode.networks.outside import lies_inside, thick_parts
@@ -148,6 +148,7 @@ class FoundInferer(Inferer):
         types: number in `dicom.json` of each type that the network knows, in their order, so that
             a run can leave out types that are not reported; None: all are looked at alike.
         bfloat16: run the networks in bfloat16; None: where the device has instructions for it.
+        mirrored: read the candidates in the volume's mirror image too, for the mean of both.
     """
 
     def __init__(
@@ -163,13 +164,14 @@ class FoundInferer(Inferer):
         least_score: float = 0.02,
         types: Sequence[int] | None = None,
         bfloat16: bool | None = False,
+        mirrored: bool = False,
     ) -> None:
         super().__init__()
         self.spacing = tuple(spacing)
         self.kinds, self.views, self.heat_share = kinds, views, heat_share
         self.candidates, self.at_least, self.most = candidates, at_least, most
         self.least_score, self.bfloat16 = least_score, bfloat16
-        self.types = types
+        self.types, self.mirrored = types, mirrored
         self.floors: dict[int, float] = {}
 
     def __call__(
@@ -274,7 +276,8 @@ class FoundInferer(Inferer):
         Not `all_of_them`: without those that no views could lift to `least_score`.
         """
         with self._rough(volume):
-            heats_of = heat_of(network.candidates, volume)
+            reading = mirrored_heat_of if self.mirrored else heat_of
+            heats_of = reading(network.candidates, volume)
         maps = heats_of.maps.cpu()
         step = np.array(self.spacing) * network.candidates.stride
         first = np.array(self.spacing) * (network.candidates.stride - 1) / 2

@@ -11,7 +11,7 @@ from monai.data.meta_tensor import MetaTensor
 from scipy import ndimage
 from torch.nn import functional
 
-from dicomnode.networks.candidates import CandidateNet, heat_of
+from dicomnode.networks.candidates import CandidateNet, heat_of, mirrored_heat_of
 from dicomnode.networks.lesion_finder import (
     CUBE,
     FoundInferer,
@@ -147,6 +147,37 @@ def test_heat_is_the_same_in_slabs_and_whole() -> None:
     assert torch.allclose(whole, parts, atol=1e-3)
 
 
+@pytest.mark.parametrize("columns", [64, 67, 70])
+def test_heat_of_a_volume_and_its_mirror_image_is_their_mean(columns: int) -> None:
+    """Of a network that says how dense a voxel is, but more so of the left: both sides alike."""
+
+    def network(hu: torch.Tensor) -> torch.Tensor:
+        heat = functional.avg_pool3d(hu, 2) / 100
+        heat[:, :, : heat.shape[2] // 2] *= 2
+        return heat.repeat(1, 2, 1, 1, 1)
+
+    volume = torch.full((columns, 48, 32), -1000.0)
+    volume[16:columns, 10:40, :] = 0
+    volume[40:44, 20:24, 12:16] = 200
+    plain, both = heat_of(network, volume), mirrored_heat_of(network, volume)
+    assert plain.corner == both.corner
+    assert plain.maps.shape == both.maps.shape
+    even = columns + columns % 2
+    mirrored = torch.full((even, 48, 32), -1000.0)
+    mirrored[even - columns :] = volume.flip(0)
+    other = heat_of(network, mirrored)
+    at = np.array([21, 11, 7])
+    here = tuple(at - plain.corner)
+    there = tuple(np.array([even // 2 - 1 - 21, 11, 7]) - other.corner)
+    two = [
+        float(maps[0][place].logit()) for maps, place in ((plain.maps, here), (other.maps, there))
+    ]
+    assert float(both.maps[0][here].logit()) == pytest.approx(sum(two) / 2, abs=1e-3)
+    assert float(both.maps[1][here]) == pytest.approx(
+        float(plain.maps[1][here] + other.maps[1][there]) / 2
+    )
+
+
 def test_air_around_the_body_changes_nothing_and_holds_nothing() -> None:
     network = small()
     body = torch.randn(48, 48, 48) * 200 + 100
@@ -194,6 +225,25 @@ def test_the_score_is_a_geometric_mean_of_both_networks() -> None:
     assert torch.equal(joint_score(heats, seen, 1.0), heats)
     assert torch.equal(joint_score(heats, seen, 0.0), seen)
     assert joint_score(heats, seen, 0.5).tolist() == pytest.approx([0.6, 0.6])
+
+
+def test_read_in_its_mirror_image_too_a_volume_and_its_image_hold_the_same() -> None:
+    network = LesionFinder(2).eval()
+    network.candidates = small()
+    volume = torch.randn(48, 48, 48) * 200 + 100
+
+    with torch.inference_mode():
+        plain = heat_of(network.candidates, volume).maps
+        both, image = (
+            mirrored_heat_of(network.candidates, one).maps for one in (volume, volume.flip(0))
+        )
+        found = [
+            FoundInferer(mirrored=mirrored).find(volume, network)[2].max()
+            for mirrored in (True, False)
+        ]
+    assert torch.allclose(both, image.flip(1), atol=1e-4)
+    assert not torch.allclose(plain, both, atol=1e-2)
+    assert found == [float(both[:-1].max()), float(plain[:-1].max())]
 
 
 def test_outlines_keep_the_shape_of_the_cube() -> None:
