@@ -7,7 +7,6 @@ import logging
 import math
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,7 +21,7 @@ from dicomnode.networks.averaging import AveragedWeights
 from dicomnode.networks.deep_lesion import Part
 from dicomnode.networks.slice_detector import SliceDetector
 from dicomnode.networks.slice_losses import MarkedSlice, detection_loss
-from dicomnode.networks.windows import bfloat16_pays
+from dicomnode.networks.windows import in_bfloat16
 from scripts.judging import marked_of
 from scripts.slabs import SIDE, Crops, Item, items_of
 
@@ -138,8 +137,7 @@ class Training:
     def _loss(self, batch: Batch, device: torch.device) -> Tensor:
         slabs, marks = batch
         slabs = slabs.to(device)
-        rough = bfloat16_pays(device)
-        with torch.autocast(device.type, torch.bfloat16) if rough else nullcontext():
+        with in_bfloat16(device):
             outputs = self.network(slabs)
         losses = detection_loss(outputs.float(), [one.to(device) for one in marks], (SIDE, SIDE))
         return torch.stack([_WEIGHTS[name] * value for name, value in losses.items()]).sum()
