@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 
 from dicomnode.app import open_node
 from dicomnode.domain.errors import RuleError
@@ -13,6 +14,12 @@ from dicomnode.steps.telling_rules import RuleTeller
 from dicomnode.store.gauges import standing
 from dicomnode.store.overview import overview
 from tests.unit.steps_node import RULES, open_test_node
+
+
+@pytest.fixture(autouse=True)
+def _logs_of_its_own() -> None:
+    """A command that was tested in this process may have left a stream that is closed by now."""
+    structlog.reset_defaults()
 
 
 @pytest.fixture
