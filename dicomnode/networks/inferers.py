@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from dicomnode.networks.hnn import soft_outputs
-from dicomnode.networks.windows import bfloat16_pays, body_box
+from dicomnode.networks.windows import body_box, in_bfloat16
 
 __all__ = ["PLANES", "Plane", "SlabInferer"]
 
@@ -129,8 +129,7 @@ class SlabInferer(Inferer):
         self, slabs: Tensor, network: Callable[..., Tensor], *args: Any, **kwargs: Any
     ) -> Tensor:
         slabs = slabs.contiguous(memory_format=torch.channels_last)
-        rough = bfloat16_pays(slabs.device) if self.bfloat16 is None else self.bfloat16
-        with torch.autocast(slabs.device.type, torch.bfloat16, enabled=rough):
+        with in_bfloat16(slabs.device, self.bfloat16):
             if self.context:
                 logits = network(slabs[None], *args, **kwargs)[0]
             else:

@@ -12,9 +12,9 @@ from torch.nn import functional
 
 from dicomnode.networks.slice_detector import SliceDetections, SliceDetector, decode
 from dicomnode.networks.slice_lesions import JoinedLesion, join_slices
-from dicomnode.networks.windows import bfloat16_pays
+from dicomnode.networks.windows import in_bfloat16
 
-__all__ = ["APART_MM", "PIXEL_MM", "SliceInferer", "resized", "slices_of"]
+__all__ = ["APART_MM", "PIXEL_MM", "SliceInferer", "resized", "scaled"]
 
 PIXEL_MM = 1.0
 """Side of a pixel that a `SliceDetector` is shown."""
@@ -97,8 +97,7 @@ class SliceInferer(Inferer):
         slabs = functional.pad(slabs, [0, -size[1] % _SIDE, 0, -size[0] % _SIDE], value=_AIR)
         device = next(network.parameters()).device
         slabs = slabs.to(device)
-        rough = bfloat16_pays(device) if self.bfloat16 is None else self.bfloat16
-        with torch.autocast(device.type, torch.bfloat16, enabled=rough):
+        with in_bfloat16(device, self.bfloat16):
             outputs = network(slabs)
         whole = (slabs.shape[2], slabs.shape[3])
         return [_on_cpu(one) for one in decode(outputs, whole, least=self.least_score)]
@@ -117,7 +116,7 @@ def resized(slab: Tensor, spacing_mm: Sequence[float]) -> Tensor:
     )[0]
 
 
-def slices_of(one: SliceDetections, scale: tuple[float, float]) -> SliceDetections:
+def scaled(one: SliceDetections, scale: tuple[float, float]) -> SliceDetections:
     """Detections with x and y multiplied by `scale`."""
     by = torch.tensor(scale)
     return SliceDetections(

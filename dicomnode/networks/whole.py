@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import torch
 from monai.inferers.inferer import Inferer
 from torch import Tensor
 from torch.nn import functional
 
-from dicomnode.networks.windows import bfloat16_pays
+from dicomnode.networks.windows import in_bfloat16
 
 __all__ = ["WholeInferer"]
 
@@ -41,8 +40,7 @@ class WholeInferer(Inferer):
         shape = volume.shape[2:]
         pad = [side for n in reversed(shape) for side in (0, -n % self.multiple)]
         padded = functional.pad(volume, pad, value=self.pad_value)
-        rough = bfloat16_pays(volume.device) if self.bfloat16 is None else self.bfloat16
-        with torch.autocast(volume.device.type, torch.bfloat16, enabled=rough):
+        with in_bfloat16(volume.device, self.bfloat16):
             logits = network(padded, *args, **kwargs)
         x, y, z = shape
         return logits[..., :x, :y, :z].float().softmax(1)

@@ -39,10 +39,11 @@ def bfloat16_pays(device: torch.device) -> bool:
     return device.type == "cpu" and any(asks is not None and bool(asks()) for asks in asked)
 
 
-def in_bfloat16(device: torch.device) -> torch.autocast:
-    """Around networks in training: bfloat16 where that pays; elsewhere a step took six times as
-    long by it."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=bfloat16_pays(device))
+def in_bfloat16(device: torch.device, wanted: bool | None = None) -> torch.autocast:
+    """Around networks: bfloat16 if `wanted`; None: where that pays, for elsewhere a step of
+    training took six times as long by it."""
+    rough = bfloat16_pays(device) if wanted is None else wanted
+    return torch.autocast(device.type, torch.bfloat16, enabled=rough)
 
 
 def body_mask(volume: Tensor, above: float) -> Tensor:
@@ -251,7 +252,6 @@ class BodyWindowInferer(Inferer):
     def _forward(
         self, patches: Tensor, network: Callable[..., Tensor], *args: Any, **kwargs: Any
     ) -> Tensor:
-        rough = bfloat16_pays(patches.device) if self.bfloat16 is None else self.bfloat16
-        with torch.autocast(patches.device.type, torch.bfloat16, enabled=rough):
+        with in_bfloat16(patches.device, self.bfloat16):
             logits = network(patches, *args, **kwargs)
         return logits.float()

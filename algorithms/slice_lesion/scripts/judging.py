@@ -9,7 +9,7 @@ import torch
 from dicomnode.evaluation.froc import FoundLesion, Marked, TrueLesion, mark
 from dicomnode.networks.deep_lesion import TYPES
 from dicomnode.networks.slice_detector import SliceDetections, SliceDetector
-from dicomnode.networks.slice_inferer import PIXEL_MM, SliceInferer, resized, slices_of
+from dicomnode.networks.slice_inferer import PIXEL_MM, SliceInferer, resized, scaled
 from dicomnode.networks.slice_losses import UNKNOWN_TYPE
 from scripts.slabs import Item
 
@@ -26,7 +26,7 @@ def detections_of(network: SliceDetector, item: Item) -> SliceDetections:
         (found,) = SliceInferer(least_score=LEAST).read(
             resized(slab, (x_mm, y_mm))[None], network.eval()
         )
-    return slices_of(found, (PIXEL_MM / x_mm, PIXEL_MM / y_mm))
+    return scaled(found, (PIXEL_MM / x_mm, PIXEL_MM / y_mm))
 
 
 def name_of(item: Item) -> str:
