@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from dicomnode.domain.codes import Code
 from dicomnode.domain.device_memory import Shortage
 from dicomnode.domain.findings import Finding
 from dicomnode.domain.volumes import Volume
@@ -24,6 +25,8 @@ class AlgorithmIdentity:
     """SHA-256 over the digests of the listed files and of the inference configuration, hex."""
     intended_use: str
     """One sentence; written into every SR, e.g. `Research use only. ...`."""
+    procedure: Code | None = None
+    """What all images that it reads are of; None: only their headers can tell."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -139,7 +139,8 @@ def _copied() -> str:
 
 
 def _concepts() -> list[Code]:
-    known = [*vars(codes).values(), *vars(concepts).values(), *concepts.PROCEDURES.values()]
+    procedures = (*concepts.PROCEDURES.values(), *concepts.CHEST_PROCEDURES.values())
+    known = [*vars(codes).values(), *vars(concepts).values(), *procedures]
     return sorted(
         {one for one in known if isinstance(one, Code)}, key=lambda code: (code.scheme, code.value)
     )

@@ -36,6 +36,8 @@ def number_in_words(value: float, unit: str) -> str:
     return f"{value:,.{digits}f} {_SHORT_UNITS.get(unit, unit)}".strip()
 
 
+CHEST_RADIOGRAPH = Code("30745-4", "LN", "XR Chest Views")
+
 VOLUME = Code("118565006", "SCT", "Volume")
 AREA = Code("42798000", "SCT", "Area")
 DIAMETER = Code("81827009", "SCT", "Diameter")

@@ -9,7 +9,7 @@ from highdicom.sr.templates import AlgorithmIdentification
 from pydicom.dataset import Dataset
 
 from dicomnode.algorithm import AlgorithmIdentity
-from dicomnode.domain.codes import Code
+from dicomnode.domain.codes import CHEST_RADIOGRAPH, Code
 from dicomnode.domain.identifiers import derived_uid
 from dicomnode.encode.explicit import kept
 
@@ -27,6 +27,12 @@ PROCEDURES = {
     "DX": Code("43468-8", "LN", "XR unspecified body region"),
 }
 """Modality -> procedure reported (PS3.16 CID 100), where the source names no procedure."""
+CHEST_PROCEDURES = {
+    "CT": Code("24627-2", "LN", "CT Chest"),
+    "CR": CHEST_RADIOGRAPH,
+    "DX": CHEST_RADIOGRAPH,
+}
+"""The same where BodyPartExamined is the chest; CID 100, which may be extended, has neither."""
 
 OF_INTEREST = Code("113000", "DCM", "Of Interest")
 SOURCE_IMAGE = Code("121322", "DCM", "Source image for image processing operation")

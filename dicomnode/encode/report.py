@@ -15,6 +15,7 @@ from dicomnode.domain.findings import CaptionFinding, ClassFinding, Finding, Mea
 from dicomnode.domain.results import ResultKind
 from dicomnode.encode.concepts import (
     ABSENT,
+    CHEST_PROCEDURES,
     COMMENT,
     FINDING,
     IMAGING_MEASUREMENTS,
@@ -40,7 +41,6 @@ from dicomnode.encode.groups import (
 from dicomnode.encode.heading import Heading, heading_of
 from dicomnode.encode.origin import Origin
 from dicomnode.encode.segments import Segment
-from dicomnode.encode.sources import SourceSeries
 
 _SEGMENTATIONS = {
     ResultKind.SR: ResultKind.SEG,
@@ -48,6 +48,8 @@ _SEGMENTATIONS = {
 }
 RESEARCH_USE = "Research use only. Not for diagnosis."
 
+_CHEST = ("CHEST", "THORAX")
+"""BodyPartExamined: the defined term (PS3.16 annex L), and what some devices write."""
 _CONTAINS = RelationshipTypeValues.CONTAINS
 _HAS_PROPERTIES = RelationshipTypeValues.HAS_PROPERTIES
 _HAS_CONCEPT_MOD = RelationshipTypeValues.HAS_CONCEPT_MOD
@@ -79,7 +81,7 @@ def build_report(
     content = [
         *_english(),
         *device_observer(origin.identity),
-        *_procedures(origin.source),
+        *_procedures(origin),
         _measurements(placed or [maker.whole_image()]),
         _evaluations(notes, unplaced, origin.identity),
     ]
@@ -125,13 +127,19 @@ def device_observer(identity: AlgorithmIdentity) -> templates.ObserverContext:
     return observer
 
 
-def _procedures(source: SourceSeries) -> list[value_types.CodeContentItem]:
+def _procedures(origin: Origin) -> list[value_types.CodeContentItem]:
+    """What the header names; else what the algorithm reads or the header's body part tells."""
+    source = origin.source
     stated = [
         CodedConcept(item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning)
         for item in source.patient.get("ProcedureCodeSequence", [])
     ]
-    by_modality = PROCEDURES.get(str(source.images[0].Modality), IMAGING_PROCEDURE)
-    return [_procedure(value) for value in stated] or [_usual_procedure(by_modality)]
+    if stated:
+        return [_procedure(value) for value in stated]
+    modality = str(source.images[0].Modality)
+    of_chest = CHEST_PROCEDURES.get(modality) if source.body_part in _CHEST else None
+    by_modality = PROCEDURES.get(modality, IMAGING_PROCEDURE)
+    return [_usual_procedure(origin.identity.procedure or of_chest or by_modality)]
 
 
 @lru_cache(maxsize=16)

@@ -42,6 +42,7 @@ _SERIES = (
     "SeriesDescription",
     "PositionReferenceIndicator",
     "PatientOrientation",
+    "BodyPartExamined",
     "BurnedInAnnotation",
     *_LOSSY,
 )
@@ -68,6 +69,8 @@ class SourceSeries:
     """SeriesDescription, or empty."""
     orientation: tuple[str, str] | None
     """PatientOrientation, where rows and columns lead; None if it is not stated."""
+    body_part: str
+    """BodyPartExamined in capitals, or empty."""
     burned_in_annotation: str
     """YES, NO or empty."""
     pixel_spacing: tuple[str, ...] | None
@@ -115,6 +118,7 @@ def read_source_series(volume: Volume) -> SourceSeries:
         number=int(series_number) if series_number.isdigit() else None,
         description=text_of(first, "SeriesDescription", encodings_of(first)) or "",
         orientation=_orientation_stated(first),
+        body_part=(text_of(first, "BodyPartExamined", ["ascii"]) or "").upper(),
         burned_in_annotation=_yes_or_no(text_of(first, "BurnedInAnnotation", ["ascii"])),
         pixel_spacing=_spacing(first, planes[0]) if volume.grid.calibrated else None,
     )

@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from dicomnode.algorithm import AlgorithmIdentity, InputSpec
-from dicomnode.domain.codes import Code
+from dicomnode.domain.codes import CHEST_RADIOGRAPH, Code
 from dicomnode.domain.device_memory import MemoryLine
 from dicomnode.domain.sites import Refined
 
@@ -388,6 +388,7 @@ class Manifest(_Part):
             title=self.title,
             model_digest=digest,
             intended_use=self.intended_use,
+            procedure=CHEST_RADIOGRAPH if self.gate else None,
         )
 
     def needs(self) -> dict[str, InputSpec]:
