@@ -1,6 +1,6 @@
 """What the receiver needs of the index."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol
@@ -37,8 +37,12 @@ class InstanceIndex(Protocol):
         """
         ...
 
-    def left_open(self) -> Sequence[Association]:
-        """Associations of this receiver that were never closed, as after a crash."""
+    def left_open(self, is_here: Callable[[Association], bool]) -> Sequence[Association]:
+        """Associations that were never closed, as after a crash, and are this receiver's.
+
+        Those that it opened under the name it has now, and those that `is_here` recognises by
+        their files: since then the AE title, or the name of the host, may have been changed.
+        """
         ...
 
     def kept_paths(self, association_id: str) -> frozenset[Path]:

@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 
 from dicomnode.domain.errors import StoreError
-from dicomnode.domain.instances import Association, Landing, ReceivedInstance
+from dicomnode.domain.instances import Association, Landing, ReceivedInstance, Service
 from dicomnode.domain.receiving import (
     INSTANCES,
     QUARANTINE,
@@ -27,8 +27,17 @@ from dicomnode.receive.spool import Folder, disk_error, flush_folder
 class LandingSite:
     """The folders of one data folder, and the index of what is in them."""
 
-    def __init__(self, data_dir: Path, index: InstanceIndex, *, spool: str = SPOOL) -> None:
+    def __init__(
+        self,
+        data_dir: Path,
+        index: InstanceIndex,
+        *,
+        spool: str = SPOOL,
+        service: Service = Service.STORE,
+    ) -> None:
         self.data_dir = data_dir
+        self.service = service
+        """By which instances come to this site; the other one has a process of its own."""
         self.spool = data_dir / spool
         """Of this site alone: its start empties it."""
         self.index = index
@@ -46,6 +55,15 @@ class LandingSite:
         for folder in (self.spool, self.data_dir / INSTANCES, self.data_dir / QUARANTINE):
             folder.mkdir(mode=0o750, exist_ok=True)
         flush_folder(self.data_dir)
+
+    def holds(self, association: Association) -> bool:
+        """Whether an association's files are here: its folder was made before its row."""
+        try:
+            is_here = association_folder(self.data_dir, association).is_dir()
+        except OSError:
+            # A disk that does not say must not keep the port closed; the next start asks again.
+            return False
+        return is_here and association.service is self.service
 
     def open_folder(self, association: Association) -> Folder:
         """Make the folder and the row of an association, before its first instance.

@@ -52,7 +52,7 @@ class StowDesk:
         on_event: OnEvent,
         new_id: Callable[[], str] = lambda: secrets.token_hex(8),
     ) -> None:
-        self.site = LandingSite(data_dir, index, spool=STOW_SPOOL)
+        self.site = LandingSite(data_dir, index, spool=STOW_SPOOL, service=Service.STOW)
         self.reserve = DiskReserve(data_dir, settings.reserve_mb << 20)
         self._ae_title = ae_title
         self._new_id = new_id

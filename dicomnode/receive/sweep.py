@@ -43,7 +43,7 @@ def sweep(site: LandingSite, clock: Callable[[], datetime]) -> Swept:
     """
     removed = _empty_spool(site.spool)
     found = []
-    for association in site.index.left_open():
+    for association in site.index.left_open(site.holds):
         one = sweep_association(site, association)
         found.append(one)
         if not one.files_unread:

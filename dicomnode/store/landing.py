@@ -1,11 +1,11 @@
 """Rows of associations and instances as the receiver needs them (`receive.index.InstanceIndex`)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Table, insert, select, update
+from sqlalchemy import Connection, Row, Table, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from dicomnode.domain.instances import (
@@ -28,8 +28,8 @@ _STUDY: Table = StudyRow.__table__  # type: ignore[assignment]
 class SqlInstanceIndex:
     """The index in SQLite or PostgreSQL.
 
-    `receiver` names the receiving process across its restarts (AE title, host and port will do):
-    its next start repairs what it left open, and no other's.
+    `receiver` names the receiving process across its restarts (AE title and host will do): its next
+    start repairs what it left open, and no other's.
     """
 
     def __init__(self, database: Database, *, receiver: str) -> None:
@@ -76,28 +76,15 @@ class SqlInstanceIndex:
                 return [Landing.KEPT] * len(batch)
             return [self._judge(connection, instance) for instance in batch]
 
-    def left_open(self) -> Sequence[Association]:
-        """Associations of this receiver that were never closed."""
+    def left_open(self, is_here: Callable[[Association], bool]) -> Sequence[Association]:
+        """Associations never closed that this receiver opened, or whose files `is_here` finds."""
+        is_open = _ASSOCIATION.c.closed_at.is_(None)
         with self._database.reading() as connection:
             rows = connection.execute(
-                select(_ASSOCIATION)
-                .where(
-                    _ASSOCIATION.c.closed_at.is_(None),
-                    _ASSOCIATION.c.receiver == self._receiver,
-                )
-                .order_by(_ASSOCIATION.c.id)
+                select(_ASSOCIATION).where(is_open).order_by(_ASSOCIATION.c.id)
             ).all()
-        return [
-            Association(
-                id=row.id,
-                calling_ae=row.calling_ae,
-                called_ae=row.called_ae,
-                address=row.address,
-                opened_at=row.opened_at,
-                service=Service(row.service),
-            )
-            for row in rows
-        ]
+        known = [(row.receiver, _association(row)) for row in rows]
+        return [one for receiver, one in known if receiver == self._receiver or is_here(one)]
 
     def knows(self, association_id: str) -> bool:
         """Whether there is a row of this association."""
@@ -201,6 +188,17 @@ class SqlInstanceIndex:
             "path": self._database.relative(lies_at),
             "at": row.pop("received_at"),
         }
+
+
+def _association(row: Row[Any]) -> Association:
+    return Association(
+        id=row.id,
+        calling_ae=row.calling_ae,
+        called_ae=row.called_ae,
+        address=row.address,
+        opened_at=row.opened_at,
+        service=Service(row.service),
+    )
 
 
 def _insert_or_leave(database: Database, table: Table, key: str) -> Any:

@@ -1,7 +1,7 @@
 """An index of received instances in memory, and a place to collect events."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -46,7 +46,10 @@ class MemoryInstanceIndex:
             self.batch_sizes.append(len(batch))
             return [self._keep_one(instance) for instance in batch]
 
-    def left_open(self) -> Sequence[Association]:
+    def left_open(
+        self,
+        is_here: Callable[[Association], bool],  # noqa: ARG002 (one receiver's are all)
+    ) -> Sequence[Association]:
         """Those without an outcome."""
         with self._lock:
             return [known for id_, known in self.associations.items() if id_ not in self.outcomes]

@@ -8,9 +8,16 @@ from pathlib import Path
 import pytest
 
 from dicomnode.domain.identifiers import InstanceUid
-from dicomnode.domain.instances import Association, Landing, ReceivedInstance
-from dicomnode.domain.receiving import AssociationOutcome, association_folder, quarantine_path
+from dicomnode.domain.instances import Association, Landing, ReceivedInstance, Service
+from dicomnode.domain.receiving import (
+    STOW_SPOOL,
+    AssociationOutcome,
+    association_folder,
+    quarantine_path,
+)
 from dicomnode.receive.index import InstanceIndex
+from dicomnode.receive.landing import LandingSite
+from dicomnode.receive.sweep import sweep
 from dicomnode.store.database import Database
 from dicomnode.store.landing import SqlInstanceIndex
 from dicomnode.testing.receiving import MemoryInstanceIndex
@@ -53,6 +60,11 @@ def instance(
         association_id=by,
         received_at=NOON,
     )
+
+
+def nowhere(_association: Association) -> bool:
+    """Whether its files are here: no."""
+    return False
 
 
 class IndexContract:
@@ -125,15 +137,15 @@ class IndexContract:
 
     def test_an_association_is_left_open_until_it_is_closed(self) -> None:
         self.rows.open_association(association("b2"))
-        assert sorted(known.id for known in self.rows.left_open()) == ["a1", "b2"]
+        assert sorted(known.id for known in self.rows.left_open(nowhere)) == ["a1", "b2"]
         self.rows.close_association("a1", AssociationOutcome.RELEASED, at=NOON)
-        assert list(self.rows.left_open()) == [association("b2")]
+        assert list(self.rows.left_open(nowhere)) == [association("b2")]
 
     def test_opening_and_closing_twice_does_no_harm(self) -> None:
         self.rows.open_association(association())
         for how in (AssociationOutcome.RELEASED, AssociationOutcome.LOST):
             self.rows.close_association("a1", how, at=NOON)
-        assert list(self.rows.left_open()) == []
+        assert list(self.rows.left_open(nowhere)) == []
 
     def test_of_many_at_once_under_one_uid_exactly_one_is_kept(self) -> None:
         for number in range(8):
@@ -164,4 +176,25 @@ class TestSql(IndexContract):
         self, database: Database
     ) -> None:
         other = SqlInstanceIndex(database, receiver="NODE@elsewhere")
-        assert list(other.left_open()) == []
+        assert list(other.left_open(nowhere)) == []
+
+    def test_under_another_name_a_receiver_finds_what_it_left_open_by_its_files(
+        self, database: Database, tmp_path: Path
+    ) -> None:
+        stow = replace(association("s1"), service=Service.STOW)
+        for known in (association("b2"), association("c3"), stow):
+            self.rows.open_association(known)
+        # What it left: b2 and, by STOW, s1. Another receiver of this database has a1 and c3.
+        for known in (association("b2"), stow):
+            association_folder(tmp_path, known).mkdir(parents=True)
+        renamed = SqlInstanceIndex(database, receiver="RENAMED@here")
+        site = LandingSite(tmp_path, renamed)
+        site.prepare()
+
+        assert sweep(site, lambda: NOON).associations_closed == 1
+        assert [known.id for known in self.rows.left_open(nowhere)] == ["a1", "c3", "s1"]
+
+        desk = LandingSite(tmp_path, renamed, spool=STOW_SPOOL, service=Service.STOW)
+        desk.prepare()
+        assert sweep(desk, lambda: NOON).associations_closed == 1
+        assert [known.id for known in self.rows.left_open(nowhere)] == ["a1", "c3"]

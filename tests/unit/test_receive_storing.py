@@ -247,7 +247,7 @@ def test_while_the_index_is_down_the_association_stays_open_for_the_next_start(
     scene.index.is_down = True
     scene.store("1.2.3", b"data")
     scene.session.close(AssociationOutcome.RELEASED)
-    assert [known.id for known in scene.index.left_open()] == ["a1"]
+    assert [known.id for known in scene.index.left_open(scene.site.holds)] == ["a1"]
     (closed,) = scene.events.named(EventName.ASSOCIATION_CLOSED)
     assert closed.facts["settled"] is False
     scene.index.is_down = False
@@ -267,7 +267,7 @@ def test_once_the_index_is_back_what_was_left_open_is_settled_without_a_restart(
     assert scene.unsettled.wait_until_none(20)
     assert scene.index.instances["1.2.3"].path.read_bytes().endswith(b"data")
     assert scene.index.outcomes == {"a1": AssociationOutcome.RELEASED}
-    assert list(scene.index.left_open()) == []
+    assert list(scene.index.left_open(scene.site.holds)) == []
 
 
 def test_an_end_that_could_not_be_written_down_is_written_later_and_no_other_waits_for_it(
