@@ -13,8 +13,8 @@ $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "Python 3.11 or newer is needed"'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=23.2"
-	@echo "installing what dicomnode needs (torch is the largest part) ..."
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,train]'
+	@echo "installing what dicomnode needs: some minutes, torch is the largest part"
+	@$(PYTHON) deploy/pip_told.py $(BIN)/python -c constraints.txt -e '.[dev,train]'
 	@touch $(READY)
 
 demo: $(READY)
@@ -63,7 +63,8 @@ fuzz: $(READY)
 # the decoder of JPEG Lossless too, which is GPL v3.
 install-locked:
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --require-hashes -r requirements.lock
+	@echo "installing what requirements.lock names: some minutes, torch is the largest part"
+	@$(PYTHON) deploy/pip_told.py $(BIN)/python --require-hashes -r requirements.lock
 	$(if $(JPEG),$(BIN)/python -m pip install --quiet --require-hashes --no-deps -r requirements-jpeg.lock)
 	$(BIN)/python -m pip install --quiet --no-deps .
 
