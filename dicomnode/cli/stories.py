@@ -69,13 +69,14 @@ def _print_overview(seen: "Overview") -> None:
 
 def _print_studies(lines: "tuple[StudyLine, ...]") -> None:
     table = Table(title="\nLatest studies", title_justify="left", box=None)
-    for column in ("received", "study", "date", "description", "images", "revision"):
+    for column in ("received", "study", "accession", "date", "description", "images", "rev."):
         table.add_column(column, overflow="fold")
     for line in lines:
         revision = f"{line.revision}{' (open)' if line.is_open else ''}"
         table.add_row(
             _moment(line.received_at),
             line.study_uid,
+            line.accession_number,
             line.study_date,
             line.description,
             str(line.instances),
@@ -88,12 +89,16 @@ def _in_words(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{count} {state}" for state, count in sorted(counts.items())) or "none"
 
 
+def _images(count: int) -> str:
+    return "1 image" if count == 1 else f"{count} images"
+
+
 def _moment(moment: datetime) -> str:
     return moment.astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
 def explain(
-    study_uid: Annotated[str, typer.Argument(help="StudyInstanceUID.")],
+    study: Annotated[str, typer.Argument(help="StudyInstanceUID, or accession number.")],
     settings: SettingsPath = None,
     as_json: JsonOption = False,
     events: Annotated[bool, typer.Option(help="Print every event as well.")] = False,
@@ -103,9 +108,10 @@ def explain(
     Example: dicomnode explain 1.2.840.113619.2.1 --events
     """
     from dicomnode.index import existing_database
-    from dicomnode.store.story import story
+    from dicomnode.store.story import story, study_called
 
-    told = story(existing_database(settings_from(settings)), study_uid)
+    database = existing_database(settings_from(settings))
+    told = story(database, study_called(database, study))
     if as_json:
         _print_json(asdict(told))
         return
@@ -119,20 +125,21 @@ def _print_json(value: object) -> None:
 def print_story(told: "Story", *, events: bool = False) -> None:
     """Print a story as a tree."""
     state = "open" if told.is_open else "closed"
+    accession = f", accession number {told.accession_number}" if told.accession_number else ""
     head = Text.assemble(
-        (f"study {told.study_uid}", "bold"), f" ({state}, {told.instances} images)"
+        (f"study {told.study_uid}", "bold"), f" ({state}, {_images(told.instances)}{accession})"
     )
     tree = Tree(head)
     received = tree.add("received")
     for one in told.received:
         received.add(
-            f"{_moment(one.at)}  {one.instances} images from {one.calling_ae} at {one.address}, "
+            f"{_moment(one.at)}  {_images(one.instances)} from {one.calling_ae} at {one.address}, "
             f"association {one.outcome}"
         )
     series = tree.add("series")
     for held in told.series:
         other = f"  ({OTHER_PATIENT})" if held.of_another_patient else ""
-        series.add(f"{held.modality}  {held.instances} images  {held.description}{other}")
+        series.add(f"{held.modality}  {_images(held.instances)}  {held.description}{other}")
     for revision in told.revisions:
         _add_revision(tree, revision)
     for job in told.jobs:
@@ -149,7 +156,7 @@ def _add_revision(tree: Tree, revision: "RevisionTold") -> None:
     what = f"series {revision.series_uid}, revision" if revision.series_uid else "revision"
     branch = tree.add(
         f"{what} {revision.number} closed {_moment(revision.closed_at)}: {revision.reason}, "
-        f"{revision.instances} images"
+        f"{_images(revision.instances)}"
     )
     branch.add("evidence: " + ", ".join(f"{k}={v}" for k, v in revision.evidence.items()))
     if revision.rule_set_digest:

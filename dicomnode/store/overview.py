@@ -306,6 +306,7 @@ class StudyLine:
 
     study_uid: str
     study_date: str
+    accession_number: str
     description: str
     received_at: datetime
     instances: int
@@ -321,6 +322,7 @@ def latest_studies(database: Database, limit: int) -> tuple[StudyLine, ...]:
             StudyLine(
                 study_uid=row.study_uid,
                 study_date=row.study_date,
+                accession_number=row.accession_number,
                 description=row.description,
                 received_at=row.received_at,
                 instances=row.instance_count,

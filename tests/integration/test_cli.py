@@ -356,6 +356,17 @@ class TestTelling:
         for words in (f"study {STUDY}", job.id, "succeeded", "pacs", "job.succeeded"):
             assert words in said
 
+    def test_a_study_is_found_by_its_accession_number(self, terminal: Terminal) -> None:
+        """What is called in at night is an accession number, hardly ever a UID."""
+        finished_job(terminal.database)
+        with terminal.database.writing() as connection:
+            connection.exec_driver_sql("UPDATE study SET accession_number = 'ACC 1'")
+        assert "ACC 1" in terminal.run("status").out
+        assert terminal.run("explain", "ACC 1").out == terminal.run("explain", STUDY).out
+        said = terminal.run("explain", "ACC 2")
+        assert said.code == 3
+        assert "neither StudyInstanceUID nor accession number" in said.err
+
     def test_what_headers_say_is_printed_as_it_is(self, terminal: Terminal) -> None:
         """Brackets in a description are no markup: they must neither vanish nor be an error."""
         database = terminal.database
