@@ -17,10 +17,11 @@ __all__ = ["FitIntoSquared"]
 
 
 class FitIntoSquared(MapTransform):
-    """Scale a radiograph `(1, columns, rows)` by areas into a square `(1, side, side)`.
+    """Scale a radiograph `(1, columns, rows)` into a square `(1, side, side)`.
 
-    The longer side fills the square, the rest is 0 on both sides of the shorter one. What MONAI's
-    `Resized` (longest side, area) and `SpatialPadd` give, without turning a large image first.
+    The longer side fills the square, the rest is 0 on both sides of the shorter one. Its sharpness
+    hardly depends on its size: MONAI's `Resized` by areas takes the mean of two pixels almost
+    everywhere where an image of 504 pixels fills 512, and a network sees another image.
 
     Args:
         keys: images to scale; their affines follow.
@@ -50,7 +51,7 @@ class FitIntoSquared(MapTransform):
         # As the file has it, rows before columns: an image that comes as a turned view is not
         # copied, and only the small one is turned.
         lying = image.as_subclass(Tensor)[None].transpose(2, 3).float()
-        small = _by_areas(lying, size[::-1])
+        small = _scaled(lying, size[::-1])
         before = [(self.side - n) // 2 for n in size]
         after = [self.side - n - b for n, b in zip(size, before, strict=True)]
         small = functional.pad(small, (before[0], after[0], before[1], after[1]))
@@ -62,18 +63,26 @@ class FitIntoSquared(MapTransform):
         return MetaTensor(squared, affine=_planar(image) @ to_image, meta=name_of(image))
 
 
-def _by_areas(image: Tensor, size: tuple[int, ...]) -> Tensor:
-    """`(1, 1, *size)`: means of areas, to the last bit as `interpolate` gives them.
+def _scaled(image: Tensor, size: tuple[int, ...]) -> Tensor:
+    """`(1, 1, *size)`: by areas where it becomes a half or a quarter and less, else bicubic.
 
-    Halving takes a fifth of its time this way, and 1024 x 1024 onto 512 is what archives of
-    pictures hold.
+    Halving is what archives of pictures ask for, and takes a fifth of `interpolate`'s time this
+    way. At a quarter and less areas of whole pixels are near enough to even, and several times as
+    fast as cubic weights.
     """
-    if tuple(image.shape[2:]) != (2 * size[0], 2 * size[1]):
+    shape = tuple(image.shape[2:])
+    if shape == size:
+        return image.clone()
+    if shape == (2 * size[0], 2 * size[1]):
+        total = image[..., ::2, ::2] + image[..., ::2, 1::2]
+        total += image[..., 1::2, ::2]
+        total += image[..., 1::2, 1::2]
+        return total / 4
+    if max(shape) >= 4 * max(size):
         return functional.interpolate(image, size=size, mode="area")
-    total = image[..., ::2, ::2] + image[..., ::2, 1::2]
-    total += image[..., 1::2, ::2]
-    total += image[..., 1::2, 1::2]
-    return total / 4
+    found = functional.interpolate(image, size=size, mode="bicubic", antialias=True)
+    # Cubic weights overshoot at edges.
+    return found.clamp(*image.aminmax())
 
 
 def _planar(image: Tensor) -> Tensor:
