@@ -183,7 +183,8 @@ def _add_job(tree: Tree, job: "JobTold", events: "Sequence[EventTold]") -> None:
         answer = "" if delivery.status is None else f", answer 0x{delivery.status:04X}"
         proof = f" by {delivery.confirmed_by}" if delivery.confirmed_by else ""
         why = f": {delivery.reason}" if delivery.reason else ""
-        where = f"{delivery.kind} to {delivery.destination}"
+        which = " of an earlier run" if delivery.superseded else ""
+        where = f"{delivery.kind}{which} to {delivery.destination}"
         branch.add(f"{where}: {delivery.state}{proof}{answer}{why}")
     for event in events:
         if event.name == "delivery.fell-back" and event.job_id == job.id:

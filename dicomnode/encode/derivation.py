@@ -1,6 +1,7 @@
 """What result objects follow from, and the UIDs that follow from it."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from dicomnode.algorithm import AlgorithmIdentity
@@ -43,10 +44,10 @@ class Derivation:
     software_versions: tuple[str, ...]
     """What ran, e.g. `dicomnode 0.1.0`; at least one, each 64 characters at most."""
     predecessors: tuple[Predecessor, ...] = ()
-    circumstances: str = ""
-    """What else the findings follow from, such as the earlier studies they are compared with, as a
-    digest; empty: nothing. A rerun under others makes other objects: a PACS that has the first ones
-    would never take changed ones of the same UIDs."""
+    """Reports of the earlier revision."""
+    earlier_runs: tuple[Predecessor, ...] = ()
+    """Reports of earlier runs of the same job, in the order they were made. A run that says the
+    same as the last of them makes the same objects; what says anything else supersedes them."""
     complete: bool = True
     """False: images may be missing (the study was closed by its hard limit); the SR is PARTIAL."""
 
@@ -60,7 +61,9 @@ class ResultUids:
     algorithm: tuple[str, str, str]
     """Name, version, model digest."""
     series_uid: SeriesUid
-    circumstances: str = ""
+    content: str = ""
+    """Digest of what the objects say, and of the reports they supersede; empty: it is not known
+    yet, and only `tracking` can be asked."""
 
     @classmethod
     def of(
@@ -72,8 +75,21 @@ class ResultUids:
             revision=derivation.revision,
             algorithm=(identity.name, identity.version, identity.model_digest),
             series_uid=volume.series_uid,
-            circumstances=derivation.circumstances,
         )
+
+    def saying(self, content: str, earlier: Sequence[InstanceUid] = ()) -> "ResultUids":
+        """Those of objects of this content, after the reports of earlier runs.
+
+        A PACS that has an object never takes another one of its UID, so a changed result has UIDs
+        of its own. The last report's come again if the content is still what it says.
+        """
+        last = earlier[-1:]
+        if (
+            last
+            and (again := self._following(content, earlier[:-1])).instance(ResultKind.SR) == last[0]
+        ):
+            return again
+        return self._following(content, earlier)
 
     def instance(self, kind: ResultKind) -> InstanceUid:
         """SOPInstanceUID of the object of this kind."""
@@ -91,9 +107,12 @@ class ResultUids:
         """Tracking Unique Identifier, the same in SEG and SR (PS3.16 TID 4108), and in a rerun."""
         return self._uid("tracking", identifier)
 
+    def _following(self, content: str, earlier: Sequence[InstanceUid]) -> "ResultUids":
+        return replace(self, content=derived_uid("content", content, *earlier))
+
     def _object_uid(self, role: str, kind: ResultKind) -> str:
-        others = (self.circumstances,) if self.circumstances else ()
-        return self._uid(role, kind.value, *others)
+        assert self.content, "a result's UIDs follow from its content"
+        return self._uid(role, kind.value, self.content)
 
     def _uid(self, *role: str) -> str:
         return derived_uid(

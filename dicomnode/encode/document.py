@@ -160,7 +160,7 @@ def _referred_to(item: Dataset) -> set[str]:
 
 def _previous(derivation: Derivation, kind: ResultKind) -> list[Dataset]:
     """The earlier reports of the same kind, else those that refer to a SEG."""
-    earlier = derivation.predecessors
+    earlier = (*derivation.predecessors, *derivation.earlier_runs)
     alike = [one for one in earlier if one.kind is kind]
     documents = []
     for predecessor in alike or [one for one in earlier if one.kind is ResultKind.SR]:

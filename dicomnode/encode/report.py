@@ -172,12 +172,13 @@ def _notes(
         _text(COMMENT, f"Software: {', '.join(heading.software_versions)}"),
         *(_text(COMMENT, f"Note: {warning}") for warning in origin.volume.warnings),
     ]
-    if derivation.predecessors:
+    if derivation.predecessors or derivation.earlier_runs:
+        earlier = "run" if derivation.earlier_runs else "revision"
         notes.append(
             _text(
                 COMMENT,
                 f"Revision {derivation.revision}. Supersedes the report and the segmentation "
-                f"of the earlier {'revision' if derivation.revision > 1 else 'run'}.",
+                f"of the earlier {earlier}.",
             )
         )
     if not derivation.complete:

@@ -14,6 +14,7 @@ from dicomnode.domain.results import USUAL_KINDS, EncodedObject, ResultKind
 from dicomnode.domain.volumes import Volume
 from dicomnode.encode.capture import build_capture
 from dicomnode.encode.capture_gate import check_capture
+from dicomnode.encode.content import content_digest
 from dicomnode.encode.derivation import Derivation, ResultUids
 from dicomnode.encode.files import file_bytes, sha256, staged
 from dicomnode.encode.gate import check_segmentation
@@ -59,7 +60,13 @@ def encode_results(
     if len(volume.frames) != volume.grid.shape[0]:
         raise EncodeError(f"{len(volume.frames)} frames for {volume.grid.shape[0]} slices")
     segments = segments_of(findings, volume)
-    uids = ResultUids.of(derivation, identity, volume)
+    said = content_digest(
+        findings, volume, identity=identity, derivation=derivation, settings=settings
+    )
+    earlier = [one for one in derivation.earlier_runs if one.kind is ResultKind.SR]
+    uids = ResultUids.of(derivation, identity, volume).saying(
+        said, [one.sop_instance_uid for one in earlier]
+    )
     origin = Origin(
         volume=volume,
         source=read_source_series(volume),
@@ -100,8 +107,8 @@ def encode_results(
 def _of_others(derivation: Derivation, uids: ResultUids) -> Derivation:
     """A rerun that makes the same objects supersedes none of them."""
     own = {uids.instance(kind) for kind in ResultKind}
-    earlier = [one for one in derivation.predecessors if one.sop_instance_uid not in own]
-    return replace(derivation, predecessors=tuple(earlier))
+    earlier = [one for one in derivation.earlier_runs if one.sop_instance_uid not in own]
+    return replace(derivation, earlier_runs=tuple(earlier))
 
 
 _ON_REQUEST: Mapping[ResultKind, Callable[[Sequence[Finding], Origin], Dataset | None]] = {

@@ -1,6 +1,5 @@
 """One job: from its images to recorded results."""
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import CancelledError, Future, wait
 from contextlib import suppress
@@ -24,7 +23,6 @@ from dicomnode.domain.errors import (
     VolumeError,
 )
 from dicomnode.domain.files import ImageFile
-from dicomnode.domain.follow_up import Priors
 from dicomnode.domain.identifiers import InstanceUid, JobId
 from dicomnode.domain.instances import InstanceHeader
 from dicomnode.domain.jobs import Job, JobState
@@ -196,6 +194,7 @@ def _is_cancelled(node: Node, job_id: JobId) -> bool:
 def _task(node: Node, job: Job, images: _Images, shortage: Shortage | None) -> RunTask:
     closed = snapshot(node.database, job.revision_id)
     priors = priors_of(node.database, job) if node.settings.lesions.follow_up else None
+    revised = job.predecessor.objects if job.predecessor else ()
     return RunTask(
         inputs={name: tuple(one.path for one in held) for name, held in images.items()},
         derivation=Derivation(
@@ -203,8 +202,8 @@ def _task(node: Node, job: Job, images: _Images, shortage: Shortage | None) -> R
             revision=job.revision,
             made_at=job.created_at,
             software_versions=(f"dicomnode {__version__}",),
-            predecessors=_superseded_reports(job, made_before(node.database, job.id)),
-            circumstances=_compared_with(priors),
+            predecessors=_reports_among(revised),
+            earlier_runs=_reports_among(made_before(node.database, job.id)),
             complete=closed.reason is not ClosingReason.HARD_LIMIT,
         ),
         out=_results(node, job.id),
@@ -217,17 +216,7 @@ def _task(node: Node, job: Job, images: _Images, shortage: Shortage | None) -> R
     )
 
 
-def _compared_with(priors: Priors | None) -> str:
-    """Which earlier lesions a run is to look for, as a digest; empty: there is no earlier study."""
-    if priors is None or not priors.studies:
-        return ""
-    told = repr([(one.job_id, one.lesions) for one in priors.studies])
-    return hashlib.sha256(told.encode()).hexdigest()
-
-
-def _superseded_reports(job: Job, before: Sequence[EncodedObject]) -> tuple[Predecessor, ...]:
-    """Of the earlier revision, and of earlier runs of this job."""
-    earlier = (*(job.predecessor.objects if job.predecessor else ()), *before)
+def _reports_among(earlier: Sequence[EncodedObject]) -> tuple[Predecessor, ...]:
     return tuple(
         Predecessor(
             study_uid=report.study_uid,

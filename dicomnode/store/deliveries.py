@@ -52,12 +52,12 @@ class OutboxItem:
 
 
 def outbox(database: Database, job: JobId, destination: str) -> tuple[OutboxItem, ...]:
-    """A job's objects for one destination, SEG before the SR that refers to it."""
+    """A job's objects for one destination: run by run, SEG before the SR that refers to it."""
     query = (
         select(DeliveryRow, ResultRow)
         .join(ResultRow, ResultRow.sop_instance_uid == DeliveryRow.result_uid)
         .where(DeliveryRow.job_id == job, DeliveryRow.destination == destination)
-        .order_by(ResultRow.kind, ResultRow.sop_instance_uid)
+        .order_by(ResultRow.created_at, ResultRow.kind, ResultRow.sop_instance_uid)
     )
     with database.reading() as connection:
         return tuple(

@@ -127,7 +127,7 @@ def _replace_findings(
 
 
 def _keep_results(connection: Connection, rows: Sequence[dict[str, object]]) -> None:
-    """A rerun on a device that rounds differently writes other bytes under the same UID."""
+    """A run that says the same as the last one has its UIDs, and wrote its files again."""
     insert_new(connection, ResultRow, rows)
     for row in rows:
         connection.execute(

@@ -6,10 +6,12 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, Row, func, or_, select
+from sqlalchemy.orm import aliased
 
 from dicomnode.domain.codes import number_in_words
 from dicomnode.domain.errors import StudyError
 from dicomnode.domain.events import EventName
+from dicomnode.domain.results import ResultKind
 from dicomnode.store.database import Database
 from dicomnode.store.tables import (
     AssociationRow,
@@ -92,6 +94,8 @@ class DeliveryTold:
     status: int | None
     reason: str
     confirmed_by: str
+    superseded: bool
+    """A later run of the job said something else; its objects have UIDs of their own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -337,11 +341,22 @@ def _number(row: Row[Any]) -> str:
 
 
 def _deliveries(connection: Connection, job_id: str) -> tuple[DeliveryTold, ...]:
+    # Every run has a report, and it is new wherever anything that the run says is.
+    last_report = aliased(ResultRow)
+    current_since = (
+        select(func.max(last_report.created_at))
+        .where(last_report.job_id == job_id, last_report.kind == ResultKind.SR.value)
+        .scalar_subquery()
+    )
     query = (
-        select(DeliveryRow, ResultRow.kind)
+        select(
+            DeliveryRow,
+            ResultRow.kind,
+            (ResultRow.created_at < current_since).label("superseded"),
+        )
         .join(ResultRow, ResultRow.sop_instance_uid == DeliveryRow.result_uid)
         .where(DeliveryRow.job_id == job_id)
-        .order_by(DeliveryRow.destination, ResultRow.kind)
+        .order_by(DeliveryRow.destination, ResultRow.created_at, ResultRow.kind)
     )
     return tuple(
         DeliveryTold(
@@ -352,6 +367,7 @@ def _deliveries(connection: Connection, job_id: str) -> tuple[DeliveryTold, ...]
             status=row.status,
             reason=row.reason,
             confirmed_by=row.confirmed_by or "",
+            superseded=bool(row.superseded),
         )
         for row in connection.execute(query)
     )

@@ -1,14 +1,18 @@
 """What people are shown: the overview, the story of a study, the event log; on both databases."""
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import pytest
 from sqlalchemy import select
 
 from dicomnode.domain.delivery import CommitmentReport
 from dicomnode.domain.errors import MissingSlices, StudyError
 from dicomnode.domain.events import Event, EventName
+from dicomnode.domain.identifiers import InstanceUid
 from dicomnode.domain.jobs import JobState
 from dicomnode.domain.matching import RuleText
-from dicomnode.domain.results import DeliveryState, Receipt
+from dicomnode.domain.results import DeliveryState, EncodedObject, Receipt, ResultKind
 from dicomnode.store.database import Database
 from dicomnode.store.deliveries import (
     FailedTry,
@@ -20,7 +24,8 @@ from dicomnode.store.deliveries import (
     record_unconfirmed,
 )
 from dicomnode.store.events import log_event, log_events
-from dicomnode.store.jobs import dismiss_job, end_job_by_error
+from dicomnode.store.jobs import dismiss_job, end_job_by_error, load_job, rerun_job, start_job
+from dicomnode.store.outcomes import record_outcome
 from dicomnode.store.overview import SLOW, latest_studies, overview
 from dicomnode.store.rule_versions import rules_in_force, tell_of_rules
 from dicomnode.store.story import Story, story
@@ -32,6 +37,7 @@ from tests.contract.store_scenes import (
     at,
     finished_job,
     land,
+    outcome_of,
     queued_job,
     receive,
     received_revision,
@@ -218,6 +224,44 @@ def test_the_events_of_a_story_are_in_order(database: Database) -> None:
         "result.confirmed",
         "result.confirmed",
     ]
+
+
+def test_objects_of_an_earlier_run_are_told_from_those_of_the_last(database: Database) -> None:
+    def run_again(seconds: float, objects: Sequence[EncodedObject]) -> None:
+        rerun_job(database, job.id, at(seconds))
+        assert start_job(database, job.id, deadline=at(900), now=at(seconds + 1))
+        outcome = replace(outcome_of(database, job), objects=tuple(objects))
+        assert record_outcome(database, load_job(database, job.id), outcome, at(seconds + 2))
+
+    def told() -> list[tuple[str, str, bool]]:
+        (known,) = story(database, job.study_uid).jobs
+        return [
+            (one.sop_instance_uid, one.kind, one.superseded)
+            for one in known.deliveries
+            if one.destination == "pacs"
+        ]
+
+    job = finished_job(database)
+    seg, sr = outcome_of(database, job).objects
+    said_first = [(seg.sop_instance_uid, "SEG"), (sr.sop_instance_uid, "SR")]
+    # The same again, and one form more.
+    more = replace(sr, kind=ResultKind.KOS, sop_instance_uid=InstanceUid("2.25.8"))
+    run_again(100, [seg, sr, more])
+    assert told() == [(*one, False) for one in (*said_first, ("2.25.8", "KO"))]
+
+    changed = [
+        replace(seg, sop_instance_uid=InstanceUid("2.25.91")),
+        replace(sr, sop_instance_uid=InstanceUid("2.25.92")),
+    ]
+    run_again(200, changed)
+    assert told() == [
+        *((*one, True) for one in (*said_first, ("2.25.8", "KO"))),
+        ("2.25.91", "SEG", False),
+        ("2.25.92", "SR", False),
+    ]
+    # They are sent in this order, so that a report never comes before what it supersedes.
+    waiting = [one.object.sop_instance_uid for one in outbox(database, job.id, "pacs")]
+    assert waiting == [one for one, _, _ in told()]
 
 
 def test_an_unknown_study_has_no_story(database: Database) -> None:

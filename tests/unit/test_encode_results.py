@@ -113,39 +113,6 @@ def test_a_rerun_gives_byte_identical_files(ct: Volume, tmp_path: Path) -> None:
     assert [each.path.read_bytes() for each in first] == [each.path.read_bytes() for each in second]
 
 
-def test_a_rerun_beside_other_studies_makes_other_objects_of_the_same_findings(
-    ct: Volume, tmp_path: Path
-) -> None:
-    first = encode(lungs(ct), ct, tmp_path / "first")
-    named = tuple(
-        Predecessor(
-            study_uid=one.study_uid,
-            series_uid=one.series_uid,
-            sop_class_uid=one.sop_class_uid,
-            sop_instance_uid=one.sop_instance_uid,
-        )
-        for one in first
-        if one.kind is ResultKind.SR
-    )
-    # As it was: the same files, for no report supersedes itself.
-    again = encode(lungs(ct), ct, tmp_path / "again", replace(DERIVATION, predecessors=named))
-    assert [each.sha256 for each in again] == [each.sha256 for each in first]
-
-    other = replace(DERIVATION, predecessors=named, circumstances="ab" * 32)
-    second = encode(lungs(ct), ct, tmp_path / "second", other)
-
-    uids = [{each.sop_instance_uid for each in made} for made in (first, second)]
-    assert not uids[0] & uids[1]
-    seg, sr = (dcmread(each.path) for each in second)
-    told = sr.PredecessorDocumentsSequence[0].ReferencedSeriesSequence[0]
-    assert told.ReferencedSOPSequence[0].ReferencedSOPInstanceUID == named[0].sop_instance_uid
-    assert any("of the earlier run" in text for text in texts_of(sr))
-    before = dcmread(first[0].path)
-    assert [one.TrackingUID for one in seg.SegmentSequence] == [
-        one.TrackingUID for one in before.SegmentSequence
-    ]
-
-
 def test_every_result_names_the_node_whoever_made_the_algorithm(ct: Volume, tmp_path: Path) -> None:
     made = encode_results(
         lungs(ct),

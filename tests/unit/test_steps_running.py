@@ -23,6 +23,7 @@ from dicomnode.domain.errors import (
     StudyError,
     TimedOut,
 )
+from dicomnode.domain.follow_up import Priors
 from dicomnode.domain.identifiers import JobId
 from dicomnode.domain.jobs import Job, JobState
 from dicomnode.domain.results import ResultKind, result_folder
@@ -165,32 +166,30 @@ class TestSuccess:
         assert event_names(node.database).count("job.succeeded") == 1
 
 
-class TestEarlierStudies:
-    def test_a_rerun_that_has_more_to_compare_with_makes_objects_of_its_own(
-        self, node: Node
-    ) -> None:
+class TestReruns:
+    def test_a_rerun_is_compared_with_earlier_studies_that_came_since(self, node: Node) -> None:
         node = replace(node, algorithms={"nodes": description("nodes")})
         later = studied(node.database, 2, "20240430", [])
 
-        def task() -> RunTask:
+        def priors() -> Priors:
             rerun_job(node.database, later.id, at(50))
             children = DoneAtOnce()
             assert run_job(node, children, later.id)["made"]
             end_job_by_error(node.database, later.id, JobState.FAILED, StudyError("ended"), at(60))
             (((_, asked), _),) = children.calls
             assert isinstance(asked, RunTask)
-            return asked
+            assert asked.priors is not None
+            return asked.priors
 
-        alone = task().derivation
-        assert alone.circumstances == ""
+        assert priors().studies == ()
         studied(node.database, 1, "20240131", [lesion("2.25.1", 20, 16)])
-        beside = task().derivation
-        assert beside.circumstances
-        assert task().derivation == beside
+        beside = priors()
+        assert len(beside.studies) == 1
+        assert priors() == beside
         # One of another date or patient changes nothing.
         studied(node.database, 3, "20240701", [lesion("2.25.3", 20, 16)])
         studied(node.database, 4, "20240101", [lesion("2.25.4", 9, 8)], patient="P2")
-        assert task().derivation == beside
+        assert priors() == beside
 
     def test_a_rerun_names_the_reports_of_earlier_runs(self, node: Node, job: JobId) -> None:
         run_job(node, DoneAtOnce(), job)
@@ -200,7 +199,8 @@ class TestEarlierStudies:
         children = DoneAtOnce()
         run_job(node, children, job)
         (((_, task), _),) = children.calls
-        (report,) = task.derivation.predecessors
+        assert task.derivation.predecessors == ()
+        (report,) = task.derivation.earlier_runs
         assert report.kind is ResultKind.SR
         assert report.study_uid == made.study_uid
 
