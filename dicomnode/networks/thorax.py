@@ -15,7 +15,13 @@ from dicomnode.networks.efficientnet import EfficientNetLite0
 from dicomnode.networks.lung_bases import LungBases
 from dicomnode.networks.pooling import LogSumExpPool
 from dicomnode.networks.quantiles import quantiles_at_ends
-from dicomnode.networks.thorax_geometry import GEOMETRY, Place, geometry_of, thorax_place
+from dicomnode.networks.thorax_geometry import (
+    GEOMETRY,
+    Place,
+    geometry_of,
+    largest_parts,
+    thorax_place,
+)
 
 __all__ = ["ChestXray8Reader", "FocusMap", "Seen", "ThoraxReader", "ThoraxReading"]
 
@@ -197,8 +203,7 @@ class ThoraxReader(nn.Module):
         small = _stretched(functional.avg_pool2d(upright.float(), 2), 0.005)
         # The network was trained on (column, row).
         logits = self.organs(small.transpose(2, 3).contiguous(memory_format=torch.channels_last))
-        found: Tensor = logits.float().sigmoid().transpose(2, 3)
-        return found
+        return largest_parts(logits.float().sigmoid().transpose(2, 3))
 
     def features(self, upright: Tensor, place: Place) -> Tensor:
         """Return the trunk's `(N, 112, cut / 16, cut / 16)` of the thorax."""

@@ -4,7 +4,7 @@ import torch
 
 from dicomnode.networks.lung_bases import LungBases, base_places
 from dicomnode.networks.thorax import ChestXray8Reader, ThoraxReader
-from dicomnode.networks.thorax_geometry import GEOMETRY, geometry_of, thorax_place
+from dicomnode.networks.thorax_geometry import GEOMETRY, geometry_of, largest_parts, thorax_place
 from dicomnode.networks.upright import KINDS, UprightGate, gate_input
 
 
@@ -32,6 +32,33 @@ def test_geometry_of_nothing_is_finite_and_the_place_is_the_whole_picture() -> N
     place = thorax_place(nothing)
     picture = torch.rand(2, 1, 64, 64)
     torch.testing.assert_close(place.cut(picture, 64), picture)
+
+
+def test_what_lies_apart_from_an_organ_does_not_move_the_square() -> None:
+    organs = drawn_organs() * 0.9 + 0.01
+    strayed = organs.clone()
+    strayed[:, 2, 2:14, 110:126] = 0.8
+    strayed[:, 0, 120:126, 4:12] = 0.7
+
+    whole, cleaned = thorax_place(organs), thorax_place(largest_parts(strayed))
+
+    assert (thorax_place(strayed).centre - whole.centre).abs().max() > 0.05
+    assert torch.equal(cleaned.centre, whole.centre)
+    assert torch.equal(cleaned.half, whole.half)
+    numbers = geometry_of(torch.rand(1, 1, 128, 128), largest_parts(strayed))
+    assert numbers[0, 0] == geometry_of(torch.rand(1, 1, 128, 128), organs)[0, 0]
+
+
+def test_outlines_of_one_part_each_and_faint_ones_stay_as_they_are() -> None:
+    organs = torch.cat([drawn_organs(), torch.rand(1, 3, 128, 128) * 0.5])
+    assert torch.equal(largest_parts(organs), organs)
+
+
+def test_each_picture_of_a_batch_loses_its_own_strays() -> None:
+    organs = drawn_organs().expand(2, -1, -1, -1).clone()
+    organs[1, 1, 0:5, 0:5] = 1
+    cleaned = largest_parts(organs)
+    assert torch.equal(cleaned, drawn_organs().expand(2, -1, -1, -1))
 
 
 def test_what_is_cut_out_goes_back_to_its_place() -> None:

@@ -24,6 +24,8 @@ from dicomnode.pipeline.bundle import BundleAlgorithm, load_bundle
 from dicomnode.pipeline.classes import Reading, probability
 from dicomnode.pipeline.pictures import read_picture
 
+CUTS = (1, 4, 16)
+"""Pixels at each edge."""
 SIDES = (384, 320, 256, 192, 128, 64)
 
 
@@ -40,9 +42,9 @@ def smaller(image: Volume, side: int) -> Volume:
     return with_pixels(image, again[0, 0].numpy())
 
 
-def nudged(image: Volume) -> Volume:
-    """Return the image without its outermost four columns and rows: no reader would mind."""
-    return with_pixels(image, image.array[0, 4:-4, 4:-4])
+def cut(image: Volume, width: int) -> Volume:
+    """Return the image without its outermost columns and rows: no reader would mind a few."""
+    return with_pixels(image, image.array[0, width:-width, width:-width])
 
 
 def with_pixels(image: Volume, grey: np.ndarray) -> Volume:
@@ -62,7 +64,8 @@ def main(rows: Path, count: int, folders: list[Path]) -> None:
     bundle = load_bundle(Path.cwd())
     pred = bundle.manifest.outputs.pred
     reported = [(n, one) for n, one in pred.classes.items() if one.reported]
-    ways = {"as stored": lambda one: one, "four pixels cut off": nudged}
+    ways = {"as stored": lambda one: one}
+    ways |= {f"{width} cut off": lambda one, width=width: cut(one, width) for width in CUTS}
     ways |= {f"{side}": lambda one, side=side: smaller(one, side) for side in SIDES}
     done = read_rows(rows)
     for one in (path for folder in folders for path in spread(folder, count)):
