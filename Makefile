@@ -14,7 +14,7 @@ $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=23.2"
 	@echo "installing what dicomnode needs: some minutes, torch is the largest part"
-	@$(PYTHON) deploy/pip_told.py $(BIN)/python -c constraints.txt -e '.[dev,train]'
+	$(BIN)/python -m pip install -c constraints.txt -e '.[dev,train]'
 	@touch $(READY)
 
 demo: $(READY)
@@ -64,7 +64,7 @@ fuzz: $(READY)
 install-locked:
 	$(PYTHON) -m venv $(VENV)
 	@echo "installing what requirements.lock names: some minutes, torch is the largest part"
-	@$(PYTHON) deploy/pip_told.py $(BIN)/python --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --require-hashes -r requirements.lock
 	$(if $(JPEG),$(BIN)/python -m pip install --quiet --require-hashes --no-deps -r requirements-jpeg.lock)
 	$(BIN)/python -m pip install --quiet --no-deps .
 
