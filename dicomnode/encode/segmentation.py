@@ -10,7 +10,7 @@ import numpy.typing as npt
 from highdicom.seg import SegmentAlgorithmTypeValues, SegmentationTypeValues, SegmentDescription
 from highdicom.seg import Segmentation as SegmentationObject
 from pydicom.dataset import Dataset
-from pydicom.uid import ExplicitVRLittleEndian
+from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian
 
 from dicomnode.domain.errors import EncodeError
 from dicomnode.domain.results import ResultKind
@@ -46,6 +46,7 @@ def build_segmentation(
     seg = _construct(segments, origin, used, kind)
     _refer_to_all_images(seg, origin.source)
     _name_source_frames(seg, origin.source, used)
+    _name_source_classes(seg, origin.source)
     _fix_dimension_uid(seg, origin, kind)
     if kind is ResultKind.LABELMAP:
         _put_background_last(seg)
@@ -122,14 +123,40 @@ def _used_slices(segments: Sequence[Segment]) -> npt.NDArray[np.intp]:
 
 def _images_of(source: SourceSeries, used: npt.NDArray[np.intp]) -> Sequence[Dataset]:
     if source.frame_numbers is None:
-        return [source.images[index] for index in used]
-    image = Dataset()
-    image.update(source.images[0])
-    image.NumberOfFrames = len(used)
-    if "PerFrameFunctionalGroupsSequence" in image:
-        groups = image.PerFrameFunctionalGroupsSequence
-        image.PerFrameFunctionalGroupsSequence = [groups[index] for index in used]
+        return [_as_classic(source.images[index]) for index in used]
+    whole = source.images[0]
+    image = _with(whole, NumberOfFrames=len(used))
+    if "PerFrameFunctionalGroupsSequence" in whole:
+        groups = whole.PerFrameFunctionalGroupsSequence
+        image = _with(image, PerFrameFunctionalGroupsSequence=[groups[index] for index in used])
     return [image]
+
+
+def _with(image: Dataset, **values: object) -> Dataset:
+    """A copy with other values. Elements are shared: to set one anew would change the source's."""
+    ds = Dataset()
+    ds.update({element.tag: element for element in image if element.keyword not in values})
+    for keyword, value in values.items():
+        setattr(ds, keyword, value)
+    return ds
+
+
+def _as_classic(image: Dataset) -> Dataset:
+    """highdicom takes no more than one image of a multi-frame class, also of a single frame each.
+
+    `_name_source_classes` puts the true class in again.
+    """
+    if "Enhanced" not in UID(image.SOPClassUID).name:
+        return image
+    return _with(image, SOPClassUID=CTImageStorage)
+
+
+def _name_source_classes(seg: Dataset, source: SourceSeries) -> None:
+    class_of = {str(image.SOPInstanceUID): image.SOPClassUID for image in source.images}
+    for group in seg.PerFrameFunctionalGroupsSequence:
+        for derivation in group.get("DerivationImageSequence", []):
+            for item in derivation.SourceImageSequence:
+                item.ReferencedSOPClassUID = class_of[str(item.ReferencedSOPInstanceUID)]
 
 
 def _describe(segment: Segment, origin: Origin) -> SegmentDescription:

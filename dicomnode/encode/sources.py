@@ -106,9 +106,9 @@ def read_source_series(volume: Volume) -> SourceSeries:
     if is_multiframe:
         planes = [_plane_of_frame(first, number) for number in frame_numbers]
     else:
-        planes = [_plane_of_image(first)]
+        planes = [_plane_of_frame(first, 1)]
         for frame in volume.frames[1:]:
-            planes.append(_plane_of_image(_read(frame, _OF_SLICE)))
+            planes.append(_plane_of_frame(_read(frame, _OF_SLICE), 1))
     build = _multiframe_image if is_multiframe else _classic_images
     series_number = text_of(first, "SeriesNumber", ["ascii"]) or ""
     return SourceSeries(
@@ -154,18 +154,11 @@ def _check_study(first: Dataset, volume: Volume) -> None:
             raise EncodeError(f"{keyword} of the source file is not {wanted}")
 
 
-def _plane_of_image(ds: Dataset) -> _Plane:
-    thickness = numbers_of(ds, "SliceThickness", 1)
-    return _Plane(
-        position=numbers_of(ds, "ImagePositionPatient", 3),
-        orientation=numbers_of(ds, "ImageOrientationPatient", 6),
-        spacing=numbers_of(ds, "PixelSpacing", 2),
-        thickness=thickness[0] if thickness else None,
-    )
-
-
 def _plane_of_frame(ds: Dataset, frame_number: int) -> _Plane:
-    """Geometry of one frame: functional groups (PS3.3 C.7.6.16), else the top level."""
+    """Geometry of one frame: functional groups (PS3.3 C.7.6.16), else the top level.
+
+    Classic images have the top level only; a file of a single enhanced frame has groups.
+    """
     shared = items_of(ds, "SharedFunctionalGroupsSequence")
     per_frame = items_of(ds, "PerFrameFunctionalGroupsSequence")[frame_number - 1 : frame_number]
 
@@ -237,7 +230,7 @@ def _agree(one: Sequence[str] | None, other: Sequence[str] | None) -> bool:
 def _classic_images(volume: Volume, planes: Sequence[_Plane], common: Dataset) -> Iterable[Dataset]:
     for frame, plane in zip(volume.frames, planes, strict=True):
         ds = Dataset()
-        ds.update(common)
+        ds.update({element.tag: element for element in common if element.keyword != "SOPClassUID"})
         ds.SOPClassUID = frame.sop_class_uid
         ds.SOPInstanceUID = frame.sop_instance_uid
         if "FrameOfReferenceUID" in ds:
