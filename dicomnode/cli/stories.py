@@ -37,8 +37,9 @@ def status(
     from dicomnode.index import existing_database
     from dicomnode.store.overview import latest_studies, overview
 
-    database = existing_database(settings_from(settings))
-    seen = overview(database, datetime.now(UTC))
+    known = settings_from(settings)
+    database = existing_database(known)
+    seen = overview(database, datetime.now(UTC), reserve_mb=known.receive.reserve_mb)
     latest = latest_studies(database, studies)
     if as_json:
         _print_json({**asdict(seen), "latest": [asdict(line) for line in latest]})

@@ -68,6 +68,8 @@ class StoreSession:
         try:
             instance_meta = _checked(request, context)
             if self._open_folder is None:
+                # First: a full disk may be the index's as well, and is the truer answer.
+                self.storing.reserve.check()
                 self._open_folder = self.storing.site.open_folder(self.association)
             self._count += 1
             return Transfer(self, self._spool(instance_meta), instance_meta, self._count)

@@ -7,6 +7,7 @@ from typing import Any, TypeVarTuple
 
 from sqlalchemy import ColumnElement, Connection, Select, func, select
 
+from dicomnode.domain.disk import lack_of_room
 from dicomnode.domain.jobs import JobState
 from dicomnode.domain.results import DeliveryState
 from dicomnode.store.database import Database
@@ -37,9 +38,9 @@ class Trouble:
     """One thing that a person should look at."""
 
     what: str
-    """job, delivery, quarantine, refused report, rules, study, instance or queue."""
+    """disk, job, delivery, quarantine, refused report, rules, study, instance or queue."""
     id: str
-    """What to name in a command: job id, study UID, quarantine number."""
+    """What to name in a command: job id, study UID, quarantine number; of a disk, the folder."""
     since: datetime
     reason: str
     study_uid: str = ""
@@ -70,8 +71,13 @@ def is_reachable(database: Database) -> None:
         connection.execute(select(1))
 
 
-def overview(database: Database, now: datetime, *, limit: int = 200) -> Overview:
-    """Read it in one transaction; at most `limit` troubles of each kind, oldest first."""
+def overview(
+    database: Database, now: datetime, *, reserve_mb: int = 0, limit: int = 200
+) -> Overview:
+    """Read it in one transaction; at most `limit` troubles of each kind, oldest first.
+
+    With less than `reserve_mb` free on the data folder no image is received.
+    """
     with database.reading() as connection:
         return Overview(
             instances=_counts(connection, InstanceRow.state),
@@ -83,6 +89,7 @@ def overview(database: Database, now: datetime, *, limit: int = 200) -> Overview
             jobs=_counts(connection, JobRow.state),
             deliveries=_counts(connection, DeliveryRow.state),
             trouble=(
+                *_full_disk(database, reserve_mb, now),
                 *_paused(connection),
                 *_refused_rules(connection),
                 *study_troubles(connection, now, limit),
@@ -113,6 +120,18 @@ def _only(query: Select[*Columns], among: Collection[str] | None, column: Any) -
 def _counts(connection: Connection, state: object) -> dict[str, int]:
     query = select(state, func.count()).group_by(state)  # type: ignore[call-overload]
     return {name: count for name, count in connection.execute(query)}  # noqa: C416 (rows)
+
+
+def _full_disk(database: Database, reserve_mb: int, now: datetime) -> list[Trouble]:
+    """Asked of the disk itself: where it is full, the index says nothing new."""
+    if not database.path_root.is_dir():
+        # A command on another machine, which sees the index alone.
+        return []
+    lack = lack_of_room(database.path_root, reserve_mb)
+    if not lack:
+        return []
+    reason = f"{lack}: every image is refused until there is room; jobs and deliveries may wait too"
+    return [Trouble(what="disk", id=str(database.path_root), since=now, reason=reason)]
 
 
 def _paused(connection: Connection) -> list[Trouble]:

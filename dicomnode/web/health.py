@@ -1,10 +1,9 @@
 """Is it alive, is it ready? For supervisors; tells little, since nobody has to log in."""
 
-import shutil
-
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse
 
+from dicomnode.domain.disk import lack_of_room
 from dicomnode.store.gauges import Stage, standing
 from dicomnode.store.overview import is_reachable
 from dicomnode.web.context import Web, WebContext
@@ -35,9 +34,8 @@ def ready(web: WebContext) -> JSONResponse:
 def faults_of(web: Web) -> list[str]:
     """What keeps the node from its work, in words without any name."""
     faults = []
-    free_mb = shutil.disk_usage(web.settings.data_dir).free >> 20
-    if free_mb < web.settings.receive.reserve_mb:
-        faults.append(f"disk: {free_mb} MB free, {web.settings.receive.reserve_mb} MB are reserved")
+    if lack := lack_of_room(web.settings.data_dir, web.settings.receive.reserve_mb):
+        faults.append(f"disk: {lack}")
     for waiting in standing(web.database, web.clock()).waiting:
         if waiting.stage is Stage.LANDED and waiting.oldest_s > STUCK_S:
             faults.append(f"index: {waiting.count} images wait to be indexed; is the node running?")

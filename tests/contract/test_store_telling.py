@@ -61,6 +61,20 @@ def test_an_empty_node_has_no_trouble(database: Database) -> None:
     assert latest_studies(database, 10) == ()
 
 
+def test_a_disk_with_less_than_the_reserve_is_trouble(database: Database) -> None:
+    database.path_root.mkdir(exist_ok=True)
+    shown = overview(database, LATER, reserve_mb=10**9)
+    ((what, reason),) = [(one.what, one.reason) for one in shown.trouble]
+    assert what == "disk"
+    assert "1000000000 MB are reserved: every image is refused" in reason
+    assert overview(database, LATER, reserve_mb=0).trouble == ()
+    # Where only the index is to be seen, nothing is known of the disk.
+    url = database.engine.url.render_as_string(hide_password=False)
+    elsewhere = Database(url, database.path_root / "not here")
+    assert overview(elsewhere, LATER, reserve_mb=10**9).trouble == ()
+    elsewhere.dispose()
+
+
 def test_everything_is_counted_by_state(database: Database) -> None:
     finished_job(database)
     receive(database, ["1.2.2.1.1"], association="b", moment=at(60))

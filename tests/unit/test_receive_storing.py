@@ -230,6 +230,14 @@ def test_a_failed_commit_is_no_success_and_the_bytes_are_settled_at_the_end(
     assert scene.index.outcomes == {"a1": AssociationOutcome.RELEASED}
 
 
+def test_a_full_disk_is_told_before_the_index_is_asked(tmp_path: Path) -> None:
+    """It may be the index's as well, which would then answer that it is away."""
+    scene = Scene(tmp_path, free_bytes=lambda _folder: 0)
+    assert scene.store("1.2.3", b"data") == 0xA700
+    assert scene.index.associations == {}
+    assert scene.files() == []
+
+
 def test_sent_again_after_a_failed_commit_it_is_kept_once(scene: Scene) -> None:
     scene.index.is_down = True
     scene.store("1.2.3", b"data")

@@ -43,7 +43,7 @@ def resume(web: WebContext, visitor: Admin) -> QueueTold:
 @router.get("/trouble")
 def trouble(web: WebContext, _visitor: Viewer) -> Overview:
     """How much stands where, and everything that needs a person."""
-    return overview(web.database, web.clock())
+    return overview(web.database, web.clock(), reserve_mb=web.settings.receive.reserve_mb)
 
 
 @router.get("/deliveries")

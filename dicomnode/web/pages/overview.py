@@ -33,7 +33,7 @@ def overview_page(request: Request, web: WebContext, visitor: Viewer) -> HTMLRes
         request,
         "overview.html",
         visitor,
-        node=overview(web.database, web.clock()),
+        node=overview(web.database, web.clock(), reserve_mb=web.settings.receive.reserve_mb),
         plots=plots,
     )
 

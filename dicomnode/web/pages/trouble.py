@@ -21,7 +21,7 @@ def trouble(request: Request, web: WebContext, visitor: Viewer) -> HTMLResponse:
         request,
         "trouble.html",
         visitor,
-        seen=overview(web.database, now),
+        seen=overview(web.database, now, reserve_mb=web.settings.receive.reserve_mb),
         now=now,
         may_steer=visitor.may(Role.ADMIN),
     )
