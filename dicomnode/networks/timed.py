@@ -16,6 +16,9 @@ from dicomnode.networks.averaging import AveragedWeights
 
 __all__ = ["TimedTraining"]
 
+KEEP_EVERY_S = 300.0
+"""Of the clock: a stop costs no more, however slow the machine is."""
+
 log = logging.getLogger(__name__)
 
 Batch = dict[str, Tensor]
@@ -84,7 +87,7 @@ class TimedTraining:
         """Train until `until` seconds in all are spent."""
         losses: list[float] = []
         device = next(self.network.parameters()).device
-        before = self.clock()
+        before, kept = self.clock(), self.spent
         for batch in batches:
             self.network.train()
             there = {key: value.to(device) for key, value in batch.items()}
@@ -95,7 +98,9 @@ class TimedTraining:
                 recent = sum(losses[-100:]) / len(losses[-100:])
                 self.curve.append({"step": self.step, "loss": recent, "seconds": self.spent})
                 log.info("training.step %d loss %.4f seconds %.0f", self.step, recent, self.spent)
+            if self.step % 100 == 0 or self.spent - kept >= KEEP_EVERY_S:
                 self._keep_state()
+                kept = self.spent
             if self.spent >= until:
                 break
         self._keep_state()

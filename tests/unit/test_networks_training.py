@@ -60,13 +60,13 @@ def test_a_label_with_a_channel_is_the_same() -> None:
 
 
 class Clock:
-    """A second for each look at it."""
+    """A second for each look at it, or so many."""
 
-    def __init__(self) -> None:
-        self.now = 0.0
+    def __init__(self, pace: float = 1.0) -> None:
+        self.now, self.pace = 0.0, pace
 
     def __call__(self) -> float:
-        self.now += 1.0
+        self.now += self.pace
         return self.now
 
 
@@ -97,6 +97,28 @@ def test_training_ends_in_time_and_goes_on_where_it_stopped(tmp_path: Path) -> N
     assert second.step > first.step
     assert second.spent == pytest.approx(400, abs=1)
     assert [row["step"] for row in second.curve] == sorted({row["step"] for row in second.curve})
+
+
+def killed_after(steps: int) -> Iterator[dict[str, Tensor]]:
+    for _, batch in zip(range(steps), batches(), strict=False):
+        yield batch
+    raise KeyboardInterrupt
+
+
+def slow(folder: Path) -> TimedTraining:
+    return TimedTraining(nn.Conv2d(2, 1, 1), squared, folder, seconds=9e3, clock=Clock(60.0))
+
+
+def test_a_slow_machine_loses_five_minutes_when_it_is_stopped_not_a_hundred_steps(
+    tmp_path: Path,
+) -> None:
+    first = slow(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        first.fit(killed_after(7), 9e3)
+    assert first.step == 7
+    second = slow(tmp_path)
+    assert second.step == 5
+    assert second.spent == 300.0
 
 
 def test_what_is_written_is_the_average_and_it_has_learned(tmp_path: Path) -> None:
