@@ -125,8 +125,11 @@ def _draw(found: "Fitted", out: Path) -> None:
 def _show(found: "Fitted") -> None:
     table = Table(
         *("class", "positive / studies", "method", "calibration error before", "after"),
-        *("fall of the log loss", ""),
+        *("fall of the log loss", "helps"),
+        box=None,
     )
+    for column in table.columns:
+        column.overflow = "fold"
     for name, one in found.classes.items():
         table.add_row(
             name,
@@ -135,11 +138,14 @@ def _show(found: "Fitted") -> None:
             _interval(one.before.error),
             _interval(one.after.error),
             _interval(one.gain),
-            "helps" if one.helps else "no evidence that it helps: stays as it is",
+            "yes" if one.helps else "no",
         )
-    for name, why in found.refused.items():
-        table.add_row(name, "", "", "", "", "", f"not fitted: {why}")
     console.print(table)
+    for name, one in found.classes.items():
+        if not one.helps:
+            console.print(f"{name} stays as it is: no evidence that this helps")
+    for name, why in found.refused.items():
+        console.print(f"{name} was not fitted: {why}")
     for why, count in sorted(found.left_out.items()):
         console.print(f"left out {count}: {why}")
 

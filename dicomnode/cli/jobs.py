@@ -9,9 +9,12 @@ from rich.table import Table
 
 from dicomnode.cli.common import SettingsPath, console, settings_from
 from dicomnode.domain.errors import StudyError
-from dicomnode.domain.identifiers import JobId
+from dicomnode.domain.matching import Priority
 
-JobArgument = Annotated[str, typer.Argument(help="Job id, as `dicomnode status` shows it.")]
+_URGENCY = {one.value: one.name.lower() for one in Priority}
+JobArgument = Annotated[
+    str, typer.Argument(help="Job id, or its first digits as `dicomnode queue` shows them.")
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -37,12 +40,14 @@ def queue(
     if told.pause is not None:
         console.print(f"models are paused by {told.pause.by}: {told.pause.reason}", style="yellow")
     table = Table(box=None)
-    for column in ("job", "algorithm", "state", "try", "worker", "why it waits"):
+    columns = ("job", "accession", "algorithm", "priority", "state", "try", "worker")
+    for column in (*columns, "why it waits"):
         table.add_column(column, overflow="fold")
     for job in (*told.running, *told.waiting):
         why = "; ".join(part for part in (job.waits_for, job.reason) if part)
-        row = (job.id[:12], job.algorithm, job.state, str(job.attempt), job.worker, why)
-        table.add_row(*(escape(text) for text in row))
+        urgency = _URGENCY.get(job.priority, str(job.priority))
+        row = (job.id[:12], job.accession_number, job.algorithm, urgency, job.state)
+        table.add_row(*(escape(text) for text in (*row, str(job.attempt), job.worker, why)))
     console.print(table if table.row_count else "nothing runs, nothing waits")
     left = told.waiting_count - len(told.waiting)
     if left > 0:
@@ -57,9 +62,12 @@ def rerun(job: JobArgument, settings: SettingsPath = None) -> None:
     """
     from dicomnode.index import existing_database
     from dicomnode.store.jobs import rerun_job
+    from dicomnode.store.naming import job_called
 
-    rerun_job(existing_database(settings_from(settings)), JobId(job), datetime.now(UTC))
-    console.print(f"job {job} is queued")
+    database = existing_database(settings_from(settings))
+    named = job_called(database, job)
+    rerun_job(database, named, datetime.now(UTC))
+    console.print(f"job {named} is queued")
 
 
 def rerun_failed(
@@ -75,7 +83,7 @@ def rerun_failed(
 
     database = existing_database(settings_from(settings))
     count = queue_failed(database, datetime.now(UTC), algorithm or None)
-    console.print(f"{count} jobs are queued")
+    console.print("1 job is queued" if count == 1 else f"{count} jobs are queued")
 
 
 def cancel(job: JobArgument, settings: SettingsPath = None) -> None:
@@ -85,9 +93,12 @@ def cancel(job: JobArgument, settings: SettingsPath = None) -> None:
     """
     from dicomnode.index import existing_database
     from dicomnode.store.jobs import cancel_job
+    from dicomnode.store.naming import job_called
 
-    cancel_job(existing_database(settings_from(settings)), JobId(job), datetime.now(UTC))
-    console.print(f"job {job} is cancelled")
+    database = existing_database(settings_from(settings))
+    named = job_called(database, job)
+    cancel_job(database, named, datetime.now(UTC))
+    console.print(f"job {named} is cancelled")
 
 
 def dismiss(job: JobArgument, settings: SettingsPath = None) -> None:
@@ -97,9 +108,12 @@ def dismiss(job: JobArgument, settings: SettingsPath = None) -> None:
     """
     from dicomnode.index import existing_database
     from dicomnode.store.jobs import dismiss_job
+    from dicomnode.store.naming import job_called
 
-    dismiss_job(existing_database(settings_from(settings)), JobId(job), datetime.now(UTC))
-    console.print(f"job {job} is dismissed")
+    database = existing_database(settings_from(settings))
+    named = job_called(database, job)
+    dismiss_job(database, named, datetime.now(UTC))
+    console.print(f"job {named} is dismissed")
 
 
 def resend(
@@ -114,12 +128,13 @@ def resend(
     from dicomnode.index import existing_database
     from dicomnode.store.deliveries import resend as put_back
     from dicomnode.store.jobs import load_job
+    from dicomnode.store.naming import job_called
 
     chosen = settings_from(settings)
     if chosen.destination(destination) is None:
         raise StudyError(f"no destination is called {destination!r}")
     database = existing_database(chosen)
-    found = load_job(database, JobId(job))
+    found = load_job(database, job_called(database, job))
     count = put_back(database, found, destination, datetime.now(UTC))
     if not count:
         raise StudyError(f"job {job} has no results for {destination!r}")

@@ -15,7 +15,7 @@ from dicomnode.cli.common import SettingsPath, console, settings_from
 
 if TYPE_CHECKING:
     from dicomnode.store.overview import Overview, StudyLine
-    from dicomnode.store.story import EventTold, JobTold, RevisionTold, Story
+    from dicomnode.store.story import EventTold, FindingTold, JobTold, RevisionTold, Story
 
 OTHER_PATIENT = "states another PatientID than the study's first image"
 
@@ -61,10 +61,11 @@ def _print_overview(seen: "Overview") -> None:
         console.print("\nNothing needs a person.", style="green")
         return
     trouble = Table(title="\nNeeds a person", title_justify="left", box=None)
-    for column in ("what", "id", "since", "why"):
+    for column in ("what", "id", "accession", "since", "why"):
         trouble.add_column(column, overflow="fold")
     for one in seen.trouble:
-        trouble.add_row(one.what, one.id, _moment(one.since), one.reason, style="yellow")
+        since = _moment(one.since)
+        trouble.add_row(one.what, one.id, one.accession_number, since, one.reason, style="yellow")
     console.print(trouble)
 
 
@@ -109,7 +110,8 @@ def explain(
     Example: dicomnode explain 1.2.840.113619.2.1 --events
     """
     from dicomnode.index import existing_database
-    from dicomnode.store.story import story, study_called
+    from dicomnode.store.naming import study_called
+    from dicomnode.store.story import story
 
     database = existing_database(settings_from(settings))
     told = story(database, study_called(database, study))
@@ -153,6 +155,13 @@ def print_story(told: "Story", *, events: bool = False) -> None:
     console.print(tree)
 
 
+def _in_line(finding: "FindingTold") -> str:
+    meaning = f" ({finding.meaning})" if finding.meaning else ""
+    score = "" if finding.score is None else f"{finding.score:.2f}"
+    said = ", ".join(part for part in (finding.text, score, *finding.numbers) if part)
+    return f"{finding.kind} {finding.name}{meaning}{': ' if said else ''}{said}"
+
+
 def _add_revision(tree: Tree, revision: "RevisionTold") -> None:
     what = f"series {revision.series_uid}, revision" if revision.series_uid else "revision"
     branch = tree.add(
@@ -178,8 +187,7 @@ def _add_job(tree: Tree, job: "JobTold", events: "Sequence[EventTold]") -> None:
     for warning in job.warnings:
         branch.add(Text(f"note: {warning}", "yellow"))
     for finding in job.findings:
-        numbers = ", ".join(finding.numbers)
-        branch.add(f"{finding.kind} {finding.name} ({finding.meaning}): {numbers}")
+        branch.add(_in_line(finding))
     for delivery in job.deliveries:
         answer = "" if delivery.status is None else f", answer 0x{delivery.status:04X}"
         proof = f" by {delivery.confirmed_by}" if delivery.confirmed_by else ""

@@ -11,7 +11,7 @@ from pathlib import Path
 from dicomnode.domain.errors import ReportError
 from dicomnode.domain.incoming_reports import IncomingReport, ReportSource, ReportStatus
 from dicomnode.domain.reports import ReportPart
-from dicomnode.reports.rows import LONGEST_CELL, column_of, numbered_rows
+from dicomnode.reports.rows import ID_OPTION, LONGEST_CELL, TEXT_OPTION, column_of, numbered_rows
 
 ABOUT = (
     "patient_id",
@@ -105,8 +105,11 @@ def _table(source: Path, layout: Layout) -> Iterator[IncomingReport | BadRow]:
     with source.open(encoding=_encoding(layout), newline="") as file:
         reader = csv.reader(file)
         header = next(reader, [])
-        for name in (layout.id_column, *layout.text_columns, *layout.renamed.values()):
-            column_of(header, name, source)
+        column_of(header, layout.id_column, source, ID_OPTION)
+        for name in layout.text_columns:
+            column_of(header, name, source, TEXT_OPTION)
+        for name in layout.renamed.values():
+            column_of(header, name, source, "--column")
         for number, cells, unreadable in numbered_rows(reader):
             fault = unreadable
             if fault is None and len(cells) != len(header):

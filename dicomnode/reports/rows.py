@@ -39,8 +39,11 @@ def numbered_rows(reader: Iterator[list[str]]) -> Iterator[tuple[int, list[str],
             yield number, cells, None
 
 
-def column_of(header: Sequence[str], name: str, source: Path) -> int:
-    """Where a column stands.
+ID_OPTION, TEXT_OPTION = "--id-column", "--text-columns"
+
+
+def column_of(header: Sequence[str], name: str, source: Path, option: str) -> int:
+    """Where a column stands; `option` of the command would name another.
 
     Raises:
         ReportError: the table has none of this name; the nearest one is named.
@@ -49,8 +52,12 @@ def column_of(header: Sequence[str], name: str, source: Path) -> int:
         return header.index(name)
     near = difflib.get_close_matches(name, header, n=1)
     # Without a line of names the first report stands in its place: it is not repeated.
-    hint = f"did you mean {near[0]!r}?" if near else f"it has {len(header)}; are they named?"
-    raise ReportError(f"{source} has no column {name!r}; {hint}")
+    hint = (
+        f"did you mean {near[0]!r}?"
+        if near
+        else f"none of its {len(header)} is called so; its first line has to name them"
+    )
+    raise ReportError(f"{source} has no column {name!r} ({option} names another); {hint}")
 
 
 def read_rows(source: Path, *, id_column: str, text_columns: Sequence[str]) -> Iterator[Row]:
@@ -65,8 +72,10 @@ def read_rows(source: Path, *, id_column: str, text_columns: Sequence[str]) -> I
         with source.open(encoding="utf-8-sig", errors="replace", newline="") as file:
             reader = csv.reader(file)
             header = next(reader, [])
-            names = (id_column, *text_columns)
-            places = tuple(column_of(header, name, source) for name in names)
+            places = (
+                column_of(header, id_column, source, ID_OPTION),
+                *(column_of(header, name, source, TEXT_OPTION) for name in text_columns),
+            )
             layout = _Layout(width=len(header), places=places, names=tuple(text_columns))
             for number, cells, fault in numbered_rows(reader):
                 yield _row(number, cells, layout, fault=fault)

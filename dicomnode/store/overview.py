@@ -1,7 +1,7 @@
 """The node at a glance: how much stands where, and what needs a person."""
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, TypeVarTuple
 
@@ -45,6 +45,8 @@ class Trouble:
     reason: str
     study_uid: str = ""
     """The study it belongs to, where that is known."""
+    accession_number: str = ""
+    """Of that study, where it has one."""
     destination: str = ""
     """Of a delivery."""
 
@@ -104,12 +106,19 @@ def study_troubles(
     connection: Connection, now: datetime, limit: int, among: Collection[str] | None = None
 ) -> tuple[Trouble, ...]:
     """What is stuck in studies, oldest first; `among`: only in these."""
-    return (
+    troubles = (
         *_ended_jobs(connection, limit, among),
         *_late_jobs(connection, now, limit, among),
         *_untaken_jobs(connection, now, limit, among),
         *_deliveries(connection, limit, among),
         *_unmatched(connection, now, limit, among),
+    )
+    studies = {one.study_uid for one in troubles}
+    query = select(StudyRow.study_uid, StudyRow.accession_number)
+    found = connection.execute(query.where(StudyRow.study_uid.in_(studies))) if studies else ()
+    accessions = {row.study_uid: row.accession_number for row in found}
+    return tuple(
+        replace(one, accession_number=accessions.get(one.study_uid, "")) for one in troubles
     )
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, or_, select
+from sqlalchemy import Connection, Row, func, select
 from sqlalchemy.orm import aliased
 
 from dicomnode.domain.codes import number_in_words
@@ -148,30 +148,6 @@ class Story:
     revisions: tuple[RevisionTold, ...]
     jobs: tuple[JobTold, ...]
     events: tuple[EventTold, ...]
-
-
-def study_called(database: Database, name: str) -> str:
-    """The UID of the study with that StudyInstanceUID, or that accession number.
-
-    Raises:
-        StudyError: there is none, or several have the accession number; they are named.
-    """
-    query = (
-        select(StudyRow.study_uid)
-        .where(or_(StudyRow.study_uid == name, StudyRow.accession_number == name))
-        .order_by(StudyRow.received_at)
-    )
-    with database.reading() as connection:
-        found = connection.execute(query).scalars().all() if name else []
-    if name in found:
-        return name
-    if not found:
-        raise StudyError(
-            f"no study {name} has been received: neither StudyInstanceUID nor accession number"
-        )
-    if len(found) > 1:
-        raise StudyError(f"{len(found)} studies have accession number {name}: {', '.join(found)}")
-    return found[0]
 
 
 def story(database: Database, study_uid: str) -> Story:

@@ -113,6 +113,7 @@ class QueuedJob:
     study_uid: str
     study: str
     """Description of the study."""
+    accession_number: str
     rule: str
     algorithm: str
     priority: int
@@ -190,7 +191,7 @@ def _worker_state(row: Any, now: datetime) -> str:
 def _jobs(connection: Connection, state: JobState, limit: int) -> tuple[QueuedJob, ...]:
     assert state in UNFINISHED
     query = (
-        select(JobRow, StudyRow.description.label("study"))
+        select(JobRow, StudyRow.description.label("study"), StudyRow.accession_number)
         .join(StudyRow, StudyRow.study_uid == JobRow.study_uid)
         .where(JobRow.state == state.value)
         .order_by(JobRow.priority, JobRow.turn, JobRow.created_at)
@@ -204,6 +205,7 @@ def _job(row: Any) -> QueuedJob:
         id=row.id,
         study_uid=row.study_uid,
         study=row.study,
+        accession_number=row.accession_number,
         rule=row.rule_name,
         algorithm=row.algorithm,
         priority=row.priority,

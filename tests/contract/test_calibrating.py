@@ -248,6 +248,7 @@ def test_the_commands_fit_list_use_and_roll_back(tmp_path: Path, migrated_sqlite
 
     said = run("fit", ALGORITHM, "--site", SITE, "--draws", "50")
     assert "calibrate use cxr_thorax 1" in said.replace("\n", " ")
+    assert "Lung opacity was not fitted: no report says anything of it" in said
     with Image.open(calibrations_of(Settings(data_dir=tmp_path), ALGORITHM) / "0001.png") as drawn:
         assert len(np.unique(np.asarray(drawn.convert("L")))) > 20
     assert "works as it was shipped" in run("list", ALGORITHM)

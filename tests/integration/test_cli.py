@@ -367,6 +367,24 @@ class TestTelling:
         assert said.code == 3
         assert "neither StudyInstanceUID nor accession number" in said.err
 
+    def test_what_a_model_said_is_told_with_its_probability(self, terminal: Terminal) -> None:
+        finished_job(terminal.database)
+        with terminal.database.writing() as connection:
+            connection.exec_driver_sql(
+                "UPDATE finding SET kind = 'class', name = 'Effusion', code_meaning = NULL, "
+                "laterality = NULL, text = 'negative', score = 0.254"
+            )
+            connection.exec_driver_sql("DELETE FROM measurement")
+        assert "class Effusion: negative, 0.25" in terminal.run("explain", STUDY).out
+
+    def test_what_needs_a_person_is_named_by_its_accession_number(self, terminal: Terminal) -> None:
+        job = queued_job(terminal.database)
+        end_job_by_error(terminal.database, job, JobState.FAILED, BundleInvalid("no weights"), NOON)
+        with terminal.database.writing() as connection:
+            connection.exec_driver_sql("UPDATE study SET accession_number = 'ACC-7'")
+        told = json.loads(terminal.run("status", "--json").out)
+        assert [one["accession_number"] for one in told["trouble"]] == ["ACC-7"]
+
     def test_what_headers_say_is_printed_as_it_is(self, terminal: Terminal) -> None:
         """Brackets in a description are no markup: they must neither vanish nor be an error."""
         database = terminal.database
@@ -391,6 +409,33 @@ class TestTelling:
         for word in ("memory:", "needs", "6.0", "[cuda:0]"):
             assert word in said
 
+    def test_the_queue_names_what_a_command_takes_and_how_urgent_it_is(
+        self, terminal: Terminal
+    ) -> None:
+        job = queued_job(terminal.database)
+        with terminal.database.writing() as connection:
+            connection.exec_driver_sql("UPDATE study SET accession_number = 'ACC 1'")
+            connection.exec_driver_sql("UPDATE job SET priority = 1")
+        words = terminal.run("queue").out.split()
+        assert "stat" in words
+        assert "ACC" in words
+        shown = next(word for word in words if word.isdigit() and job.startswith(word))
+        assert len(shown) < len(job)
+        assert f"job {job} is cancelled" in terminal.run("cancel", shown).out
+
+    def test_a_beginning_that_fits_several_jobs_is_refused(self, terminal: Terminal) -> None:
+        job = queued_job(terminal.database)
+        with terminal.database.writing() as connection:
+            told = connection.exec_driver_sql("SELECT * FROM job").mappings().one()
+            other = {**told, "id": job[:8] + "0" * (len(job) - 8), "rule_name": "another"}
+            names, holes = ", ".join(other), ", ".join("?" * len(other))
+            insert = f"INSERT INTO job ({names}) VALUES ({holes})"
+            connection.exec_driver_sql(insert, tuple(other.values()))
+        said = terminal.run("cancel", job[:8])
+        assert said.code == 3
+        assert "several jobs" in said.err
+        assert terminal.run("cancel", job).code == 0
+
     def test_a_job_is_steered_by_its_id(self, terminal: Terminal) -> None:
         job = queued_job(terminal.database)
         assert terminal.run("cancel", job).code == 0
@@ -406,7 +451,7 @@ class TestTelling:
         job = queued_job(database)
         end_job_by_error(database, job, JobState.FAILED, BundleInvalid("no model"), NOON)
         assert terminal.run("rerun-failed", "--algorithm", "other").out.startswith("0 jobs")
-        assert terminal.run("rerun-failed").out.startswith("1 jobs")
+        assert terminal.run("rerun-failed").out == "1 job is queued\n"
         assert json.loads(terminal.run("status", "--json").out)["jobs"] == {"queued": 1}
         assert terminal.run("rerun-failed").out.startswith("0 jobs")
         assert terminal.run("resend-refused", "pacs").code == 3

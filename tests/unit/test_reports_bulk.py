@@ -95,10 +95,12 @@ def test_texts_in_other_encodings_are_read_as_said(tmp_path: Path, encoding: str
         ({"encoding": "utf-8"}, "--encoding"),
         ({"encoding": "nonsense"}, "no encoding"),
         ({"encoding": "latin-1", "id_column": "uids"}, "did you mean 'uid'"),
+        ({"encoding": "latin-1", "id_column": "report"}, "'report' .--id-column names another.*3"),
+        ({"encoding": "latin-1", "text_columns": ("said",)}, "--text-columns names another"),
     ],
 )
 def test_a_file_that_cannot_be_read_says_what_to_do(
-    tmp_path: Path, changed: dict[str, str], words: str
+    tmp_path: Path, changed: dict[str, object], words: str
 ) -> None:
     source = write(tmp_path, "r.csv", "uid,findings,impression\n1,Erguß,\n", "latin-1")
     with pytest.raises(ReportError, match=words):
