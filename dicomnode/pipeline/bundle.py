@@ -16,6 +16,7 @@ from dicomnode.pipeline.calibrations import InForce, version_in_force, with_cali
 from dicomnode.pipeline.inputs import check_inputs
 from dicomnode.pipeline.manifest import Manifest, Segments
 from dicomnode.pipeline.measures import measure_all
+from dicomnode.pipeline.sides import Doubt, doubt_of_segments, without_sides
 from dicomnode.pipeline.turning import Turn, turn_of
 
 if TYPE_CHECKING:
@@ -161,7 +162,7 @@ class BundleAlgorithm:
         image: Volume,
         context: RunContext,
     ) -> Sequence[Finding]:
-        from dicomnode.pipeline.classes import findings_of
+        from dicomnode.pipeline.classes import doubt_of_reading, findings_of
         from dicomnode.pipeline.inference import detect, read
         from dicomnode.pipeline.lesion_sites import with_sites
         from dicomnode.pipeline.lesions import least_reported, lesions_of, marked_at
@@ -170,7 +171,9 @@ class BundleAlgorithm:
 
         pred = self._manifest.outputs.pred
         if pred.kind == "classes":
-            return findings_of(read(ready, self._manifest, inputs, context), pred)
+            reading = read(ready, self._manifest, inputs, context)
+            self._unsure(doubt_of_reading(reading, image.orientation), context)
+            return findings_of(reading, pred)
         if pred.kind == "lesions":
             least = least_reported(pred, context.lesions)
             detections = detect(ready, self._manifest, inputs, context, least=least)
@@ -179,11 +182,25 @@ class BundleAlgorithm:
             lesions = lesions_of(detections, pred, image.grid, context.lesions)
             return with_sites(lesions, [pred.refined_of(one.name) for one in lesions], image)
         if pred.kind == "statements":
-            return statements_of(read(ready, self._manifest, inputs, context), pred)
+            reading = read(ready, self._manifest, inputs, context)
+            unsure = self._unsure(doubt_of_reading(reading, image.orientation), context)
+            return statements_of(reading, pred, with_sides=not unsure)
         prediction = self._predicted(ready, pred, inputs, context)
         context.progress(0.9, "measuring")
         segments = segments_of(prediction, pred, image.grid)
-        return measure_all(segments, self._manifest.measurements, image)
+        findings = measure_all(segments, self._manifest.measurements, image)
+        unsure = self._unsure(doubt_of_segments(findings, image.orientation), context)
+        return without_sides(findings) if unsure else findings
+
+    def _unsure(self, found: Doubt | None, context: RunContext) -> bool:
+        """Note a doubt of sides; True if nothing may be called right or left.
+
+        Only a gate makes sure that this is a chest, and upright.
+        """
+        if self._manifest.gate is None or found is None:
+            return False
+        context.notes.append(found.note)
+        return not found.is_told
 
     def _within(self, inputs: Mapping[str, Volume], context: RunContext) -> RunContext:
         """On the CPU if the device is known to be too small, and cutting would not help."""

@@ -10,6 +10,7 @@ from dicomnode.domain.errors import ContractBroken
 from dicomnode.domain.findings import CaptionFinding, ClassFinding, Finding, Mark
 from dicomnode.pipeline.boxes import Box, box_around, boxes_of
 from dicomnode.pipeline.manifest import Classes, ImageClass, RatioCheck, Statements
+from dicomnode.pipeline.sides import Doubt, doubt
 from dicomnode.pipeline.turning import Turn
 
 _HEART, _RIGHT_LUNG, _LEFT_LUNG = 0, 1, 2
@@ -74,6 +75,12 @@ def findings_of(reading: Reading, wanted: Classes) -> tuple[Finding, ...]:
             if wanted.ratio_check is not None and wanted.ratio_check.name == one.name:
                 found.extend(_disagreement(finding, reading.ratio, wanted.ratio_check))
     return tuple(found)
+
+
+def doubt_of_reading(reading: Reading, orientation: tuple[str, str] | None) -> Doubt | None:
+    """Whether sides can be believed (`sides.doubt`), by the organs that the network saw."""
+    heart, right, left = reading.organs > _SURELY
+    return doubt(heart, (right, left), orientation)
 
 
 def probability(logit: float, one: ImageClass) -> float:

@@ -8,12 +8,16 @@ from dicomnode.pipeline.classes import Reading, check_reading, probability
 from dicomnode.pipeline.manifest import ImageClass, Statements
 
 _BETWEEN = " / "
+_SIDES = ("right", "left")
 
 
-def statements_of(reading: Reading, wanted: Statements) -> tuple[CaptionFinding, ...]:
+def statements_of(
+    reading: Reading, wanted: Statements, *, with_sides: bool = True
+) -> tuple[CaptionFinding, ...]:
     """One caption for each reported class at or above its operating point; else one that says so.
 
-    Words that are less certain than `at_least` are left out.
+    Words that are less certain than `at_least` are left out; so are right and left where sides
+    are in doubt (`with_sides` False).
 
     Raises:
         ContractBroken: the network did not write, or not of these classes.
@@ -28,7 +32,10 @@ def statements_of(reading: Reading, wanted: Statements) -> tuple[CaptionFinding,
     for number, one in looked_for.items():
         likely = probability(float(reading.logits[number]), one)
         if likely >= one.operating_point:
-            said.append(_statement(one, likely, _context(reading, number, wanted)))
+            context = _context(reading, number, wanted)
+            if not with_sides:
+                context = [word for word in context if word not in _SIDES]
+            said.append(_statement(one, likely, context))
     return tuple(said) or (_nothing(looked_for.values()),)
 
 

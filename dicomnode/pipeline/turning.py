@@ -23,6 +23,8 @@ from dicomnode.domain.findings import (
 from dicomnode.domain.volumes import Grid, Volume
 
 _Pixel = TypeVar("_Pixel", bound=np.generic)
+UPRIGHT = ("L", "F")
+"""PatientOrientation of a frontal image as it is looked at."""
 _ACROSS, _DOWN = ("L", "R"), ("F", "H")
 
 
@@ -46,7 +48,7 @@ class Turn:
         """The image as it is looked at; its grid keeps the sizes of pixels, not the place."""
         array = self.turned(volume.array[0])[np.newaxis]
         array.flags.writeable = False
-        return replace(volume, array=array, grid=self._grid(volume.grid), orientation=None)
+        return replace(volume, array=array, grid=self._grid(volume.grid), orientation=UPRIGHT)
 
     def findings_back(
         self, findings: Sequence[Finding], shape: tuple[int, int]

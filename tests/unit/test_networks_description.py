@@ -91,6 +91,11 @@ def test_only_what_is_at_its_operating_point_is_written_and_unsure_words_are_lef
     assert said.text == "lung opacity / lung / right (probability 0.88, operating point 0.50)"
 
 
+def test_neither_right_nor_left_is_written_where_sides_are_in_doubt() -> None:
+    (said,) = statements_of(reading(), statements(), with_sides=False)
+    assert said.text == "lung opacity / lung (probability 0.88, operating point 0.50)"
+
+
 def test_words_that_are_not_good_enough_for_a_class_are_never_written_of_it() -> None:
     both = reading(logits=np.array([-2.0, 2.0], np.float32))
     (said,) = statements_of(both, statements())
