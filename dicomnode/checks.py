@@ -24,8 +24,10 @@ from pydicom.uid import (
 from dicomnode.app import devices_of
 from dicomnode.deliver.association import Peer
 from dicomnode.deliver.echo import echo
+from dicomnode.deliver.mllp import connected
 from dicomnode.domain.errors import ConfigError, DicomNodeError, RuleError
 from dicomnode.domain.files import CALIBRATIONS
+from dicomnode.domain.tls import client_context
 from dicomnode.fetching import source_of
 from dicomnode.pipeline.bundle import load_bundle
 from dicomnode.pipeline.codecs import missing_decoder
@@ -82,6 +84,7 @@ def check_settings(settings: Settings) -> list[Finding]:
         *roots,
         *(_try(f"algorithm {name}", partial(_model, one)) for name, one in found.items()),
         *peers,
+        *_notices(settings),
     ]
 
 
@@ -98,6 +101,22 @@ def check_installation() -> list[Finding]:
         ),
         _try("disk", lambda: _disk(Path.cwd(), 1024)),
     ]
+
+
+def _notices(settings: Settings) -> list[Finding]:
+    """The receiver of urgent findings is connected to, and sent nothing."""
+    own = settings.notices
+    if not own.hl7_host:
+        return []
+
+    def look() -> str:
+        context, name = (
+            (client_context(own.tls.files), own.tls.server_name) if own.tls else (None, "")
+        )
+        with connected(own.hl7_host, own.hl7_port, timeout_s=5.0, context=context, name=name):
+            return "takes connections"
+
+    return [_try(f"notices by HL7 to {own.hl7_host}:{own.hl7_port}", look)]
 
 
 def _try(what: str, look: Callable[[], str]) -> Finding:

@@ -2,7 +2,8 @@
 
 import socket
 import ssl
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 START, END = b"\x0b", b"\x1c\r"
@@ -34,14 +35,27 @@ def send_by_mllp(
         OSError: the peer cannot be reached, is not who it should be, does not answer in time, or
             what it answers is no acknowledgement of this message.
     """
+    with connected(host, port, timeout_s=timeout_s, context=context, name=name) as line:
+        line.sendall(START + message + END)
+        return _read(_answer(line), control_id)
+
+
+@contextmanager
+def connected(
+    host: str, port: int, *, timeout_s: float, context: ssl.SSLContext | None, name: str = ""
+) -> Iterator[socket.socket]:
+    """A line to the peer, in TLS if there is a `context`; `name` is the certificate's.
+
+    Raises:
+        OSError: the peer cannot be reached, or is not who it should be.
+    """
     with ExitStack() as stack:
         line: socket.socket = stack.enter_context(
             socket.create_connection((host, port), timeout=timeout_s)
         )
         if context is not None:
             line = stack.enter_context(context.wrap_socket(line, server_hostname=name or host))
-        line.sendall(START + message + END)
-        return _read(_answer(line), control_id)
+        yield line
 
 
 def _answer(line: socket.socket) -> bytes:

@@ -1,6 +1,8 @@
 """What `dicomnode check` finds out before the first image does."""
 
-from dicomnode.checks import check_settings
+import socket
+
+from dicomnode.checks import Finding, check_settings
 from dicomnode.settings import Settings
 
 
@@ -12,3 +14,25 @@ def test_a_data_folder_that_cannot_be_written_is_a_fault() -> None:
     (disk,) = (one for one in check_settings(settings) if one.what == "disk")
     assert not disk.is_good
     assert "/proc cannot be written" in disk.words
+
+
+def notices_of(port: int) -> Finding:
+    settings = Settings.model_validate(
+        {
+            "data_dir": "/proc/dicomnode",
+            "receive": {"port": 1},
+            "notices": {"hl7_host": "127.0.0.1", "hl7_port": port},
+        }
+    )
+    what = f"notices by HL7 to 127.0.0.1:{port}"
+    (found,) = (one for one in check_settings(settings) if one.what == what)
+    return found
+
+
+def test_a_receiver_of_notices_that_is_not_there_is_found_before_the_first_urgent_finding() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as there:
+        port = there.getsockname()[1]
+        assert notices_of(port).is_good
+    gone = notices_of(port)
+    assert not gone.is_good
+    assert "refused" in gone.words
