@@ -135,8 +135,10 @@ def _database(settings: Settings) -> str:
     database.dispose()
     if current == head:
         return f"{kind}, schema {current}"
+    if database.is_sqlite and not current:
+        return f"{kind}, made at the first start (schema {head})"
     if database.is_sqlite:
-        return f"{kind}, to be upgraded from schema {current or 'none'} to {head} at start"
+        return f"{kind}, to be upgraded from schema {current} to {head} at start"
     raise ConfigError([f"{kind} is at schema {current or 'none'}: run `dicomnode db upgrade`"])
 
 

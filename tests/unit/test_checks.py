@@ -1,6 +1,7 @@
 """What `dicomnode check` finds out before the first image does."""
 
 import socket
+from pathlib import Path
 
 from dicomnode.checks import Finding, check_settings
 from dicomnode.settings import Settings
@@ -14,6 +15,13 @@ def test_a_data_folder_that_cannot_be_written_is_a_fault() -> None:
     (disk,) = (one for one in check_settings(settings) if one.what == "disk")
     assert not disk.is_good
     assert "/proc cannot be written" in disk.words
+
+
+def test_a_new_node_s_index_is_not_called_an_upgrade(tmp_path: Path) -> None:
+    settings = Settings.model_validate({"data_dir": tmp_path, "receive": {"port": 1}})
+    (index,) = (one for one in check_settings(settings) if one.what == "database")
+    assert index.is_good
+    assert index.words.startswith("sqlite, made at the first start")
 
 
 def notices_of(port: int) -> Finding:
