@@ -67,6 +67,9 @@ def _print_overview(seen: "Overview") -> None:
         since = _moment(one.since)
         trouble.add_row(one.what, one.id, one.accession_number, since, one.reason, style="yellow")
     console.print(trouble)
+    if seen.shown_of_a_kind:
+        words = f"There is more: of each kind the {seen.shown_of_a_kind} oldest are listed."
+        console.print(words, style="yellow")
 
 
 def _print_studies(lines: "tuple[StudyLine, ...]") -> None:

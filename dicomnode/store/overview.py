@@ -61,6 +61,8 @@ class Overview:
     jobs: dict[str, int]
     deliveries: dict[str, int]
     trouble: tuple[Trouble, ...]
+    shown_of_a_kind: int | None = None
+    """Set where a kind of trouble has more than is listed: so many of it are, the oldest."""
 
 
 def is_reachable(database: Database) -> None:
@@ -81,6 +83,16 @@ def overview(
     With less than `reserve_mb` free on the data folder no image is received.
     """
     with database.reading() as connection:
+        # One more than is shown, to know that there are more.
+        kinds = (
+            _full_disk(database, reserve_mb, now),
+            _paused(connection),
+            _refused_rules(connection),
+            *_of_studies(connection, now, limit + 1),
+            _quarantined(connection, limit + 1),
+            _unindexed(connection, now, limit + 1),
+            _refused_reports(connection, limit + 1),
+        )
         return Overview(
             instances=_counts(connection, InstanceRow.state),
             studies=connection.scalar(select(func.count()).select_from(StudyRow)) or 0,
@@ -90,15 +102,8 @@ def overview(
             or 0,
             jobs=_counts(connection, JobRow.state),
             deliveries=_counts(connection, DeliveryRow.state),
-            trouble=(
-                *_full_disk(database, reserve_mb, now),
-                *_paused(connection),
-                *_refused_rules(connection),
-                *study_troubles(connection, now, limit),
-                *_quarantined(connection, limit),
-                *_unindexed(connection, now, limit),
-                *_refused_reports(connection, limit),
-            ),
+            trouble=tuple(one for kind in kinds for one in kind[:limit]),
+            shown_of_a_kind=limit if any(len(kind) > limit for kind in kinds) else None,
         )
 
 
@@ -106,19 +111,26 @@ def study_troubles(
     connection: Connection, now: datetime, limit: int, among: Collection[str] | None = None
 ) -> tuple[Trouble, ...]:
     """What is stuck in studies, oldest first; `among`: only in these."""
-    troubles = (
-        *_ended_jobs(connection, limit, among),
-        *_late_jobs(connection, now, limit, among),
-        *_untaken_jobs(connection, now, limit, among),
-        *_deliveries(connection, limit, among),
-        *_unmatched(connection, now, limit, among),
+    return tuple(one for kind in _of_studies(connection, now, limit, among) for one in kind)
+
+
+def _of_studies(
+    connection: Connection, now: datetime, limit: int, among: Collection[str] | None = None
+) -> tuple[list[Trouble], ...]:
+    kinds = (
+        _ended_jobs(connection, limit, among),
+        _late_jobs(connection, now, limit, among),
+        _untaken_jobs(connection, now, limit, among),
+        _deliveries(connection, limit, among),
+        _unmatched(connection, now, limit, among),
     )
-    studies = {one.study_uid for one in troubles}
+    studies = {one.study_uid for kind in kinds for one in kind}
     query = select(StudyRow.study_uid, StudyRow.accession_number)
     found = connection.execute(query.where(StudyRow.study_uid.in_(studies))) if studies else ()
     accessions = {row.study_uid: row.accession_number for row in found}
     return tuple(
-        replace(one, accession_number=accessions.get(one.study_uid, "")) for one in troubles
+        [replace(one, accession_number=accessions.get(one.study_uid, "")) for one in kind]
+        for kind in kinds
     )
 
 

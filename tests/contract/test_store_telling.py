@@ -9,7 +9,7 @@ from sqlalchemy import select
 from dicomnode.domain.delivery import CommitmentReport
 from dicomnode.domain.errors import MissingSlices, StudyError
 from dicomnode.domain.events import Event, EventName
-from dicomnode.domain.identifiers import InstanceUid
+from dicomnode.domain.identifiers import InstanceUid, JobId
 from dicomnode.domain.jobs import JobState
 from dicomnode.domain.matching import RuleText
 from dicomnode.domain.results import DeliveryState, EncodedObject, Receipt, ResultKind
@@ -73,6 +73,33 @@ def test_a_disk_with_less_than_the_reserve_is_trouble(database: Database) -> Non
     elsewhere = Database(url, database.path_root / "not here")
     assert overview(elsewhere, LATER, reserve_mb=10**9).trouble == ()
     elsewhere.dispose()
+
+
+def test_that_there_is_more_trouble_than_is_listed_is_told(database: Database) -> None:
+    finished_job(database)
+    delivered = story(database, STUDY).jobs[0]
+    job = load_job(database, JobId(delivered.id))
+    for destination in job.destinations:
+        for item in outbox(database, job.id, destination):
+            refused = FailedTry(
+                destination=destination,
+                state=DeliveryState.REFUSED,
+                reason="no room",
+                status=0xA700,
+                next_try_at=None,
+            )
+            record_failed_try(database, item, refused, job, at(10))
+    whole = overview(database, LATER)
+    assert len(whole.trouble) > 1
+    assert whole.shown_of_a_kind is None
+    exactly = overview(database, LATER, limit=len(whole.trouble))
+    assert exactly == whole
+    # Of each kind for itself: what else needs a person is never crowded out.
+    receive(database, ["1.2.2.1.1"], association="b", moment=at(60))
+    land(database, ["1.2.3.1.1"], association="c", moment=at(60))
+    cut = overview(database, LATER, limit=1)
+    assert [one.what for one in cut.trouble] == ["delivery", "instance"]
+    assert cut.shown_of_a_kind == 1
 
 
 def test_everything_is_counted_by_state(database: Database) -> None:
