@@ -110,6 +110,15 @@ def test_spacing_that_drifts_slowly_is_found() -> None:
         arrange(stack([float(height) for height in heights]))
 
 
+def test_no_slice_lies_further_than_the_tolerance_from_the_even_grid() -> None:
+    """5 % of 3 mm; each step is within that of the others, and their sum is not."""
+    fine = [0.0, 3.01, 6.02, 9.03, 12.04, 15.03, 18.02, 21.01, 24.0]
+    assert arrange(stack(fine)).warnings == ()
+    coarse = [height + 0.06 * min(index, 8 - index) for index, height in enumerate(fine)]
+    with pytest.raises(UnevenSpacing, match=r"0\.28 mm beside the even grid of 9 slices"):
+        arrange(stack(coarse))
+
+
 def test_two_images_at_one_position_are_named() -> None:
     with pytest.raises(DuplicateSlices, match=r"image 2 and image 3 \(z = 3.00 mm\); the slice"):
         arrange(stack([0, 3, 3, 6, 9]))
@@ -161,6 +170,15 @@ def test_other_pixel_spacing_is_named() -> None:
 def test_cosines_that_are_no_right_angle_are_refused(orientation: Orientation) -> None:
     with pytest.raises(UnsupportedImage, match="right angle"):
         arrange([plane(0, (0, 0, 0), orientation)])
+
+
+def test_cosines_a_little_off_the_right_angle_make_a_grid_of_right_angles() -> None:
+    orientation = (1.0, 0.0, 0.0, 0.0008, 0.9999, 0.0002)
+    affine = arrange(stack([0, 3, 6], orientation=orientation)).affine_lps_mm
+    row, column = affine[:3, 2] / 0.75, affine[:3, 1] / 1.5
+    assert abs(row @ column) < 1e-12
+    assert np.linalg.norm(row) == pytest.approx(1, abs=1e-12)
+    assert np.linalg.norm(column) == pytest.approx(1, abs=1e-12)
 
 
 def test_one_slice_takes_its_thickness_and_says_when_there_is_none() -> None:
