@@ -5,7 +5,7 @@ from dataclasses import asdict, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, select, update
+from sqlalchemy import Connection, Row, select, update
 
 from dicomnode.domain.errors import DicomNodeError, StudyError
 from dicomnode.domain.events import Event, EventName, FactValue
@@ -131,10 +131,25 @@ def _predecessor(connection: Connection, mine: Row[Any]) -> str | None:
     on_same = [row.id for row in earlier if row.inputs == mine.inputs]
     if on_same:
         return str(on_same[0])
-    siblings = connection.scalar(
-        select(func.count()).where(same_rule, JobRow.revision_id == mine.revision_id)
+    return str(earlier[0].id) if earlier and _is_the_only_match(connection, mine) else None
+
+
+def _is_the_only_match(connection: Connection, mine: Row[Any]) -> bool:
+    """Whether the rule fits one series of the revision.
+
+    Asked of what matching said: jobs on unchanged images are not made again, so that they are not
+    among the revision's own, and what they reported still holds.
+    """
+    verdicts = connection.scalar(
+        select(RevisionRow.verdicts).where(RevisionRow.id == mine.revision_id)
     )
-    return str(earlier[0].id) if earlier and siblings == 1 else None
+    matches = [
+        match
+        for verdict in verdicts or ()
+        if verdict["rule"] == mine.rule_name
+        for match in verdict["matches"]
+    ]
+    return matches == [mine.inputs]
 
 
 def _match_events(

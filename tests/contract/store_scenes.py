@@ -150,9 +150,17 @@ def lung_match(series: SeriesUid = SERIES, **changes: object) -> Match:
 
 
 def match_lungs(
-    database: Database, revision: int, found: Match | None = None, moment: datetime = NOON
+    database: Database,
+    revision: int,
+    found: Match | None = None,
+    moment: datetime = NOON,
+    *,
+    besides: tuple[Match, ...] = (),
 ) -> JobId:
-    """Record that one rule matched and another did not; return the job's id."""
+    """Record that one rule matched and another did not; return the job's id.
+
+    `besides`: other matches of the rule, whose jobs an earlier revision has made.
+    """
     found = found or lung_match()
     save_rule_set(database, RULES, "# rules", moment)
     held = [
@@ -167,7 +175,7 @@ def match_lungs(
         revision,
         snapshot(database, revision),
         rule_set_digest=RULES,
-        verdicts=[_verdict(found), _verdict(None)],
+        verdicts=[_verdict(found, *besides), _verdict(None)],
         jobs={job: (found, digest)},
         now=moment,
     )
@@ -179,13 +187,13 @@ def hash_of(digests: Iterable[str]) -> int:
     return sum(int(digest, 16) for digest in digests)
 
 
-def _verdict(found: Match | None) -> RuleVerdict:
+def _verdict(found: Match | None, *besides: Match) -> RuleVerdict:
     condition = ConditionVerdict(
         condition='Modality = "CT"', subject=SERIES, actual="CT", held=found is not None
     )
     return RuleVerdict(
         rule_name=found.rule_name if found else "heart on radiograph",
-        matches=(found,) if found else (),
+        matches=(found, *besides) if found else (),
         reason="it matches" if found else "no series fits",
         conditions=(condition,),
     )

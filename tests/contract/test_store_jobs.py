@@ -7,9 +7,9 @@ from sqlalchemy import func, select
 
 from dicomnode.domain.errors import ChildDied, GeometryMismatch, MissingSlices, StudyError
 from dicomnode.domain.events import EventName
-from dicomnode.domain.identifiers import JobId
-from dicomnode.domain.jobs import JobState
-from dicomnode.domain.matching import Priority
+from dicomnode.domain.identifiers import JobId, SeriesUid
+from dicomnode.domain.jobs import Job, JobState
+from dicomnode.domain.matching import Match, Priority
 from dicomnode.domain.results import ResultKind
 from dicomnode.store.closing import snapshot, unmatched_revisions
 from dicomnode.store.database import Database
@@ -142,6 +142,33 @@ def test_a_late_image_in_another_series_runs_nothing_again(database: Database) -
     assert match_lungs(database, close(database, at(90))) == first.id
     assert count(database, JobRow) == 1
     assert state_of(database, first.id) is JobState.SUCCEEDED
+
+
+OTHER_SERIES = SeriesUid("1.2.1.2")
+
+
+def job_on_late_series(database: Database, *besides: Match) -> Job:
+    receive(database, uids(OTHER_SERIES, [1]), association="late", moment=at(60))
+    late = lung_match(OTHER_SERIES)
+    job = match_lungs(database, close(database, at(90)), late, at(91), besides=besides)
+    settle_predecessor(database, job)
+    return load_job(database, job)
+
+
+def test_a_late_series_that_the_rule_takes_instead_supersedes_the_first(
+    database: Database,
+) -> None:
+    first = finished_job(database)
+    second = job_on_late_series(database)
+    assert second.predecessor is not None
+    assert second.predecessor.job_id == first.id
+
+
+def test_a_late_series_that_the_rule_takes_too_supersedes_nothing(database: Database) -> None:
+    first = finished_job(database)
+    second = job_on_late_series(database, lung_match(SERIES))
+    assert second.id != first.id
+    assert second.predecessor is None
 
 
 def test_the_job_of_another_rule_is_no_predecessor(database: Database) -> None:
