@@ -1,7 +1,8 @@
 """The durable engine: the only module that knows DBOS.
 
 What DBOS lacks stands here: giving the work of a dead process to others (`give_away`), the same for
-one step that finds itself disowned, and a limit of concurrency for each process.
+one step that finds itself disowned, a limit of concurrency for each process, and asking for work
+less often while there is none (`_Pace`).
 
 Workflows and their finished steps are checkpointed in SQLite or PostgreSQL; after a crash the next
 start goes on behind the last finished step. Steps run at least once, so each must bear being
@@ -11,9 +12,11 @@ row somebody else can write must never become code.
 
 import logging
 import sqlite3
+import time
 from collections.abc import Callable, Collection
 from contextlib import closing
 from datetime import datetime
+from functools import wraps
 from pathlib import Path
 from typing import Any, NoReturn, ParamSpec, TypeVar
 
@@ -55,6 +58,9 @@ LONGEST_PAUSE_S = 10.0
 # Named only by workflows that came from no queue, of which there are none.
 RECOVERED = "recovered"
 
+QUIET_AFTER_S = 5.0
+QUIET_POLL_S = 0.25
+
 # Queue -> how many of its workflows run in this process at once.
 _LIMITS: dict[str, int] = {}
 _READ_QUEUE = SystemDatabase.get_queue
@@ -64,9 +70,39 @@ FAILED_BY_ERROR = "ERROR"
 ACTIVE = frozenset({"PENDING", "ENQUEUED", "DELAYED"})
 
 
+class _Pace:
+    """How often this process asks the queues for work: seldom once there was none for a while.
+
+    Each question is a transaction or two, and a node of three queues that asked twenty times a
+    second spent a quarter of a core on it day and night. DBOS reads a queue's interval anew before
+    each question, and comes back to a shorter one within two seconds.
+    """
+
+    def __init__(self) -> None:
+        self._last_work = time.monotonic()
+
+    def work_seen(self) -> None:
+        """Something was queued here, or begun."""
+        self._last_work = time.monotonic()
+
+    def poll_s(self, declared_s: float) -> float:
+        """The interval for a queue that is declared with another."""
+        is_quiet = time.monotonic() - self._last_work > QUIET_AFTER_S
+        return max(declared_s, QUIET_POLL_S) if is_quiet else declared_s
+
+
+_PACE = _Pace()
+
+
 def workflow(function: Callable[P, R]) -> Callable[P, R]:
     """A durable function: only calls steps and enqueues, and may be started again at any point."""
-    return DBOS.workflow(max_recovery_attempts=MAX_RECOVERIES)(function)
+
+    @wraps(function)
+    def begun(*args: P.args, **kwargs: P.kwargs) -> R:
+        _PACE.work_seen()
+        return function(*args, **kwargs)
+
+    return DBOS.workflow(max_recovery_attempts=MAX_RECOVERIES)(begun)
 
 
 def step(function: Callable[P, R]) -> Callable[P, R]:
@@ -79,10 +115,13 @@ def _refuse_pickle(*_args: object, **_kwargs: object) -> NoReturn:
 
 
 def _get_queue(database: Any, name: str, *args: Any, **options: Any) -> Any:
-    """A queue as declared in the database, with the limits of this process."""
+    """A queue as declared in the database, with the limits and the pace of this process."""
     queue = _READ_QUEUE(database, name, *args, **options)
+    if queue is None:
+        return None
+    queue._polling_interval_sec = _PACE.poll_s(queue._polling_interval_sec)
     limit = _LIMITS.get(name)
-    if queue is not None and limit is not None:
+    if limit is not None:
         declared = queue._worker_concurrency
         queue._worker_concurrency = limit if declared is None else min(limit, declared)
     return queue
@@ -205,6 +244,7 @@ class Engine:
             queue, name, workflow_id, priority=priority, delay_s=delay_s, partition=partition
         )
         DBOS.enqueue_workflow_with_options(options, *args)
+        _PACE.work_seen()
 
     def state(self, workflow_id: str) -> str | None:
         """The engine's word for a workflow's state; None if it knows no such workflow."""

@@ -21,7 +21,17 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from dicomnode.engine import ACTIVE, DurableInstance, Engine, durable_class, step, workflow
+from dbos._dbos import _get_dbos_instance
+
+from dicomnode.engine import (
+    ACTIVE,
+    QUIET_AFTER_S,
+    DurableInstance,
+    Engine,
+    durable_class,
+    step,
+    workflow,
+)
 
 LIMIT_S = 60.0
 
@@ -40,6 +50,11 @@ class Flow(DurableInstance):
     def note(self, text: str) -> None:
         """One step."""
         self.write(text)
+
+    @workflow
+    def asked(self) -> None:
+        """How often its queue is asked while it runs."""
+        self.write(str(asked_every_s("quick")))
 
     @workflow
     def hold(self) -> None:
@@ -80,6 +95,13 @@ class Flow(DurableInstance):
         """What steps did, in order."""
         path = self.folder / "notes"
         return path.read_text(encoding="utf-8").split() if path.exists() else []
+
+
+def asked_every_s(queue: str) -> float:
+    """The interval at which this process would ask a queue next."""
+    found = _get_dbos_instance()._sys_db.get_queue(queue)
+    assert found is not None
+    return found._polling_interval_sec
 
 
 def until(holds: Callable[[], bool]) -> None:
@@ -211,6 +233,17 @@ def poisoned(running: Running) -> object:
     }
 
 
+def quiet(running: Running) -> object:
+    """The interval at which a queue is asked: while there is work, and when there was none."""
+    running.engine.register_queue("patient", poll_s=2.0)
+    running.engine.enqueue("quick", "Flow.asked", "later", delay_s=QUIET_AFTER_S + 2)
+    at_work = [asked_every_s("quick"), asked_every_s("patient")]
+    until(lambda: asked_every_s("quick") != at_work[0])
+    when_quiet = [asked_every_s("quick"), asked_every_s("patient")]
+    running.ended("later")
+    return {"at work": at_work, "when quiet": when_quiet, "in a workflow": running.flow.notes}
+
+
 def crashed(running: Running) -> object:
     """Started once, killed in the second step; a restart finds it by itself."""
     if not (running.flow.folder / "died").exists():
@@ -228,6 +261,7 @@ SCENARIOS = {
         delayed,
         forgotten,
         poisoned,
+        quiet,
         crashed,
     )
 }

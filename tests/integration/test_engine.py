@@ -29,6 +29,7 @@ SCENARIOS = (
     "most_urgent_first",
     "partitions",
     "delayed",
+    "quiet",
     "forgotten",
     "poisoned",
 )
@@ -97,6 +98,14 @@ def test_a_delayed_start_waits_and_counts_as_active(seen: dict[str, Any]) -> Non
     assert later["notes"] == ["now", "later"]
     assert later["seconds"] >= 1.0
     assert later["is_active_while_it_waits"]
+
+
+def test_queues_are_asked_less_often_while_there_is_no_work(seen: dict[str, Any]) -> None:
+    assert seen["quiet"] == {
+        "at work": [0.02, 2.0],
+        "when quiet": [0.25, 2.0],
+        "in a workflow": ["0.02"],
+    }
 
 
 def test_only_what_ended_before_is_forgotten(seen: dict[str, Any]) -> None:
