@@ -45,12 +45,12 @@ from dicomnode.store.jobs import (
     load_job,
     retry_job,
     rule_set_text,
-    settle_predecessor,
     start_job,
 )
 from dicomnode.store.lesions import priors_of
 from dicomnode.store.memory_use import note_wait
 from dicomnode.store.outcomes import record_outcome
+from dicomnode.store.predecessors import settle_predecessor
 from dicomnode.store.unfinished import UnfinishedJob
 
 DEADLINE_SLACK = timedelta(minutes=5)

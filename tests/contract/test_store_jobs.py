@@ -23,10 +23,10 @@ from dicomnode.store.jobs import (
     retry_job,
     rule_set_text,
     save_rule_set,
-    settle_predecessor,
     start_job,
 )
 from dicomnode.store.outcomes import record_outcome
+from dicomnode.store.predecessors import settle_predecessor
 from dicomnode.store.tables import (
     DeliveryRow,
     EventRow,
