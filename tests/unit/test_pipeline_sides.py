@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from dicomnode.domain.codes import ANATOMICAL_STRUCTURE, HEART, LEFT, LUNG, RIGHT, Code
+from dicomnode.domain.codes import HEART, LEFT, LUNG, RIGHT, Code
 from dicomnode.domain.findings import Finding, SegmentFinding
 from dicomnode.pipeline.sides import (
     Mask,
@@ -14,6 +14,7 @@ from dicomnode.pipeline.sides import (
     heart_to_the_left,
     without_sides,
 )
+from dicomnode.testing.findings import outlined
 
 
 def between(first: int, last: int, rows: int = 40, columns: int = 100) -> Mask:
@@ -27,14 +28,7 @@ LUNGS = (between(10, 40), between(65, 90))
 
 
 def segment(name: str, mask: Mask, kind: Code, side: Code | None = None) -> SegmentFinding:
-    return SegmentFinding(
-        name=name,
-        category=ANATOMICAL_STRUCTURE,
-        type=kind,
-        laterality=side,
-        color=(1, 2, 3),
-        mask=mask[None],
-    )
+    return replace(outlined(mask[None], name, kind), laterality=side)
 
 
 def outlines(*, mirrored: bool) -> tuple[SegmentFinding, ...]:
