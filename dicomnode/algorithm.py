@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from dicomnode.domain.codes import Code
 from dicomnode.domain.device_memory import Shortage
@@ -27,6 +27,8 @@ class AlgorithmIdentity:
     """One sentence; written into every SR, e.g. `Research use only. ...`."""
     procedure: Code | None = None
     """What all images that it reads are of; None: only their headers can tell."""
+    calibrated: str = ""
+    """By which calibration of the site, in words; empty: as it was shipped."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,5 +100,21 @@ class Algorithm(Protocol):
             InputRefused: this input is not one it may read; the message says why.
             OutOfMemory: the device is too small.
             ContractBroken: the network's output is not what `dicom.json` describes.
+        """
+        ...
+
+
+@runtime_checkable
+class Loadable(Protocol):
+    """An algorithm that can load its model ahead of a run; the time does not count as the run's.
+
+    Implemented by `pipeline.bundle.BundleAlgorithm`; an entry point may do without.
+    """
+
+    def load(self, device: str) -> None:
+        """Be ready to run on the device; quick where it already is.
+
+        Raises:
+            BundleInvalid, OutOfMemory: as a run would.
         """
         ...

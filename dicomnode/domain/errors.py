@@ -23,6 +23,7 @@ DicomNodeError
 │       ├── InputRefused
 │       ├── OutOfMemory      (retry)
 │       ├── TimedOut
+│       ├── LoadingTimedOut  (retry)
 │       ├── ChildDied        (retry)
 │       └── ContractBroken
 ├── EncodeError
@@ -171,6 +172,12 @@ class OutOfMemory(AlgorithmError):
 
 class TimedOut(AlgorithmError):
     """The run passed its time limit and its process was killed."""
+
+
+class LoadingTimedOut(AlgorithmError):
+    """The model was not loaded within the limit of loading; the run had not begun."""
+
+    retryable = True
 
 
 class ChildDied(AlgorithmError):

@@ -59,6 +59,15 @@ class BundleAlgorithm:
         """Beyond this the run is killed."""
         return self._manifest.time_limit_s
 
+    def load(self, device: str) -> None:
+        """Import torch, make the network and load its weights, if that was not done.
+
+        Raises:
+            BundleInvalid: configuration or weights cannot be used.
+            OutOfMemory: the network does not fit the device.
+        """
+        self._made_ready(device)
+
     def run(self, inputs: Mapping[str, Volume], context: RunContext) -> Sequence[Finding]:
         """Segments with their measurements, classes, statements or lesions.
 

@@ -168,10 +168,10 @@ def calibrated(manifest: Manifest, calibration: Calibration, digest: str) -> Man
     for name, change in calibration.classes.items():
         classes[known[name]] = _changed(classes[known[name]], change)
     told = (
-        f" Recalibrated at {calibration.site} on {calibration.studies} studies of "
+        f"Recalibrated at {calibration.site} on {calibration.studies} studies of "
         f"{calibration.patients} patients with labels mined from their reports "
-        f"({', '.join(calibration.classes)}; calibration {calibration.version}, "
-        f"SHA-256 {digest[:16]})."
+        f"({', '.join(calibration.classes)}; calibration {calibration.version} of "
+        f"{calibration.made_at:%Y-%m-%d}, SHA-256 {digest[:16]})."
     )
     outputs = manifest.outputs.model_copy(
         update={"pred": pred.model_copy(update={"classes": classes})}
@@ -179,7 +179,8 @@ def calibrated(manifest: Manifest, calibration: Calibration, digest: str) -> Man
     return manifest.model_copy(
         update={
             "outputs": outputs,
-            "intended_use": manifest.intended_use[: _LONGEST_USE - len(told)] + told,
+            "intended_use": f"{manifest.intended_use[: _LONGEST_USE - len(told) - 1]} {told}",
+            "calibrated": told,
         }
     )
 

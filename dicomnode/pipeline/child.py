@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import CancelledError, Future, InvalidStateError
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from traceback import extract_tb
 from types import TracebackType
@@ -26,6 +27,7 @@ from dicomnode.domain.errors import (
     AlgorithmError,
     ChildDied,
     DicomNodeError,
+    LoadingTimedOut,
     OutOfMemory,
     TimedOut,
 )
@@ -37,6 +39,35 @@ R = TypeVar("R")
 _PROBE_LIMIT_S = 120.0
 _KILLED_FIRST = 500
 """Of 1000: as if it took half of the machine's memory besides its own."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loading:
+    """What a child does before a call, within a limit of its own."""
+
+    function: Callable[..., object]
+    """Called as the call itself is; what it returns is dropped."""
+    args: Sequence[object]
+    limit_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Call:
+    """One function that a child runs."""
+
+    args: tuple[object, ...]
+    """The function, torch's word for the device, its arguments."""
+    limit_s: float
+    is_loading: bool = False
+
+    def too_slow(self) -> DicomNodeError:
+        """The error of a call that was killed at its limit."""
+        if self.is_loading:
+            return LoadingTimedOut(
+                f"the model was not loaded after {self.limit_s:g} s ([flow] load_limit_s): "
+                "the machine is busy or its disk is slow; the run had not begun"
+            )
+        return TimedOut(f"killed after {self.limit_s:g} s")
 
 
 class InferenceChildren:
@@ -61,15 +92,19 @@ class InferenceChildren:
         *,
         timeout_s: float,
         device: str = "",
+        first: Loading | None = None,
     ) -> "Future[R]":
         """Call `function(device, *args)` in the child that has least to do.
 
         With `device`, the name of one, among the children of that device; the function is given
         torch's word for it. Function, arguments and result are pickled: small
         values and paths, not pixels. The limit counts from the start of the call, not from now.
+        `first` is done in the same child before, and does not count: a process that has just begun
+        may take minutes to load torch and weights on a busy machine.
         Cancelling the future kills a call that runs.
 
         The future raises:
+            LoadingTimedOut: the limit of `first` passed; the child was killed.
             TimedOut: the limit passed; the child was killed.
             ChildDied: the child ended without an answer.
             OutOfMemory: the call ran out of memory.
@@ -78,7 +113,7 @@ class InferenceChildren:
         """
         able = [child for child in self._children if device in {"", child.device}]
         child = min(able, key=lambda candidate: candidate.pending)
-        return child.submit(function, args, timeout_s)
+        return child.submit(function, args, timeout_s, first)
 
     def cancel(self) -> None:
         """Kill what runs and drop what waits; the next call gets a new child."""
@@ -162,12 +197,21 @@ class _Child:
         return len(self._answers)
 
     def submit(
-        self, function: Callable[..., R], args: Sequence[object], timeout_s: float
+        self,
+        function: Callable[..., R],
+        args: Sequence[object],
+        timeout_s: float,
+        first: Loading | None,
     ) -> "Future[R]":
         answer: _Answer[R] = _Answer()
         self._answers.add(answer)
         answer.add_done_callback(self._answers.discard)
-        self._schedule(answer, (function, self._device.torch_name, *args), timeout_s, again=True)
+        torch_name = self._device.torch_name
+        calls = [_Call(args=(function, torch_name, *args), limit_s=timeout_s)]
+        if first is not None:
+            load = (first.function, torch_name, *first.args)
+            calls.insert(0, _Call(args=load, limit_s=first.limit_s, is_loading=True))
+        self._schedule(answer, calls, 0, again=True)
         return answer
 
     def cancel(self) -> None:
@@ -184,31 +228,34 @@ class _Child:
             pool.join()
 
     def _schedule(
-        self, answer: _Answer[R], call: tuple[object, ...], timeout_s: float, *, again: bool
+        self, answer: _Answer[R], calls: Sequence[_Call], number: int, *, again: bool
     ) -> None:
-        """`again`: whether a call that no child has begun may be given to a new child."""
+        """`again`: whether calls of which no child has begun one may be given to a new child."""
 
         def finish(done: "Future[R]") -> None:
-            broken = not done.cancelled() and isinstance(done.exception(), BrokenProcessPool)
-            if broken and again and not answer.cancelled() and not self._closed:
-                self._schedule(answer, call, timeout_s, again=False)
-                return
-            _hand_over(done, answer, timeout_s)
+            if not (done.cancelled() or answer.cancelled() or self._closed):
+                if again and isinstance(done.exception(), BrokenProcessPool):
+                    self._schedule(answer, calls, 0, again=False)
+                    return
+                if done.exception() is None and number + 1 < len(calls):
+                    self._schedule(answer, calls, number + 1, again=again)
+                    return
+            _hand_over(done, answer, calls[number])
 
         with self._lock:
             if self._closed:
                 raise RuntimeError("the children have been closed")
-            running: Future[R] = self._scheduled(call, timeout_s)
+            running: Future[R] = self._scheduled(calls[number])
         answer.call = running
         running.add_done_callback(finish)
         if answer.cancelled():
             running.cancel()
 
-    def _scheduled(self, call: tuple[object, ...], timeout_s: float) -> "Future[Any]":
+    def _scheduled(self, call: _Call) -> "Future[Any]":
         """A pool that broke (its idle child was killed) refuses, and is replaced by a new one."""
         if self._pool is not None:
             try:
-                return self._pool.schedule(_run_in_child, args=call, timeout=timeout_s)
+                return self._pool.schedule(_run_in_child, args=call.args, timeout=call.limit_s)
             except RuntimeError:
                 # Its threads may be the ones we run in: they cannot wait for themselves.
                 threading.Thread(target=_bury, args=(self._pool,), daemon=True).start()
@@ -218,7 +265,7 @@ class _Child:
             initializer=_begin_child,
             initargs=(dict(self._device.environment), self._niceness),
         )
-        return self._pool.schedule(_run_in_child, args=call, timeout=timeout_s)
+        return self._pool.schedule(_run_in_child, args=call.args, timeout=call.limit_s)
 
 
 def _bury(pool: ProcessPool) -> None:
@@ -226,7 +273,7 @@ def _bury(pool: ProcessPool) -> None:
     pool.join()
 
 
-def _hand_over(done: "Future[R]", answer: _Answer[R], timeout_s: float) -> None:
+def _hand_over(done: "Future[R]", answer: _Answer[R], call: _Call) -> None:
     """Give the answer on in our words."""
     try:
         try:
@@ -234,7 +281,7 @@ def _hand_over(done: "Future[R]", answer: _Answer[R], timeout_s: float) -> None:
         except CancelledError:
             answer.cancel()
         except TimeoutError as exc:
-            answer.set_exception(_because(TimedOut(f"killed after {timeout_s:g} s"), exc))
+            answer.set_exception(_because(call.too_slow(), exc))
         except ProcessExpired as exc:
             answer.set_exception(_because(ChildDied(_death(exc.exitcode)), exc))
         except BrokenProcessPool as exc:

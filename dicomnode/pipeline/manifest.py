@@ -341,6 +341,8 @@ class Manifest(_Part):
     slabs: SlabReading | None = None
     memory: StatedMemory | None = None
     time_limit_s: Annotated[float, Field(gt=0, le=86400)]
+    calibrated: Annotated[str, Field(max_length=0)] = ""
+    """By which calibration of the site; no file may say so, only `calibrations.calibrated`."""
     files: Annotated[dict[BundlePath, Digest], Field(min_length=1)]
 
     @model_validator(mode="after")
@@ -389,6 +391,7 @@ class Manifest(_Part):
             model_digest=digest,
             intended_use=self.intended_use,
             procedure=CHEST_RADIOGRAPH if self.gate else None,
+            calibrated=self.calibrated,
         )
 
     def needs(self) -> dict[str, InputSpec]:

@@ -25,6 +25,8 @@ class FlowSettings(Section):
     """A process that was not heard of for so long loses its work to the others."""
     time_limit_factor: Annotated[float, Field(gt=0)] = 1.0
     """Multiplies each algorithm's own time limit, for slow machines."""
+    load_limit_s: Seconds = 600.0
+    """For a process to load torch, MONAI and a model before a run; does not count as the run's."""
     memory_gb: Annotated[float, Field(gt=0)] | None = None
     """The host's memory that one run may take; none: four fifths of what is free."""
 

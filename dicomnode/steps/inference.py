@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 
 from pydantic import TypeAdapter
 
-from dicomnode.algorithm import Algorithm, AlgorithmIdentity, LesionLimits, RunContext
+from dicomnode.algorithm import Algorithm, AlgorithmIdentity, LesionLimits, Loadable, RunContext
 from dicomnode.domain.device_memory import Shortage
 from dicomnode.domain.findings import Finding, LesionFinding
 from dicomnode.domain.follow_up import Priors
@@ -63,6 +63,18 @@ class RunTask:
     """Set where the device is known to be too small for the whole."""
     memory_bytes: int | None = None
     """The host's memory that the run may take; None: what is free."""
+
+
+def load_in_child(device: str, source: AlgorithmSource, with_network: bool) -> None:
+    """Load what `run_in_child` keeps, ahead of it, for a child process.
+
+    Raises:
+        BundleInvalid, OutOfMemory: as the run would.
+    """
+    silence_readers()
+    algorithm = load_algorithm(source)
+    if with_network and isinstance(algorithm, Loadable):
+        algorithm.load(device)
 
 
 def run_in_child(device: str, source: AlgorithmSource, task: RunTask) -> RunOutcome:
@@ -137,7 +149,8 @@ def run_task(algorithm: Algorithm, task: RunTask, device: str, progress: Progres
         ),
         objects=objects,
         preview=preview,
-        warnings=(*source.warnings, *failed),
+        # Reports say it of the algorithm: here it is for the story.
+        warnings=(*source.warnings, *failed, *filter(None, [algorithm.identity.calibrated])),
         seconds=timer.seconds,
         voxels=sum(prod(volume.grid.shape) for volume in volumes.values()),
         peak_bytes=peak_bytes,

@@ -32,11 +32,12 @@ from dicomnode.domain.studies import ClosingReason
 from dicomnode.domain.triage import Flag
 from dicomnode.encode.derivation import Derivation, Predecessor
 from dicomnode.pipeline.admission import Seat
+from dicomnode.pipeline.child import Loading
 from dicomnode.pipeline.discovery import AlgorithmDescription
 from dicomnode.rules.alerting import flag_of, rule_named
 from dicomnode.steps.admitting import predicted
 from dicomnode.steps.forms import kinds_to_make, parcels_of
-from dicomnode.steps.inference import RunTask, read_outcome, run_in_child
+from dicomnode.steps.inference import RunTask, load_in_child, read_outcome, run_in_child
 from dicomnode.steps.node import Node
 from dicomnode.store.closing import held_instances, snapshot
 from dicomnode.store.encoded import made_before
@@ -73,8 +74,12 @@ class Children(Protocol):
         *,
         timeout_s: float,
         device: str = "",
+        first: Loading | None = None,
     ) -> Future[R]:
-        """Call `function(device, *args)` on that device; cancelling the future kills the call."""
+        """Call `function(device, *args)` on that device; cancelling the future kills the call.
+
+        `first` is done in the same process before, within a limit of its own.
+        """
         ...
 
 
@@ -135,13 +140,21 @@ def _run_once(
     waits = partial(_wait_for_device, node, job.id)
     with node.admission.seat(need and need[0], waits) as seat:
         limit_s = known.time_limit_s * node.settings.flow.time_limit_factor
+        load_s = node.settings.flow.load_limit_s
         now = node.clock()
-        deadline = now + timedelta(seconds=limit_s) + DEADLINE_SLACK
+        deadline = now + timedelta(seconds=load_s + limit_s) + DEADLINE_SLACK
         if not start_job(node.database, job.id, deadline=deadline, now=now, worker=node.worker):
             return False
         task = _task(node, job, images, _shortage(seat, need))
-        call = (known.source, task)
-        running = children.submit(run_in_child, call, timeout_s=limit_s, device=seat.device)
+        # On a device that is too small the run decides where the network goes.
+        load = (known.source, task.shortage is None)
+        running = children.submit(
+            run_in_child,
+            (known.source, task),
+            timeout_s=limit_s,
+            device=seat.device,
+            first=Loading(function=load_in_child, args=load, limit_s=load_s),
+        )
         _wait(running, cancelled=lambda: _is_cancelled(node, job.id))
         return True
 

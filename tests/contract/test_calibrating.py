@@ -110,6 +110,9 @@ def test_what_is_in_force_is_stated_moves_the_point_along_and_can_be_rolled_back
     assert under.identity.model_digest != before
     assert f"Recalibrated at {SITE} on 400 studies" in under.identity.intended_use
     assert "Research use only" in under.identity.intended_use
+    assert under.identity.calibrated in under.identity.intended_use
+    assert f"calibration 1 of {NOON:%Y-%m-%d}, SHA-256 " in under.identity.calibrated
+    assert described(settings).identity == under.identity
     plain = load_bundle(bundle_root(settings, ALGORITHM))
     changed = load_bundle(bundle_root(settings, ALGORITHM), folder)
     assert changed.identity == under.identity
@@ -119,6 +122,7 @@ def test_what_is_in_force_is_stated_moves_the_point_along_and_can_be_rolled_back
     assert at_point(other) == pytest.approx(at_point(one))
     apply_calibration(database, settings, ALGORITHM, None, now=NOON)
     assert described(settings).identity.model_digest == before
+    assert not described(settings).identity.calibrated
     with database.reading() as connection:
         query = select(EventRow.facts).where(EventRow.name == "calibration.changed")
         facts = connection.scalars(query.order_by(EventRow.id)).all()

@@ -20,6 +20,7 @@ from typing import TypeVar
 
 from dicomnode.engine import Engine
 from dicomnode.flow import INFERENCE, Flow
+from dicomnode.pipeline.child import Loading
 from dicomnode.steps.node import Node
 from dicomnode.store.unfinished import unfinished_jobs
 from tests.contract.store_scenes import finished_job, queued_job
@@ -40,6 +41,7 @@ class KillsItsNode:
         *,
         timeout_s: float,
         device: str = "",
+        first: Loading | None = None,
     ) -> Future[R]:
         """Never returns."""
         os.kill(os.getpid(), signal.SIGKILL)

@@ -21,6 +21,7 @@ from dicomnode.domain.identifiers import JobId
 from dicomnode.engine import Engine
 from dicomnode.flow import Flow
 from dicomnode.loops import Loop, Loops
+from dicomnode.pipeline.child import Loading
 from dicomnode.rules.loading import load_rules
 from dicomnode.rules.watching import WatchedRules
 from dicomnode.settings import Settings
@@ -55,6 +56,7 @@ class Children:
         *,
         timeout_s: float,
         device: str = "",
+        first: Loading | None = None,
     ) -> "Future[R]":
         """Begin a run."""
         task = args[1]

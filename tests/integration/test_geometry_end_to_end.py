@@ -6,6 +6,7 @@ lies where its own header says. Nothing here sorts slices or builds a grid.
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
@@ -26,6 +27,7 @@ from dicomnode.domain.errors import (
     VolumeError,
 )
 from dicomnode.domain.findings import Finding, Mark, Measurement, MeasurementFinding
+from dicomnode.domain.outcomes import RunOutcome
 from dicomnode.domain.results import USUAL_KINDS, ResultKind
 from dicomnode.domain.volumes import Volume
 from dicomnode.encode.derivation import Derivation
@@ -200,6 +202,16 @@ def run(
     slices: Sequence[Dataset], folder: Path, kinds: frozenset[ResultKind] = USUAL_KINDS
 ) -> dict[ResultKind, Dataset]:
     """Written, read by the node's pipeline, marked, encoded; what came out, by plain pydicom."""
+    outcome = ran(Bright(), slices, folder, kinds)
+    return {one.kind: pydicom.dcmread(one.path) for one in outcome.objects}
+
+
+def ran(
+    algorithm: Bright,
+    slices: Sequence[Dataset],
+    folder: Path,
+    kinds: frozenset[ResultKind] = USUAL_KINDS,
+) -> RunOutcome:
     paths = []
     for number, ds in enumerate(slices):
         paths.append(folder / f"{number}.dcm")
@@ -216,8 +228,7 @@ def run(
         output=OutputSettings(),
         kinds=kinds,
     )
-    outcome = run_task(Bright(), task, "cpu", lambda _fraction, _stage: None)
-    return {one.kind: pydicom.dcmread(one.path) for one in outcome.objects}
+    return run_task(algorithm, task, "cpu", lambda _fraction, _stage: None)
 
 
 class Frame:
@@ -419,3 +430,16 @@ def test_what_has_no_one_place_makes_no_result(tmp_path: Path, fault: str) -> No
     with pytest.raises(error):
         run(shuffled(change(series())), tmp_path)
     assert list((tmp_path / "results").glob("*.dcm")) == []
+
+
+def test_a_calibration_is_told_with_the_outcome_and_once_in_the_report(tmp_path: Path) -> None:
+    told = "Recalibrated at a site on 400 studies."
+    algorithm = Bright()
+    algorithm.identity = replace(
+        PHANTOM_ALGORITHM, intended_use=f"Research use only. {told}", calibrated=told
+    )
+    outcome = ran(algorithm, series(), tmp_path)
+    assert outcome.warnings[-1] == told
+    (report,) = (one.path for one in outcome.objects if one.kind is ResultKind.SR)
+    assert report.read_bytes().count(b"Recalibrated") == 1
+    assert told not in ran(Bright(), series(), tmp_path).warnings

@@ -17,15 +17,18 @@ import pytest
 from dicomnode.algorithm import RunContext
 from dicomnode.domain.errors import (
     AlgorithmError,
+    BundleInvalid,
     ChildDied,
     ConfigError,
     GeometryMismatch,
+    LoadingTimedOut,
     OutOfMemory,
     TimedOut,
 )
 from dicomnode.pipeline.bundle import load_bundle
-from dicomnode.pipeline.child import InferenceChildren, probe_cuda_devices
+from dicomnode.pipeline.child import InferenceChildren, Loading, probe_cuda_devices
 from dicomnode.pipeline.devices import ComputeDevice, compute_devices
+from dicomnode.pipeline.discovery import AlgorithmSource
 from dicomnode.pipeline.volume import read_series
 from dicomnode.testing.bundles import Behaviour, BundleRecipe, write_bundle
 from dicomnode.testing.studies import SeriesGeometry, StudyIdentity, ct_series
@@ -161,6 +164,82 @@ def test_hang_is_killed_at_the_limit_and_the_next_job_runs(
     psutil.wait_procs([psutil.Process(pid)] if psutil.pid_exists(pid) else [], timeout=10)
     assert not psutil.pid_exists(pid)
     assert children.submit(pid_of, (), timeout_s=LONG_S).result(LONG_S) != pid
+
+
+def wait_for_file(_device: str, path: Path) -> None:
+    while not path.exists():
+        threading.Event().wait(0.05)
+
+
+def test_loading_does_not_count_as_the_run_s_time(
+    tmp_path: Path, children: InferenceChildren
+) -> None:
+    loading = Loading(function=wait_for_file, args=(tmp_path / "loaded",), limit_s=LONG_S)
+    job = children.submit(pid_of, (), timeout_s=1.0, first=loading)
+    with pytest.raises(TimeoutError):
+        job.result(timeout=2.5)
+    (tmp_path / "loaded").touch()
+    pid = job.result(LONG_S)
+    again = Loading(function=pid_of, args=(), limit_s=LONG_S)
+    assert children.submit(pid_of, (), timeout_s=LONG_S, first=again).result(LONG_S) == pid
+
+
+def test_loading_that_takes_too_long_is_told_as_such_and_may_be_tried_again(
+    tmp_path: Path, children: InferenceChildren
+) -> None:
+    loading = Loading(function=wait_for_file, args=(tmp_path / "loaded",), limit_s=0.2)
+    job = children.submit(pid_of, (), timeout_s=LONG_S, first=loading)
+    with pytest.raises(LoadingTimedOut, match=r"not loaded after 0\.2 s .*load_limit_s") as caught:
+        job.result(LONG_S)
+    assert caught.value.retryable
+    (tmp_path / "loaded").touch()
+    patient = Loading(function=wait_for_file, args=(tmp_path / "loaded",), limit_s=LONG_S)
+    assert children.submit(pid_of, (), timeout_s=LONG_S, first=patient).result(LONG_S)
+
+
+def test_what_loading_raises_is_the_answer_and_the_call_is_not_begun(
+    tmp_path: Path, children: InferenceChildren
+) -> None:
+    loading = Loading(function=raise_ours, args=(), limit_s=LONG_S)
+    job = children.submit(touch, (tmp_path / "begun",), timeout_s=LONG_S, first=loading)
+    with pytest.raises(GeometryMismatch, match="centroid is off"):
+        job.result(LONG_S)
+    assert children.submit(pid_of, (), timeout_s=LONG_S).result(LONG_S)
+    assert not (tmp_path / "begun").exists()
+
+
+def touch(_device: str, path: Path) -> None:
+    path.touch()
+
+
+def test_cancelling_while_it_loads_ends_the_job(
+    tmp_path: Path, children: InferenceChildren, listener: Listener
+) -> None:
+    loading = Loading(function=call_back_and_hang, args=(listener.address,), limit_s=LONG_S)
+    job = children.submit(touch, (tmp_path / "begun",), timeout_s=LONG_S, first=loading)
+    with listener.accept() as connection:
+        connection.recv()
+        assert job.cancel()
+    assert children.submit(pid_of, (), timeout_s=LONG_S).result(LONG_S)
+    assert not (tmp_path / "begun").exists()
+
+
+def loaded_ahead(device: str, root: Path) -> bool:
+    from dicomnode.steps.inference import load_in_child
+
+    load_in_child(device, AlgorithmSource(root=root), True)
+    return {"torch", "monai"} <= set(sys.modules)
+
+
+def test_loading_a_bundle_brings_torch_and_finds_broken_weights(
+    tmp_path: Path, children: InferenceChildren
+) -> None:
+    works = write_bundle(tmp_path, BundleRecipe(name="works"))
+    assert children.submit(loaded_ahead, (works,), timeout_s=LONG_S).result(LONG_S)
+    broken = BundleRecipe(name="broken", behaviour=Behaviour.WRONG_DIGEST)
+    job = children.submit(loaded_ahead, (write_bundle(tmp_path, broken),), timeout_s=LONG_S)
+    with pytest.raises(BundleInvalid):
+        job.result(LONG_S)
 
 
 def test_cancelling_kills_a_job_that_runs(children: InferenceChildren, listener: Listener) -> None:

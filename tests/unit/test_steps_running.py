@@ -18,6 +18,7 @@ from dicomnode.domain.errors import (
     GeometryMismatch,
     InputRefused,
     Interrupted,
+    LoadingTimedOut,
     MissingSlices,
     OutOfMemory,
     StudyError,
@@ -28,6 +29,7 @@ from dicomnode.domain.identifiers import JobId
 from dicomnode.domain.jobs import Job, JobState
 from dicomnode.domain.results import ResultKind, result_folder
 from dicomnode.pipeline.admission import Admission
+from dicomnode.pipeline.child import Loading
 from dicomnode.steps.inference import RunTask, write_outcome
 from dicomnode.steps.node import Node
 from dicomnode.steps.running import (
@@ -39,6 +41,7 @@ from dicomnode.steps.running import (
     try_again,
 )
 from dicomnode.store.jobs import cancel_job, end_job_by_error, load_job, rerun_job
+from dicomnode.store.overview import overview
 from dicomnode.store.unfinished import unfinished_jobs
 from dicomnode.store.workers import queue_told
 from tests.acceptance.running_node import eventually
@@ -49,7 +52,11 @@ from tests.unit.steps_node import column, description, event_names, open_test_no
 R = TypeVar("R")
 
 GB = 1_000_000_000
-RETRYABLE = [OutOfMemory("small device"), ChildDied("signal 9")]
+RETRYABLE = [
+    OutOfMemory("small device"),
+    ChildDied("signal 9"),
+    LoadingTimedOut("not loaded after 600 s"),
+]
 
 
 class DoneAtOnce:
@@ -59,6 +66,7 @@ class DoneAtOnce:
         self.error = error
         self.calls: list[tuple[Sequence[Any], float]] = []
         self.devices: list[str] = []
+        self.loadings: list[Loading | None] = []
 
     def submit(
         self,
@@ -67,10 +75,12 @@ class DoneAtOnce:
         *,
         timeout_s: float,
         device: str = "",
+        first: Loading | None = None,
     ) -> Future[R]:
         """Note the call and end it."""
         self.calls.append((args, timeout_s))
         self.devices.append(device)
+        self.loadings.append(first)
         done: Future[Any] = Future()
         if self.error is None:
             done.set_result(None)
@@ -93,6 +103,7 @@ class Hangs:
         *,
         timeout_s: float,
         device: str = "",
+        first: Loading | None = None,
     ) -> Future[R]:
         """Begin a call."""
         self._meanwhile(self.running)
@@ -146,6 +157,20 @@ class TestSuccess:
         children = DoneAtOnce()
         run_job(node, children, queued_job(node.database))
         assert children.calls[0][1] == 400.0
+
+    def test_loading_has_a_limit_of_its_own(self, tmp_path: Path) -> None:
+        node = open_test_node(tmp_path, {"flow": {"load_limit_s": 900.0}})
+        children = DoneAtOnce()
+        job = queued_job(node.database)
+        run_job(node, children, job)
+        ((((source, _), limit_s), loading),) = zip(children.calls, children.loadings, strict=True)
+        assert limit_s == 100.0
+        assert loading is not None
+        assert (loading.limit_s, loading.args) == (900.0, (source, True))
+        begun, slack = 20, 300
+        end = begun + 900 + 100 + slack
+        assert not overview(node.database, at(end - 1)).trouble, "it may have loaded for so long"
+        assert [one.id for one in overview(node.database, at(end + 1)).trouble] == [job]
 
     def test_a_rerun_after_a_crash_makes_the_same_objects(self, node: Node, job: JobId) -> None:
         children = DoneAtOnce()
