@@ -42,7 +42,7 @@ from dicomnode.steps.reporting import Reporting
 from dicomnode.steps.telling_rules import RuleTeller
 from dicomnode.store.database import Database
 from dicomnode.store.rule_versions import rules_in_force
-from dicomnode.web.serving import WebProcess, address_of, check_open
+from dicomnode.web.process import WebProcess, address_of, check_open
 
 log = structlog.get_logger()
 

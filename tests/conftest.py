@@ -1,6 +1,7 @@
 """What all tests share: in CI, a missing program is a failure and not a skip."""
 
 import os
+import sys
 from collections.abc import Generator
 
 import pytest
@@ -9,6 +10,10 @@ from hypothesis import settings
 # How long an example takes says nothing on a machine that does other work as well.
 settings.register_profile("no deadline", deadline=None)
 settings.load_profile("no deadline")
+
+# Tests start hundreds of processes, and each would compile our modules again, for two seconds.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 pytest_plugins = ["tests.contract.postgresql"]
 

@@ -73,7 +73,8 @@ def web(settings: SettingsPath = None) -> None:
     from dicomnode.app import wait_for_signal
     from dicomnode.index import open_database
     from dicomnode.logs import configure_process
-    from dicomnode.web.serving import WebServer, address_of
+    from dicomnode.web.process import address_of
+    from dicomnode.web.serving import WebServer
 
     chosen = settings_from(settings)
     configure_process(chosen.log_level)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import numpy.typing as npt
-from skimage.measure import approximate_polygon, find_contours
+from skimage.measure import find_contours
 
 MOST_POINTS = 200
 MOST_POINTS_EACH = 8000
@@ -67,6 +67,9 @@ def _contours(mask: npt.NDArray[np.bool_]) -> list[npt.NDArray[np.float64]]:
 
 
 def _simplified(exact: npt.NDArray[np.float64], most: int) -> npt.NDArray[np.float64]:
+    # Here, for it brings scipy.signal and scipy.stats: a fifth of the start of a node.
+    from skimage.measure import approximate_polygon
+
     for tolerance in _TOLERANCES:
         simple = approximate_polygon(exact, tolerance)
         if len(simple) <= most:

@@ -1,10 +1,9 @@
-"""The web process: started and kept alive by `dicomnode serve`, or alone by `dicomnode web`."""
+"""The pages and interfaces on their port: by `dicomnode web`, or in the process `serve` keeps."""
 
 import os
 import signal
 import socket
 import threading
-import time
 from multiprocessing.connection import Connection
 from types import FrameType
 
@@ -13,37 +12,19 @@ import uvicorn
 
 from dicomnode.domain.errors import ConfigError, StoreError
 from dicomnode.index import open_database
-from dicomnode.keeping import KeptProcess
 from dicomnode.logs import configure_process
-from dicomnode.settings import Settings, is_loopback
-from dicomnode.store.accounts import has_admin
+from dicomnode.settings import Settings
 from dicomnode.store.database import Database
 from dicomnode.web.app import create_app
 from dicomnode.web.dicomweb.mounted import KeptDesk
+from dicomnode.web.process import check_open
 
 log = structlog.get_logger()
 
 LOOK_FOR_PARENT_S = 1.0
-RETRY_AFTER_S = 60.0
 BACKLOG = 128
 MODEST = 5
 """Added to the process's niceness, so that receiving and models come first."""
-
-
-def check_open(settings: Settings, database: Database) -> None:
-    """Look whether the pages may be served as the settings say.
-
-    Raises:
-        ConfigError: others than this machine could reach them, but nobody could log in.
-    """
-    web = settings.web
-    is_local = is_loopback(web.host) and not web.public_url
-    if not (is_local or web.oidc is not None or has_admin(database)):
-        fault = (
-            f"web.host {web.host!r} can be reached from elsewhere, but there is no account: "
-            "add one by `dicomnode users add NAME --role admin`"
-        )
-        raise ConfigError([fault])
 
 
 class WebServer:
@@ -106,14 +87,6 @@ class WebServer:
         self._desk.close()
 
 
-def address_of(settings: Settings, port: int) -> str:
-    """What to type into a browser."""
-    web = settings.web
-    scheme = "https" if web.certificate else "http"
-    host = f"[{web.host}]" if ":" in web.host else web.host
-    return web.public_url or f"{scheme}://{host}:{port}"
-
-
 def serve_until_told(settings: Settings, ready: Connection, parent_pid: int) -> None:
     """Entry of the process: report the port or the fault, serve until SIGTERM or orphaned."""
     configure_process(settings.log_level)
@@ -137,30 +110,3 @@ def serve_until_told(settings: Settings, ready: Connection, parent_pid: int) -> 
     while not stop.wait(LOOK_FOR_PARENT_S) and os.getppid() == parent_pid:
         pass
     server.stop()
-
-
-class WebProcess(KeptProcess):
-    """Keeps the web process running. Its faults never keep the node from receiving."""
-
-    def __init__(self, settings: Settings) -> None:
-        super().__init__(settings, name="web", entry=serve_until_told)
-        self._not_before = 0.0
-
-    def keep_alive(self) -> bool:
-        """Start it again if it has died; a start that failed is tried again after a while.
-
-        A port that stays taken would otherwise cost a new process every few seconds.
-        """
-        return time.monotonic() >= self._not_before and super().keep_alive()
-
-    def start(self) -> None:
-        """Start it and wait until the port is open.
-
-        Raises:
-            StoreError: it could not start; the message says why.
-        """
-        try:
-            super().start()
-        except StoreError:
-            self._not_before = time.monotonic() + RETRY_AFTER_S
-            raise

@@ -1,5 +1,6 @@
 """A node as a process of its own, with a test bundle, for acceptance tests."""
 
+import itertools
 import os
 import signal
 import socket
@@ -7,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -24,6 +26,9 @@ from dicomnode.testing.pacs import EmbeddedPacs
 T = TypeVar("T")
 
 AE_TITLE = "DICOMNODE"
+
+TRAINING_ONLY = ("SimpleITK", "ignite", "matplotlib", "nibabel", "nrrd", "pandas")
+"""Of the extra `train`: a node at a site has none of it, and MONAI loads what it finds (4 s)."""
 
 RULES = """\
 [[rule]]
@@ -74,15 +79,33 @@ commitment_wait_s = 1.0
 """
 
 
+def as_installed_at_a_site(folder: Path) -> str:
+    """PYTHONPATH under which a node finds no more than the package's own dependencies."""
+    absent = folder / "absent"
+    absent.mkdir(parents=True, exist_ok=True)
+    for name in TRAINING_ONLY:
+        text = f'raise ModuleNotFoundError("No module named {name!r}", name={name!r})\n'
+        (absent / f"{name}.py").write_text(text, encoding="ascii")
+    return os.pathsep.join([str(absent), *filter(None, [os.environ.get("PYTHONPATH")])])
+
+
+# Below the ports the system gives to connections (32768 and up), and for each of the runs beside
+# each other a range of its own: what is free now must be so when the node opens it.
+_RUN = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+_PORTS = itertools.cycle(range(20_000 + 500 * (_RUN % 24), 20_500 + 500 * (_RUN % 24)))
+
+
 def free_port() -> int:
     """A loopback port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    for port in itertools.islice(_PORTS, 500):
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("no port is free")
 
 
 def eventually(
-    look: Callable[[], T | None], *, what: str | Callable[[], str], timeout_s: float = 60.0
+    look: Callable[[], T | None], *, what: str | Callable[[], str], timeout_s: float = 180.0
 ) -> T:
     """The first truthy answer of `look`; fails the test if there is none in time.
 
@@ -165,7 +188,12 @@ class NodeUnderTest:
     def run(self, command: str, *options: str) -> "subprocess.Popen[bytes]":
         """Start a command with the node's settings and environment, in a group of its own."""
         arguments = [sys.executable, "-m", "dicomnode", *command.split(), *options]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", **self.environment}
+        environment = {
+            **os.environ,
+            "OMP_NUM_THREADS": "1",
+            "PYTHONPATH": as_installed_at_a_site(self.folder),
+            **self.environment,
+        }
         with (self.folder / "node.log").open("ab") as log:
             return subprocess.Popen(
                 [*arguments, "-s", str(self.settings_path)],
@@ -224,7 +252,7 @@ class NodeUnderTest:
             database.dispose()
 
     def job_of(
-        self, study_uid: str, *states: str, timeout_s: float = 90.0, count: int = 1
+        self, study_uid: str, *states: str, timeout_s: float = 300.0, count: int = 1
     ) -> JobTold:
         """The study's last job, once there are `count` and it stands in one of `states`."""
 
@@ -241,7 +269,7 @@ class NodeUnderTest:
         )
 
     def delivered(
-        self, study_uid: str, state: str = "confirmed", *, timeout_s: float = 90.0, count: int = 1
+        self, study_uid: str, state: str = "confirmed", *, timeout_s: float = 300.0, count: int = 1
     ) -> JobTold:
         """The study's last job, once all its objects stand in `state` at every destination."""
 

@@ -39,7 +39,7 @@ from tests.acceptance.viewer_cases import SAMPLES
 __all__ = ["chromium", "ohif"]  # fixtures
 
 pytestmark = [
-    pytest.mark.timeout(900),
+    pytest.mark.timeout(1200),
     pytest.mark.slow,
     pytest.mark.skipif(
         not (orthanc_program() and PYTHON_PLUGIN.exists() and DICOMWEB_PLUGIN.exists()),

@@ -18,7 +18,7 @@ from tests.acceptance.studies_on_disk import ct_study, send
 from tests.contract.store_scenes import NOON
 from tests.unit.web_site import PASSWORD, QUICK
 
-pytestmark = [pytest.mark.timeout(400), pytest.mark.slow]
+pytestmark = [pytest.mark.timeout(1200), pytest.mark.slow]
 
 LIMIT_S = 20
 ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n"

@@ -27,7 +27,7 @@ from tests.acceptance.running_node import (
 )
 from tests.acceptance.studies_on_disk import ct_study, send
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(1200)
 
 STEPS = (
     "association.closed",

@@ -20,7 +20,13 @@ from dicomnode.store.sessions import add_token
 from dicomnode.testing.certificates import Authority
 from dicomnode.testing.pacs import EmbeddedPacs
 from dicomnode.web.passwords import new_token, token_hash
-from tests.acceptance.running_node import NodeUnderTest, destination, eventually, free_port
+from tests.acceptance.running_node import (
+    NodeUnderTest,
+    as_installed_at_a_site,
+    destination,
+    eventually,
+    free_port,
+)
 from tests.acceptance.studies_on_disk import ct_study, send
 from tests.unit.web_site import QUICK
 
@@ -66,7 +72,12 @@ class Elsewhere:
                 [*self.within, *command, "-s", str(self.folder / "worker.toml")],
                 stdout=log,
                 stderr=log,
-                env={**os.environ, "OMP_NUM_THREADS": "1", **self.environment},
+                env={
+                    **os.environ,
+                    "OMP_NUM_THREADS": "1",
+                    "PYTHONPATH": as_installed_at_a_site(self.folder),
+                    **self.environment,
+                },
                 start_new_session=True,
             )
         try:

@@ -13,7 +13,7 @@ from dicomnode.testing.studies import StudyIdentity, ct_series
 from tests.acceptance.running_node import AE_TITLE, NodeUnderTest, destination, eventually
 from tests.acceptance.studies_on_disk import GEOMETRY, ct_study, send, write
 
-pytestmark = pytest.mark.timeout(400)
+pytestmark = pytest.mark.timeout(1200)
 
 
 @dataclass(frozen=True, kw_only=True)

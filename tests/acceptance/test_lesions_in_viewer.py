@@ -31,7 +31,7 @@ from tests.acceptance.viewer_sites import NEEDS_PROGRAMS, Site, running_site, vi
 
 __all__ = ["chromium", "ohif"]  # fixtures
 
-pytestmark = [pytest.mark.timeout(900), pytest.mark.slow, NEEDS_PROGRAMS]
+pytestmark = [pytest.mark.timeout(1200), pytest.mark.slow, NEEDS_PROGRAMS]
 
 RULES = """\
 [[rule]]

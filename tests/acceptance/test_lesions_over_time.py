@@ -19,7 +19,7 @@ from dicomnode.testing.studies import SeriesGeometry, StudyIdentity, ct_series
 from dicomnode.testing.torso import BALL_HU, Ball, Place, torso_ct
 from tests.acceptance.running_node import NodeUnderTest, destination
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = pytest.mark.timeout(1200)
 
 STORESCU = Path("/usr/bin/storescu")
 RULES = """\

@@ -27,7 +27,7 @@ from tests.acceptance.running_node import (
 )
 from tests.acceptance.studies_on_disk import GEOMETRY, send, write
 
-pytestmark = pytest.mark.timeout(400)
+pytestmark = pytest.mark.timeout(1200)
 
 NAME, GIVEN, PATIENT_ID, ACCESSION = "QUEBECNAME", "QUEBECGIVEN", "QUEBECID77", "QUEBECACC"
 BIRTH_DATE = "19430217"

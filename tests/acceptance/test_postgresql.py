@@ -13,7 +13,7 @@ from dicomnode.testing.pacs import EmbeddedPacs
 from tests.acceptance.running_node import NodeUnderTest, destination
 from tests.acceptance.studies_on_disk import ct_study, send
 
-pytestmark = pytest.mark.timeout(400)
+pytestmark = pytest.mark.timeout(1200)
 
 
 def _drain(node: NodeUnderTest, worker: "subprocess.Popen[bytes]") -> None:

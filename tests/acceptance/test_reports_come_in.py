@@ -14,7 +14,7 @@ from tests.unit.test_receive_hl7 import message, obx
 from tests.unit.test_receive_sr import container, sr
 from tests.unit.test_receive_sr import text as words
 
-pytestmark = pytest.mark.timeout(200)
+pytestmark = pytest.mark.timeout(1200)
 
 STORESCU = Path("/usr/bin/storescu")
 HL7_PORT = free_port()

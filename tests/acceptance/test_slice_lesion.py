@@ -18,7 +18,7 @@ from dicomnode.testing.studies import StudyIdentity
 BUNDLE = Path(__file__).resolve().parents[2] / "algorithms" / "slice_lesion"
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(1200)
 def test_marks_are_few_sound_and_lie_on_slices(tmp_path: Path) -> None:
     case = make_case(
         90_019,

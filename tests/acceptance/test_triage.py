@@ -18,7 +18,7 @@ from dicomnode.testing.studies import StudyIdentity, radiograph
 from tests.acceptance.running_node import NodeUnderTest, destination, eventually, free_port
 from tests.acceptance.studies_on_disk import send, write
 
-pytestmark = pytest.mark.timeout(400)
+pytestmark = pytest.mark.timeout(1200)
 
 RULES = f"""\
 [[rule]]

@@ -20,7 +20,7 @@ from tests.acceptance.small_pictures import save_small
 from tests.acceptance.web_showcase import furnish
 from tests.unit.web_site import PASSWORD, QUICK
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(1200)
 
 PICTURES = os.environ.get("DICOMNODE_SAVE_PICTURES")
 """A folder; set it to renew the documentation's pictures."""

@@ -20,7 +20,7 @@ from dicomnode.web.passwords import Passwords, new_token, token_hash
 from tests.acceptance.running_node import NodeUnderTest, destination, eventually
 from tests.acceptance.studies_on_disk import ct_study, send
 
-pytestmark = pytest.mark.timeout(400)
+pytestmark = pytest.mark.timeout(1200)
 
 
 @pytest.fixture(scope="module")

@@ -149,6 +149,14 @@ def test_asking_where_things_stand_loads_no_model_and_no_engine(terminal: Termin
     assert done.stdout.splitlines()[-1].split() == ["sqlalchemy"]
 
 
+def test_a_node_that_starts_loads_neither_pages_nor_what_few_results_need() -> None:
+    """Each would cost the start about a second; pages are another process's."""
+    slow = ("torch", "monai", "fastapi", "dicomnode.web.pages", "scipy.signal", "scipy.stats")
+    code = f"import sys, dicomnode.app; print(*(m for m in {slow!r} if m in sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
+
+
 class TestExitCodes:
     def test_an_unknown_command_is_wrong_usage(self, terminal: Terminal) -> None:
         assert terminal.run("dance").code == 2

@@ -119,7 +119,7 @@ def told_state(orthanc: RunningOrthanc, identity: StudyIdentity, state: str) -> 
         known = told(orthanc, identity)
         return known if known["state"] == state else None
 
-    return eventually(look, what=f"{state}: {orthanc.log}", timeout_s=30)
+    return eventually(look, what=f"{state}: {orthanc.log}", timeout_s=120)
 
 
 def test_the_plug_in_tells_where_a_study_stands_and_which_results_are_here(
