@@ -8,6 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from dicomnode.cli.common import SettingsPath, console, settings_from
+from dicomnode.cli.stories import JOB_DIGITS
 from dicomnode.domain.errors import StudyError
 from dicomnode.domain.matching import Priority
 
@@ -46,7 +47,7 @@ def queue(
     for job in (*told.running, *told.waiting):
         why = "; ".join(part for part in (job.waits_for, job.reason) if part)
         urgency = _URGENCY.get(job.priority, str(job.priority))
-        row = (job.id[:12], job.accession_number, job.algorithm, urgency, job.state)
+        row = (job.id[:JOB_DIGITS], job.accession_number, job.algorithm, urgency, job.state)
         table.add_row(*(escape(text) for text in (*row, str(job.attempt), job.worker, why)))
     console.print(table if table.row_count else "nothing runs, nothing waits")
     left = told.waiting_count - len(told.waiting)

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
@@ -14,10 +15,13 @@ from rich.tree import Tree
 from dicomnode.cli.common import SettingsPath, console, settings_from
 
 if TYPE_CHECKING:
-    from dicomnode.store.overview import Overview, StudyLine
+    from dicomnode.store.overview import Overview, StudyLine, Trouble
     from dicomnode.store.story import EventTold, FindingTold, JobTold, RevisionTold, Story
 
 OTHER_PATIENT = "states another PatientID than the study's first image"
+
+JOB_DIGITS = 12
+"""Of a job's id, in lists; commands take them."""
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead.")]
 
@@ -60,34 +64,36 @@ def _print_overview(seen: "Overview") -> None:
     if not seen.trouble:
         console.print("\nNothing needs a person.", style="green")
         return
-    trouble = Table(title="\nNeeds a person", title_justify="left", box=None)
-    for column in ("what", "id", "accession", "since", "why"):
-        trouble.add_column(column, overflow="fold")
+    console.print("\nNeeds a person", style="italic")
     for one in seen.trouble:
-        since = _moment(one.since)
-        trouble.add_row(one.what, one.id, one.accession_number, since, one.reason, style="yellow")
-    console.print(trouble)
+        _print_trouble(one)
     if seen.shown_of_a_kind:
         words = f"There is more: of each kind the {seen.shown_of_a_kind} oldest are listed."
         console.print(words, style="yellow")
 
 
+def _print_trouble(one: "Trouble") -> None:
+    """Its name in commands, since when, why; and the command that tells more, to be copied."""
+    name = one.id[:JOB_DIGITS] if one.what in ("job", "delivery") else one.id
+    called = [] if name == one.study_uid else [name]
+    accession = f", accession {one.accession_number}" if one.accession_number else ""
+    head = " ".join([one.what, *called]) + f"{accession}, since {_moment(one.since)}"
+    console.print(head, style="yellow", soft_wrap=True)
+    console.print(Padding(Text(one.reason, "yellow"), (0, 0, 0, 2), expand=False))
+    if one.study_uid:
+        console.print(f"  dicomnode explain {one.study_uid}", soft_wrap=True)
+
+
 def _print_studies(lines: "tuple[StudyLine, ...]") -> None:
-    table = Table(title="\nLatest studies", title_justify="left", box=None)
-    for column in ("received", "study", "accession", "date", "description", "images", "rev."):
-        table.add_column(column, overflow="fold")
+    """Each StudyInstanceUID on a line of its own, which is never broken: to be copied."""
+    console.print("\nLatest studies", style="italic")
     for line in lines:
-        revision = f"{line.revision}{' (open)' if line.is_open else ''}"
-        table.add_row(
-            _moment(line.received_at),
-            line.study_uid,
-            line.accession_number,
-            line.study_date,
-            line.description,
-            str(line.instances),
-            revision,
-        )
-    console.print(table)
+        accession = f"accession {line.accession_number}" if line.accession_number else ""
+        revision = f"revision {line.revision}{' (open)' if line.is_open else ''}"
+        parts = (accession, line.study_date, line.description, _images(line.instances), revision)
+        told = ", ".join(part for part in parts if part)
+        console.print(f"{_moment(line.received_at)}  {told}")
+        console.print(f"  {line.study_uid}", soft_wrap=True)
 
 
 def _in_words(counts: Mapping[str, int]) -> str:
