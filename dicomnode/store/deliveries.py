@@ -1,7 +1,7 @@
 """Deliveries: where each result stands with each destination."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -17,6 +17,7 @@ from dicomnode.domain.results import (
     DeliveryState,
     EncodedObject,
     Receipt,
+    ResultKind,
 )
 from dicomnode.store.database import Database
 from dicomnode.store.encoded import encoded_object
@@ -300,16 +301,22 @@ def record_unconfirmed(
 def resend(database: Database, job: Job, destination: str, now: datetime) -> int:
     """Put a job's objects back into the outbox of one destination; return how many.
 
-    Not what another form has taken the place of.
+    Also those that a person has given up: whoever asks for them again has thought better of it, and
+    there is no other way to have them sent. Not a LABELMAP that SEG has taken the place of
+    (`store.forms`): the destination does not take it.
     """
+    held = (
+        select(DeliveryRow.id, DeliveryRow.state, ResultRow.kind)
+        .join(ResultRow, ResultRow.sop_instance_uid == DeliveryRow.result_uid)
+        .where(DeliveryRow.job_id == job.id, DeliveryRow.destination == destination)
+    )
     with database.writing() as connection:
+        rows = connection.execute(held).all()
+        kinds = {row.kind for row in rows}
+        chosen = [row.id for row in rows if not _is_replaced(row.kind, row.state, kinds)]
         count = connection.execute(
             update(DeliveryRow)
-            .where(
-                DeliveryRow.job_id == job.id,
-                DeliveryRow.destination == destination,
-                DeliveryRow.state != DeliveryState.DISMISSED.value,
-            )
+            .where(DeliveryRow.id.in_(chosen))
             .values(**_ANEW, next_try_at=now, created_at=now)
         ).rowcount
         resent = Event(
@@ -320,6 +327,12 @@ def resend(database: Database, job: Job, destination: str, now: datetime) -> int
         )
         write_events(connection, [resent], now)
         return count
+
+
+def _is_replaced(kind: str, state: str, kinds: Collection[str]) -> bool:
+    """Whether another form stands in its place, `kinds` being what the outbox holds."""
+    twin = ResultKind(kind).twin.value
+    return state == DeliveryState.DISMISSED.value and twin != kind and twin in kinds
 
 
 def needs_sending() -> ColumnElement[bool]:

@@ -35,7 +35,10 @@ def load_predecessor(
 
 
 def _predecessor(connection: Connection, mine: Row[Any]) -> str | None:
-    """The last earlier job of the same rule on the same series that has results.
+    """The last job of the same rule on the same series, in an earlier revision, that has results.
+
+    Jobs of one revision stand beside each other, whatever made them (a rule that was changed while
+    the revision was being matched): none supersedes another, and none itself.
 
     Where the rule makes one job a revision, also the one on another series: a thinner series that
     comes late takes the place of the one that was read before it.

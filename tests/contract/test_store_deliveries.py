@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from sqlalchemy import select
+from sqlalchemy import delete, select, update
 
 from dicomnode.domain.delivery import CommitmentReport
 from dicomnode.domain.events import EventName
@@ -14,6 +14,7 @@ from dicomnode.store.deliveries import (
     RESEND_AFTER,
     FailedTry,
     OutboxItem,
+    dismiss_deliveries,
     outbox,
     record_commitment,
     record_confirmation,
@@ -24,7 +25,8 @@ from dicomnode.store.deliveries import (
     resend,
     resend_refused,
 )
-from dicomnode.store.tables import DeliveryRow, EventRow
+from dicomnode.store.forms import fall_back
+from dicomnode.store.tables import DeliveryRow, EventRow, ResultRow
 from dicomnode.store.unfinished import overdue_deliveries
 from tests.contract.store_scenes import at, finished_job
 
@@ -235,3 +237,35 @@ def test_sending_again_starts_from_nothing(database: Database) -> None:
     record_commitment(database, committed("2.25.100", *items), at(101))
     assert states(database, job) == [DeliveryState.SENT_UNCONFIRMED] * 2
     assert resend(database, job, "nowhere", at(100)) == 0
+
+
+def test_what_a_person_gave_up_is_sent_again_at_a_person_s_word_alone(database: Database) -> None:
+    job = finished_job(database)
+    assert dismiss_deliveries(database, job, "pacs", at(50)) == 2
+    assert resend_refused(database, "pacs", at(100)) == 0
+    assert states(database, job) == [DeliveryState.DISMISSED] * 2
+    assert resend(database, job, "pacs", at(100)) == 2
+    assert states(database, job) == [DeliveryState.WAITING] * 2
+    assert states(database, job, "archive") == [DeliveryState.WAITING] * 2
+
+
+def test_a_label_map_that_seg_took_the_place_of_is_not_sent_again(database: Database) -> None:
+    job = finished_job(database)
+    with database.writing() as connection:
+        is_report = ResultRow.kind == ResultKind.SR.value
+        as_label_map = {"kind": ResultKind.LABELMAP.value}
+        connection.execute(update(ResultRow).where(is_report).values(as_label_map))
+    fall_back(database, job, "pacs", "does not take it", at(50))
+    assert resend(database, job, "pacs", at(100)) == 1
+    assert {one.object.kind: one.state for one in outbox(database, job.id, "pacs")} == {
+        ResultKind.SEG: DeliveryState.WAITING,
+        ResultKind.LABELMAP: DeliveryState.DISMISSED,
+    }
+    # Given up as such, with no other form beside it, it is what the person asks for.
+    dismiss_deliveries(database, job, "archive", at(50))
+    with database.writing() as connection:
+        of_archive = (DeliveryRow.destination == "archive") & DeliveryRow.result_uid.in_(
+            select(ResultRow.sop_instance_uid).where(ResultRow.kind == ResultKind.SEG.value)
+        )
+        connection.execute(delete(DeliveryRow).where(of_archive))
+    assert resend(database, job, "archive", at(100)) == 1

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, insert, select
 
 from dicomnode.domain.errors import ChildDied, GeometryMismatch, MissingSlices, StudyError
 from dicomnode.domain.events import EventName
@@ -221,6 +221,26 @@ def test_a_job_whose_try_failed_before_it_began_is_queued_again(database: Databa
     fault = ChildDied("the pool was gone")
     retry_job(database, job, failed_attempt=1, error=fault, delay_s=5.0, now=at(3))
     assert load_job(database, job).attempt == 2
+
+
+def test_a_job_supersedes_nothing_of_its_own_revision(database: Database) -> None:
+    """Itself least of all: a workflow that is taken up again asks once more."""
+    job = finished_job(database)
+    settle_predecessor(database, job.id)
+    assert load_job(database, job.id).predecessor is None
+    other = replaced_rule_s_job(database, job)
+    settle_predecessor(database, other)
+    assert load_job(database, other).predecessor is None
+
+
+def replaced_rule_s_job(database: Database, job: Job) -> JobId:
+    """Another job of the rule in the same revision, on the same series."""
+    other = JobId("1" + job.id[1:] if job.id[0] != "1" else "2" + job.id[1:])
+    with database.writing() as connection:
+        row = connection.execute(select(JobRow).where(JobRow.id == job.id)).one()
+        values = {**row._mapping, "id": other, "state": JobState.RUNNING.value}
+        connection.execute(insert(JobRow).values(values))
+    return other
 
 
 @pytest.mark.parametrize(

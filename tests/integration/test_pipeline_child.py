@@ -175,9 +175,10 @@ def test_loading_does_not_count_as_the_run_s_time(
     tmp_path: Path, children: InferenceChildren
 ) -> None:
     loading = Loading(function=wait_for_file, args=(tmp_path / "loaded",), limit_s=LONG_S)
-    job = children.submit(pid_of, (), timeout_s=1.0, first=loading)
+    assert children.submit(pid_of, (), timeout_s=LONG_S).result(LONG_S)
+    job = children.submit(pid_of, (), timeout_s=3.0, first=loading)
     with pytest.raises(TimeoutError):
-        job.result(timeout=2.5)
+        job.result(timeout=4.0)
     (tmp_path / "loaded").touch()
     pid = job.result(LONG_S)
     again = Loading(function=pid_of, args=(), limit_s=LONG_S)
