@@ -7,7 +7,8 @@
 -- parameter modality: text = any; e.g. CT, DX, or any
 -- parameter since: date = 1900-01-01; study date, from
 -- parameter until: date = 2999-12-31; study date, to
-SELECT c.study_uid, c.study_date, c.age, c.sex, c.modalities, c.description, c.has_seg, c.has_sr,
+SELECT (SELECT s.accession_number FROM study s WHERE s.study_uid = c.study_uid) AS accession_number,
+  c.study_uid, c.study_date, c.age, c.sex, c.modalities, c.description, c.has_seg, c.has_sr,
   p.report_id
 FROM positive_study p
 JOIN report r ON r.id = p.report_id AND r.version_id = p.version_id

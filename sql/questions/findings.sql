@@ -4,7 +4,8 @@
 -- parameter name: text = any; part of the finding's name, or any
 -- parameter least_score: number = 0; 0 to 1
 -- sqlite:
-SELECT j.study_uid, j.algorithm, f.kind, f.name, f.site_meaning, f.laterality, f.score, f.text
+SELECT (SELECT s.accession_number FROM study s WHERE s.study_uid = j.study_uid) AS accession_number,
+  j.study_uid, j.algorithm, f.kind, f.name, f.site_meaning, f.laterality, f.score, f.text
 FROM finding f
 CROSS JOIN latest_job j ON j.job_id = f.job_id
 WHERE (:algorithm = 'any' OR j.algorithm = :algorithm)
@@ -12,7 +13,8 @@ WHERE (:algorithm = 'any' OR j.algorithm = :algorithm)
   AND coalesce(f.score, 1) >= :least_score
 ORDER BY f.score DESC
 -- postgresql:
-(SELECT j.study_uid, j.algorithm, f.kind, f.name, f.site_meaning, f.laterality, f.score, f.text
+(SELECT (SELECT s.accession_number FROM study s WHERE s.study_uid = j.study_uid) AS accession_number,
+  j.study_uid, j.algorithm, f.kind, f.name, f.site_meaning, f.laterality, f.score, f.text
 FROM finding f
 CROSS JOIN LATERAL (SELECT * FROM latest_job l WHERE l.job_id = f.job_id OFFSET 0) j
 WHERE f.score IS NOT NULL
@@ -21,7 +23,8 @@ WHERE f.score IS NOT NULL
   AND f.score >= :least_score
 ORDER BY f.score DESC)
 UNION ALL
-SELECT j.study_uid, j.algorithm, f.kind, f.name, f.site_meaning, f.laterality, f.score, f.text
+SELECT (SELECT s.accession_number FROM study s WHERE s.study_uid = j.study_uid) AS accession_number,
+  j.study_uid, j.algorithm, f.kind, f.name, f.site_meaning, f.laterality, f.score, f.text
 FROM finding f
 CROSS JOIN LATERAL (SELECT * FROM latest_job l WHERE l.job_id = f.job_id OFFSET 0) j
 WHERE f.score IS NULL AND :least_score <= 1

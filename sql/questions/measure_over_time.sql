@@ -5,7 +5,9 @@
 -- parameter finding: text = pancreas; part of the structure's name
 SELECT study_date, finding, measure, derivation, value, unit,
   round(CAST(100.0 * (value - before) / nullif(before, 0) AS numeric), 1) AS percent_since_before,
-  algorithm, study_uid
+  algorithm,
+  (SELECT s.accession_number FROM study s WHERE s.study_uid = m.study_uid) AS accession_number,
+  study_uid
 FROM (
   SELECT study_date, study_uid, algorithm, finding, measure, derivation, value, unit,
     lag(value) OVER (PARTITION BY algorithm, finding, measure, derivation, unit

@@ -1,7 +1,8 @@
 -- title: Reports that mention a finding while the model says none
 -- description: Studies whose report has a label positive or uncertain and whose model result is negative.
 -- parameter label: text = pneumothorax; label of the reports
-SELECT a.study_uid, a.report_id, a.report_value, a.score, a.algorithm,
+SELECT (SELECT s.accession_number FROM study s WHERE s.study_uid = a.study_uid) AS accession_number,
+  a.study_uid, a.report_id, a.report_value, a.score, a.algorithm,
   (SELECT p.sentence FROM positive_sentence p
     WHERE p.report_id = a.report_id AND p.label = a.label) AS sentence
 FROM ai_versus_report a

@@ -68,7 +68,24 @@ def test_every_saved_question_runs(database: Database, reader_url: str, name: st
     question = load_questions()[name]
     given = {one.name: NEEDED[one.name] for one in question.parameters if one.default is None}
     query = question.sqlite if database.is_sqlite else question.postgresql
-    ask(database, reader_url, query, question.values(given))
+    with asked(
+        database, query, question.values(given), bounds=QUICK, reader_url=reader_url
+    ) as answer:
+        list(answer.rows)
+        # What a person finds a study by, in the PACS and on the telephone.
+        assert ("study_uid" in answer.columns) == ("accession_number" in answer.columns)
+
+
+def test_a_question_that_names_a_study_has_its_accession_number(
+    database: Database, reader_url: str
+) -> None:
+    receive(database, ["1.2.1.1.1"])
+    with database.writing() as connection:
+        connection.execute(text("UPDATE study SET accession_number = 'ACC 1'"))
+    question = load_questions()["studies_without_result"]
+    query = question.sqlite if database.is_sqlite else question.postgresql
+    ((accession, study, *_),) = ask(database, reader_url, query)
+    assert (accession, study) == ("ACC 1", "1.2.1")
 
 
 def test_every_view_has_the_columns_it_documents(database: Database, reader_url: str) -> None:
