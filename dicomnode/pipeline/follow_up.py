@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import linear_sum_assignment
 
 from dicomnode.domain.codes import (
     COMPARED_AFTER,
@@ -175,6 +174,9 @@ def _matched(
             for name in open_names
         ]
     )
+    # Here, as in `registration`: a node that starts has no need of it yet.
+    from scipy.optimize import linear_sum_assignment
+
     rows, columns = linear_sum_assignment(costs)
     for row, column in zip(rows.tolist(), columns.tolist(), strict=True):
         if costs[row, column] < _FORBIDDEN:

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage, optimize
-from scipy.spatial.transform import Rotation
+from scipy import ndimage
 from skimage.registration import phase_cross_correlation
 
 from dicomnode.domain.follow_up import BodyMap
@@ -81,6 +80,9 @@ def register(earlier: BodyMap, present: BodyMap) -> Registration:
         return np.where(imaged > 0.5, values - wanted, 0.0)
 
     limits = np.array([_MOST_MOVED_MM] * 3 + [_MOST_TURN] * 3 + [np.log(_MOST_SCALE)] * 3)
+    # Here and below: a node that starts has nothing to lay on each other yet.
+    from scipy import optimize
+
     found = optimize.least_squares(
         differences,
         np.zeros(9),
@@ -165,6 +167,8 @@ def _points_in(fixed: _Tissue) -> Points:
 
 def _matrix(parameters: Points, start: Points, pivot: Points) -> Points:
     """Shift (mm, beside `start`), turn (radians) and scales (logarithms) about `pivot`."""
+    from scipy.spatial.transform import Rotation
+
     matrix = np.eye(4)
     turn = Rotation.from_rotvec(parameters[3:6]).as_matrix()
     matrix[:3, :3] = turn * np.exp(parameters[6:9])

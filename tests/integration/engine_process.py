@@ -33,7 +33,7 @@ from dicomnode.engine import (
     workflow,
 )
 
-LIMIT_S = 60.0
+LIMIT_S = 180.0
 
 
 @durable_class("Flow")

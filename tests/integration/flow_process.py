@@ -28,7 +28,7 @@ from tests.unit.steps_node import column, open_test_node, tick
 
 R = TypeVar("R")
 
-LIMIT_S = 60.0
+LIMIT_S = 180.0
 
 
 class KillsItsNode:

@@ -50,7 +50,7 @@ def begin(module: str, scenario: str, folder: Path) -> "subprocess.Popen[str]":
 
 def ended(process: "subprocess.Popen[str]") -> Any:
     """What a scenario saw, or the signal that ended its process."""
-    out, err = process.communicate(timeout=110)
+    out, err = process.communicate(timeout=250)
     if process.returncode < 0:
         return signal.Signals(-process.returncode)
     assert process.returncode == 0, err

@@ -34,7 +34,7 @@ from dicomnode.testing.bundles import Behaviour, BundleRecipe, write_bundle
 from dicomnode.testing.studies import SeriesGeometry, StudyIdentity, ct_series
 
 CPU = ComputeDevice(name="cpu", torch_name="cpu", environment={"OMP_NUM_THREADS": "1"})
-LONG_S = 60.0
+LONG_S = 240.0
 
 
 def pid_of(_device: str) -> int:

@@ -22,7 +22,7 @@ from dicomnode.testing.pacs import EmbeddedPacs
 from tests.acceptance.running_node import eventually
 from tests.contract.store_scenes import lung_match, match_lungs, received_revision
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(900)
 pytest_plugins = ["tests.contract.postgresql"]
 
 ROOT = Path(__file__).parents[2]
@@ -108,7 +108,7 @@ class Sharing:
     def until(self, holds: Callable[[], bool], what: str) -> None:
         """Fails with what the processes said."""
         try:
-            eventually(holds, what=what, timeout_s=90)
+            eventually(holds, what=what, timeout_s=200)
         except AssertionError as exc:
             said = [path.read_text()[-3000:] for path in self.folder.glob("*.log")]
             raise AssertionError(f"{exc}: {said}") from exc
