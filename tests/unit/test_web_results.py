@@ -166,7 +166,9 @@ def test_pages_of_results_follow_by_key_and_keep_what_was_asked(
     address, seen = "/results?algorithm=nodes", []
     while address:
         page = viewer.get(address).text
-        seen += re.findall(r'<td class="wrap"><a href="/results/(\w+)">', page)
+        seen += re.findall(
+            r'<td class="wrap"><a href="/results/(\w+)" aria-label="nodes, [^"]*">', page
+        )
         assert ('href="/results?algorithm=nodes">Newest' in page) == (len(seen) > 1)
         following = re.search(r'href="([^"]+)" rel="next"', page)
         address = unescape(following.group(1)) if following else ""
