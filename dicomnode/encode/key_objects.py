@@ -55,17 +55,21 @@ def build_key_objects(findings: Sequence[Finding], origin: Origin) -> Dataset | 
 
 
 def _images(origin: Origin, slices: Sequence[int]) -> list[Dataset]:
-    if origin.source.frame_numbers is not None:
-        return [origin.source.images[0]]
-    return [origin.source.images[index] for index in slices]
+    """One a file, since a file may hold several of the slices."""
+    images = [origin.source.images[index] for index in slices]
+    return list({str(image.SOPInstanceUID): image for image in images}.values())
 
 
 def _name_frames(ko: Dataset, origin: Origin, slices: Sequence[int]) -> None:
     """Of a multi-frame image only the frames that show something."""
-    numbers = origin.source.frame_numbers
-    if numbers is None:
-        return
+    numbers: dict[str, list[int]] = {}
+    for index in slices:
+        number = origin.source.frame_numbers[index]
+        if number is not None:
+            uid = str(origin.source.images[index].SOPInstanceUID)
+            numbers.setdefault(uid, []).append(number)
     for item in ko.ContentSequence:
         if item.ValueType == "IMAGE":
-            found = [numbers[index] for index in slices]
-            item.ReferencedSOPSequence[0].ReferencedFrameNumber = found
+            (referred,) = item.ReferencedSOPSequence
+            if found := numbers.get(str(referred.ReferencedSOPInstanceUID)):
+                referred.ReferencedFrameNumber = found

@@ -223,14 +223,13 @@ def _color(finding: Finding) -> Color | None:
 
 def _slice(origin: Origin, index: int) -> _Slice:
     """With the header of its image, and in it what highdicom asks of a grey one."""
-    numbers = origin.source.frame_numbers
     image = Dataset()
-    image.update(origin.source.images[index if numbers is None else 0])
+    image.update(origin.source.images[index])
     image.SamplesPerPixel = 1
     return _Slice(
         index=index,
         image=image,
-        frame_number=None if numbers is None else numbers[index],
+        frame_number=origin.source.frame_numbers[index],
         layout=_Layout(*origin.volume.grid.shape[1:]),
     )
 

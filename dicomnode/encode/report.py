@@ -85,7 +85,7 @@ def build_report(
         _measurements(placed or [maker.whole_image()]),
         _evaluations(notes, unplaced, origin.identity),
     ]
-    evidence = [*origin.source.images]
+    evidence = [*origin.source.instances]
     if segments:
         evidence.append(_segmentation_reference(origin, _SEGMENTATIONS[kind]))
     return document(content, evidence, origin, kind, heading)

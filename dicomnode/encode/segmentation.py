@@ -26,6 +26,8 @@ from dicomnode.encode.origin import Origin
 from dicomnode.encode.segments import Segment
 from dicomnode.encode.sources import SourceSeries
 
+_STAND_IN = "2.25"
+"""Root of the UIDs under which highdicom is given the slices: their indices follow."""
 BACKGROUND = 0
 """Pixel value and SegmentNumber of what is no segment, in a LABELMAP."""
 
@@ -45,8 +47,7 @@ def build_segmentation(
     used = _used_slices(segments)
     seg = _construct(segments, origin, used, kind)
     _refer_to_all_images(seg, origin.source)
-    _name_source_frames(seg, origin.source, used)
-    _name_source_classes(seg, origin.source)
+    _name_source_frames(seg, origin.source)
     _fix_dimension_uid(seg, origin, kind)
     if kind is ResultKind.LABELMAP:
         _put_background_last(seg)
@@ -78,7 +79,7 @@ def _construct(
     )
     try:
         return SegmentationObject(
-            source_images=_images_of(origin.source, used),
+            source_images=[_stand_in(origin.source, index) for index in used],
             pixel_array=_label_map_or_stack(segments, used),
             segmentation_type=segmentation_type,
             segment_descriptions=[_describe(segment, origin) for segment in segments],
@@ -121,42 +122,39 @@ def _used_slices(segments: Sequence[Segment]) -> npt.NDArray[np.intp]:
     return np.flatnonzero(anywhere)
 
 
-def _images_of(source: SourceSeries, used: npt.NDArray[np.intp]) -> Sequence[Dataset]:
-    if source.frame_numbers is None:
-        return [_as_classic(source.images[index]) for index in used]
-    whole = source.images[0]
-    image = _with(whole, NumberOfFrames=len(used))
-    if "PerFrameFunctionalGroupsSequence" in whole:
-        groups = whole.PerFrameFunctionalGroupsSequence
-        image = _with(image, PerFrameFunctionalGroupsSequence=[groups[index] for index in used])
-    return [image]
+def _stand_in(source: SourceSeries, index: int) -> Dataset:
+    """The image of a slice under a UID of its own, as a classic one if its class is multi-frame.
 
-
-def _with(image: Dataset, **values: object) -> Dataset:
-    """A copy with other values. Elements are shared: to set one anew would change the source's."""
+    highdicom takes no more than one image of such a class, and a series may be split over several,
+    even of a single frame each. `_name_source_frames` puts the true identity in again. Elements are
+    shared with the source's, which must not change.
+    """
+    image = source.images[index]
     ds = Dataset()
-    ds.update({element.tag: element for element in image if element.keyword not in values})
-    for keyword, value in values.items():
-        setattr(ds, keyword, value)
+    ds.update({element.tag: element for element in image if element.keyword != "NumberOfFrames"})
+    new: dict[str, object] = {"SOPInstanceUID": UID(f"{_STAND_IN}.{index}")}
+    if source.frame_numbers[index] is not None or "Enhanced" in UID(image.SOPClassUID).name:
+        new["SOPClassUID"] = CTImageStorage
+    for keyword, value in new.items():
+        ds.add_new(keyword, "UI", value)
     return ds
 
 
-def _as_classic(image: Dataset) -> Dataset:
-    """highdicom takes no more than one image of a multi-frame class, also of a single frame each.
-
-    `_name_source_classes` puts the true class in again.
-    """
-    if "Enhanced" not in UID(image.SOPClassUID).name:
-        return image
-    return _with(image, SOPClassUID=CTImageStorage)
-
-
-def _name_source_classes(seg: Dataset, source: SourceSeries) -> None:
-    class_of = {str(image.SOPInstanceUID): image.SOPClassUID for image in source.images}
-    for group in seg.PerFrameFunctionalGroupsSequence:
-        for derivation in group.get("DerivationImageSequence", []):
-            for item in derivation.SourceImageSequence:
-                item.ReferencedSOPClassUID = class_of[str(item.ReferencedSOPInstanceUID)]
+def _name_source_frames(seg: Dataset, source: SourceSeries) -> None:
+    """Put the source's files and frames in the place of the stand-ins."""
+    # Frames of several segments may share one item, which must not be renamed twice.
+    items = {
+        id(item): item
+        for group in seg.PerFrameFunctionalGroupsSequence
+        for derivation in group.get("DerivationImageSequence", [])
+        for item in derivation.SourceImageSequence
+    }
+    for item in items.values():
+        index = int(str(item.ReferencedSOPInstanceUID).removeprefix(f"{_STAND_IN}."))
+        item.ReferencedSOPClassUID = source.images[index].SOPClassUID
+        item.ReferencedSOPInstanceUID = source.images[index].SOPInstanceUID
+        if (number := source.frame_numbers[index]) is not None:
+            item.ReferencedFrameNumber = number
 
 
 def _describe(segment: Segment, origin: Origin) -> SegmentDescription:
@@ -186,28 +184,13 @@ def _describe(segment: Segment, origin: Origin) -> SegmentDescription:
 def _refer_to_all_images(seg: Dataset, source: SourceSeries) -> None:
     """The algorithm read every image of the series, also those on which it marked nothing."""
     references = []
-    for image in source.images:
+    for image in source.instances:
         item = Dataset()
         item.ReferencedSOPClassUID = image.SOPClassUID
         item.ReferencedSOPInstanceUID = image.SOPInstanceUID
         references.append(item)
     seg.ReferencedSeriesSequence[0].ReferencedInstanceSequence = references
     seg.SourceImageSequence = references
-
-
-def _name_source_frames(seg: Dataset, source: SourceSeries, used: npt.NDArray[np.intp]) -> None:
-    """Replace frame numbers of the reduced multi-frame header by those of the source file."""
-    if source.frame_numbers is None:
-        return
-    # Frames of several segments may share one item, which must not be renamed twice.
-    items = {
-        id(derivation.SourceImageSequence[0]): derivation.SourceImageSequence[0]
-        for group in seg.PerFrameFunctionalGroupsSequence
-        for derivation in group.get("DerivationImageSequence", [])
-    }
-    for item in items.values():
-        number = int(item.get("ReferencedFrameNumber", 1))
-        item.ReferencedFrameNumber = source.frame_numbers[used[number - 1]]
 
 
 def _put_background_last(seg: Dataset) -> None:

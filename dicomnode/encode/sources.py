@@ -1,8 +1,9 @@
 """The headers of the images a volume was read from, reduced to what results refer to.
 
 highdicom takes geometry and references from source data sets. It is given small ones of our making:
-one for each slice of the volume (or one multi-frame with a frame for each slice), the position as
-the file states it, no patient attribute. What a source lacks or gets wrong is dealt with here.
+one for each slice of the volume, the position as the file states it, no patient attribute. Frames
+of multi-frame files are given so too, since it would refuse a series that several of them make up.
+What a source lacks or gets wrong is dealt with here.
 """
 
 from collections.abc import Iterable, Sequence
@@ -60,9 +61,9 @@ class SourceSeries:
     patient: Dataset
     """Patient and study attributes, in UTF-8."""
     images: tuple[Dataset, ...]
-    """One a slice, in slice order; or a single multi-frame one whose frames are the slices."""
-    frame_numbers: tuple[int, ...] | None
-    """1-based frame of the source file for each slice; None for classic images."""
+    """One a slice, in slice order; frames of one file share its SOPInstanceUID."""
+    frame_numbers: tuple[int | None, ...]
+    """1-based frame of the source file for each slice; None where the file has a single one."""
     number: int | None
     """SeriesNumber."""
     description: str
@@ -75,6 +76,14 @@ class SourceSeries:
     """YES, NO or empty."""
     pixel_spacing: tuple[str, ...] | None
     """Between (rows, columns) in mm, for radiographs at the detector; None if it is not known."""
+
+    @property
+    def instances(self) -> tuple[Dataset, ...]:
+        """The image of the first slice of each source file."""
+        first: dict[str, Dataset] = {}
+        for image in self.images:
+            first.setdefault(str(image.SOPInstanceUID), image)
+        return tuple(first.values())
 
     @property
     def has_positions(self) -> bool:
@@ -101,20 +110,17 @@ def read_source_series(volume: Volume) -> SourceSeries:
     first = _read(volume.frames[0], _OF_FIRST)
     _check_study(first, volume)
     patient = patient_and_study(first)
-    frame_numbers = tuple(frame.frame_number or 1 for frame in volume.frames)
-    is_multiframe = volume.frames[0].frame_number is not None
-    if is_multiframe:
-        planes = [_plane_of_frame(first, number) for number in frame_numbers]
-    else:
-        planes = [_plane_of_frame(first, 1)]
-        for frame in volume.frames[1:]:
-            planes.append(_plane_of_frame(_read(frame, _OF_SLICE), 1))
-    build = _multiframe_image if is_multiframe else _classic_images
+    headers = {volume.frames[0].sop_instance_uid: first}
+    planes = []
+    for frame in volume.frames:
+        if frame.sop_instance_uid not in headers:
+            headers[frame.sop_instance_uid] = _read(frame, _OF_SLICE)
+        planes.append(_plane_of_frame(headers[frame.sop_instance_uid], frame.frame_number or 1))
     series_number = text_of(first, "SeriesNumber", ["ascii"]) or ""
     return SourceSeries(
         patient=patient,
-        images=tuple(build(volume, planes, _common(first, volume, planes))),
-        frame_numbers=frame_numbers if is_multiframe else None,
+        images=tuple(_images(volume, planes, _common(first, volume, planes))),
+        frame_numbers=tuple(frame.frame_number for frame in volume.frames),
         number=int(series_number) if series_number.isdigit() else None,
         description=text_of(first, "SeriesDescription", encodings_of(first)) or "",
         orientation=_orientation_stated(first),
@@ -227,42 +233,23 @@ def _agree(one: Sequence[str] | None, other: Sequence[str] | None) -> bool:
     return bool(np.abs(difference).max() <= _TOLERANCE)
 
 
-def _classic_images(volume: Volume, planes: Sequence[_Plane], common: Dataset) -> Iterable[Dataset]:
+def _images(volume: Volume, planes: Sequence[_Plane], common: Dataset) -> Iterable[Dataset]:
+    last: dict[str, int] = {}
+    for frame in volume.frames:
+        known = last.get(frame.sop_instance_uid, 1)
+        last[frame.sop_instance_uid] = max(known, frame.frame_number or 1)
     for frame, plane in zip(volume.frames, planes, strict=True):
         ds = Dataset()
         ds.update({element.tag: element for element in common if element.keyword != "SOPClassUID"})
         ds.SOPClassUID = frame.sop_class_uid
         ds.SOPInstanceUID = frame.sop_instance_uid
+        if frame.frame_number is not None:
+            ds.NumberOfFrames = last[frame.sop_instance_uid]
         if "FrameOfReferenceUID" in ds:
             ds.ImagePositionPatient = list(plane.position or ())
             ds.update(_orientation(planes[0]))
             ds.update(_measures(planes[0], volume))
         yield ds
-
-
-def _multiframe_image(
-    volume: Volume, planes: Sequence[_Plane], common: Dataset
-) -> Iterable[Dataset]:
-    if any(f.sop_instance_uid != volume.frames[0].sop_instance_uid for f in volume.frames):
-        raise EncodeError("a series of several multi-frame images cannot be referred to")
-    common.SOPInstanceUID = volume.frames[0].sop_instance_uid
-    common.NumberOfFrames = len(planes)
-    shared = Dataset()
-    if "FrameOfReferenceUID" in common:
-        shared.PlaneOrientationSequence = [_orientation(planes[0])]
-        shared.PixelMeasuresSequence = [_measures(planes[0], volume)]
-        common.PerFrameFunctionalGroupsSequence = [_position_group(plane) for plane in planes]
-    else:
-        shared.PixelMeasuresSequence = [_measures(planes[0], volume)]
-    common.SharedFunctionalGroupsSequence = [shared]
-    yield common
-
-
-def _position_group(plane: _Plane) -> Dataset:
-    position, group = Dataset(), Dataset()
-    position.ImagePositionPatient = list(plane.position or ())
-    group.PlanePositionSequence = [position]
-    return group
 
 
 def _orientation(plane: _Plane) -> Dataset:

@@ -273,15 +273,16 @@ def test_a_nodule_and_lungs_on_a_real_ct_are_valid(tmp_path: Path, validator: st
     assert_valid(encode((segment, air), volume, tmp_path / "out"), validator)
 
 
+@pytest.mark.parametrize("orders", [[[3, 0, 5, 1, 4, 2]], [[3, 0, 5], [1, 4], [2]]])
 def test_every_form_of_results_on_an_enhanced_multi_frame_ct_is_valid(
-    tmp_path: Path, validator: str
+    tmp_path: Path, validator: str, orders: list[list[int]]
 ) -> None:
-    """Its frames lie in the file in another order than in space."""
+    """Its frames lie in the file in another order than in space, also split over several files."""
     slices = ct_series(StudyIdentity(seed="enhanced"), SeriesGeometry(slices=6))
-    enhanced(slices, order=[3, 0, 5, 1, 4, 2]).save_as(
-        tmp_path / "ct.dcm", enforce_file_format=True
-    )
-    volume = read_series([tmp_path / "ct.dcm"])
+    paths = [tmp_path / f"ct{number}.dcm" for number in range(len(orders))]
+    for path, order in zip(paths, orders, strict=True):
+        enhanced(slices, order=order).save_as(path, enforce_file_format=True)
+    volume = read_series(paths)
     encoded = encode(lungs(volume), volume, tmp_path / "out")
     assert {each.kind for each in encoded} == set(ResultKind) - {ResultKind.OTHER}
     assert_valid(encoded, validator)

@@ -174,6 +174,15 @@ def as_multi_frame(slices: list[Dataset]) -> list[Dataset]:
     return [enhanced(slices, order=[4, 0, 8, 2, 7, 1, 6, 3, 5])]
 
 
+def as_several_multi_frame(slices: list[Dataset]) -> list[Dataset]:
+    """Two of several frames, which lie between each other, and one of a single frame."""
+    return [
+        enhanced(slices, order=[4, 0, 8, 2]),
+        enhanced(slices, order=[7, 1, 6, 3]),
+        enhanced(slices, order=[5]),
+    ]
+
+
 KEPT: dict[str, Callable[[list[Dataset]], list[Dataset]]] = {
     "in order": lambda slices: slices,
     "decreasing": lambda slices: slices[::-1],
@@ -184,6 +193,7 @@ KEPT: dict[str, Callable[[list[Dataset]], list[Dataset]]] = {
     "uneven": uneven,
     "own rescale": each_its_own_rescale,
     "multi-frame": as_multi_frame,
+    "several multi-frame": as_several_multi_frame,
     "a frame in each multi-frame file": lambda slices: [enhanced([ds]) for ds in slices],
 }
 
