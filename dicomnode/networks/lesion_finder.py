@@ -141,7 +141,7 @@ class FoundInferer(Inferer):
         views: random views of each candidate.
         heat_share: weight of the candidate network's word in the score, a geometric mean of both;
             for all types or, in their order, for each that the network knows.
-        candidates: of each type at most.
+        candidates: of each type at most, for all types or, in their order, for each.
         at_least: heat below which there is no candidate.
         most: lesions of each type to outline at most.
         least_score: lesions below this are left out.
@@ -158,7 +158,7 @@ class FoundInferer(Inferer):
         kinds: Sequence[int] | None = None,
         views: int = 50,
         heat_share: float | Sequence[float] = 0.5,
-        candidates: int = 40,
+        candidates: int | Sequence[int] = 40,
         at_least: float = 0.03,
         most: int = 10,
         least_score: float = 0.02,
@@ -231,6 +231,10 @@ class FoundInferer(Inferer):
     def _share_of(self, kind: int) -> float:
         return self.heat_share[kind] if isinstance(self.heat_share, Sequence) else self.heat_share
 
+    def _most_of(self, kind: int) -> int:
+        many = self.candidates
+        return many if isinstance(many, int) else many[kind]
+
     def _least_heat(self, kind: int) -> float:
         """Heat below which a candidate is left out whatever its views say."""
         share = self._share_of(kind)
@@ -286,14 +290,15 @@ class FoundInferer(Inferer):
         found = []
         for kind in range(len(maps) - 1) if self.kinds is None else self.kinds:
             at_least = self.at_least if all_of_them else self._least_heat(kind)
-            where, heat = peaks(maps[kind], at_least=at_least, most=4 * self.candidates)
+            most = self._most_of(kind)
+            where, heat = peaks(maps[kind], at_least=at_least, most=4 * most)
             points = where.numpy() * step + first
             inside = lies_inside(body, points, self.spacing)
             where, heat = where[torch.from_numpy(inside)], heat[torch.from_numpy(inside)]
             points = points[inside]
             radii = 8.0 * torch.exp(maps[-1][tuple(where.T)].clamp(-2.0, 2.5)).numpy()
             # Two marks within a lesion are one.
-            kept = keep_apart(points, heat.numpy(), np.clip(radii, 4.0, 30.0))[: self.candidates]
+            kept = keep_apart(points, heat.numpy(), np.clip(radii, 4.0, 30.0))[:most]
             found.append((points[kept], np.full(len(kept), kind), heat.numpy()[kept], radii[kept]))
         points, kinds, heats, radii = (np.concatenate(part) for part in zip(*found, strict=True))
         return points.astype(np.float64), kinds, heats.astype(np.float64), radii.astype(np.float64)

@@ -214,6 +214,15 @@ def test_candidates_lie_where_the_body_lies_in_the_ct() -> None:
         assert float(heat.maps[kind, x, y, z]) > 0.9 * float(heat.maps[kind].max())
 
 
+def test_of_each_type_there_are_as_many_candidates_as_it_is_allowed() -> None:
+    network = LesionFinder(2).eval()
+    network.candidates = small()
+    volume = torch.randn(48, 48, 48) * 200 + 100
+    with torch.inference_mode():
+        kinds = FoundInferer(at_least=0.001, candidates=[2, 5]).find(volume, network)[1]
+    assert np.bincount(kinds).tolist() == [2, 5]
+
+
 def test_views_widen_with_lesions_that_would_not_fit() -> None:
     assert scales_for(3.0) == scales_for(7.0) == SCALES_MM
     assert scales_for(14.0) == tuple(2 * side for side in SCALES_MM)

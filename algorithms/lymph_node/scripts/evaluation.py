@@ -30,7 +30,8 @@ log = logging.getLogger("lesions.evaluation")
 
 MARGIN_MM = 2.0
 RATES = (0.5, 1.0, 2.0, 3.0, 4.0, 8.0)
-CANDIDATES = 60
+CANDIDATES = (60, 60, 150, 150, 150, 150, 150)
+"""Of each kind at most, as in `configs/inference.json` of universal_lesion."""
 HEAT_SHARES = (0.75, 0.5, 0.75, 0.75, 0.75, 0.75, 0.75)
 """Of each kind, as in `configs/inference.json`."""
 SHIPPED_VIEWS = 20
