@@ -64,6 +64,7 @@ class ResultTold:
     study_uid: str
     study_date: str
     description: str
+    accession_number: str
     algorithm: str
     version: str
     run: int
@@ -128,7 +129,7 @@ def algorithms_with_results(database: Database) -> list[str]:
 
 def _matching(search: ResultSearch) -> Select[Any, Any, Any]:
     query: Select[Any, Any, Any] = (
-        select(JobRow, StudyRow.study_date, StudyRow.description)
+        select(JobRow, StudyRow.study_date, StudyRow.description, StudyRow.accession_number)
         .join(StudyRow, StudyRow.study_uid == JobRow.study_uid)
         .where(JobRow.state == JobState.SUCCEEDED.value)
     )
@@ -172,6 +173,7 @@ def _told(connection: Connection, row: Row[Any, Any, Any]) -> ResultTold:
         study_uid=row.study_uid,
         study_date=row.study_date,
         description=row.description,
+        accession_number=row.accession_number,
         algorithm=row.algorithm,
         version=row.algorithm_version or "",
         run=row.run,

@@ -84,6 +84,11 @@ def test_what_peers_sent_is_shown_and_never_run(reader: TestClient, job: Job) ->
         assert HOSTILE not in page, path
 
 
+def test_results_have_their_accession_numbers(reader: TestClient, job: Job) -> None:
+    for path in ("/results", f"/results/{job.id}"):
+        assert "accession A1" in reader.get(path).text, path
+
+
 def test_a_reader_rejects_a_finding_and_thinks_again(
     site: Site, reader: TestClient, job: Job
 ) -> None:

@@ -38,7 +38,8 @@ def judged_scene(database: Database) -> Job:
     land(database, uids(SERIES, [1]))
     (landed,) = landed_instances(database, 10)
     sent = header(landed.sop_instance_uid, StationName=HOSTILE)
-    values = {**sent.study_values, "StudyDescription": (HOSTILE,)}
+    told = {"StudyDescription": (HOSTILE,), "AccessionNumber": ("A1",)}
+    values = {**sent.study_values, **told}
     index_instances(
         database, [Indexed(landed=landed, header=replace(sent, study_values=values))], [], NOON
     )
