@@ -25,7 +25,7 @@ from dicomnode.app import devices_of
 from dicomnode.deliver.association import Peer
 from dicomnode.deliver.echo import echo
 from dicomnode.deliver.mllp import connected
-from dicomnode.domain.errors import ConfigError, DicomNodeError, RuleError
+from dicomnode.domain.errors import AssociationRejected, ConfigError, DicomNodeError, RuleError
 from dicomnode.domain.files import CALIBRATIONS
 from dicomnode.domain.tls import client_context
 from dicomnode.fetching import source_of
@@ -204,6 +204,15 @@ def _echo_self(settings: Settings) -> str:
     )
     try:
         echo(peer, own_ae=settings.ae_title)
+    except AssociationRejected as exc:
+        # As a running node does whose `allow` lists senders alone. One of another AE title would
+        # object to that.
+        if own.allow and "Calling AE title" in str(exc):
+            return (
+                f"{own.host}:{own.port} is taken by a node that answers and, as `allow` says, "
+                f"does not let {settings.ae_title} send from this machine"
+            )
+        return ""
     except DicomNodeError:
         return ""
     return f"{own.host}:{own.port} is taken by this node, which answers"

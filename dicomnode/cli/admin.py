@@ -157,6 +157,6 @@ def _report(findings: "list[Finding]") -> None:
     console.print(table)
     faults = sum(not one.is_good for one in findings)
     if faults:
-        console.print(f"{faults} faults", style="red")
+        console.print("1 fault" if faults == 1 else f"{faults} faults", style="red")
         raise typer.Exit(1)
     console.print("no fault", style="green")

@@ -4,7 +4,6 @@ from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 from rich.table import Table
 
 from dicomnode.cli.common import SettingsPath, console, settings_from
@@ -41,14 +40,16 @@ def queue(
     if told.pause is not None:
         console.print(f"models are paused by {told.pause.by}: {told.pause.reason}", style="yellow")
     table = Table(box=None)
-    columns = ("job", "accession", "algorithm", "priority", "state", "try", "worker")
+    # What a command takes is never broken; the rest gives way on a narrow terminal.
+    table.add_column("job", no_wrap=True, min_width=JOB_DIGITS)
+    columns = ("accession", "algorithm", "priority", "state", "try", "worker")
     for column in (*columns, "why it waits"):
         table.add_column(column, overflow="fold")
     for job in (*told.running, *told.waiting):
         why = "; ".join(part for part in (job.waits_for, job.reason) if part)
         urgency = _URGENCY.get(job.priority, str(job.priority))
         row = (job.id[:JOB_DIGITS], job.accession_number, job.algorithm, urgency, job.state)
-        table.add_row(*(escape(text) for text in (*row, str(job.attempt), job.worker, why)))
+        table.add_row(*row, str(job.attempt), job.worker, why)
     console.print(table if table.row_count else "nothing runs, nothing waits")
     left = told.waiting_count - len(told.waiting)
     if left > 0:

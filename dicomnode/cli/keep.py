@@ -28,16 +28,14 @@ def plan(settings: SettingsPath = None) -> None:
     chosen = settings_from(settings)
     node = open_node(chosen, existing_database(chosen))
     planned, discards = plan_removals(node), plan_discards(node)
-    table = Table("study", "last image", "images", "MB", "because")
+    if planned:
+        console.print("Studies whose images go", style="italic")
     for one in planned:
         study = one.study
-        table.add_row(
-            study.study_uid,
-            f"{study.received_at:%Y-%m-%d}",
-            str(study.instances),
-            f"{study.size_bytes / 1e6:.0f}",
-            one.because,
-        )
+        size = f"images: {study.instances}, {study.size_bytes / 1e6:.0f} MB"
+        console.print(f"last image {study.received_at:%Y-%m-%d}, {size}: {one.because}")
+        # A UID that is to be copied stands alone and is never broken.
+        console.print(f"  {study.study_uid}", soft_wrap=True)
     objects = Table("in quarantine", "since", "kind", "kB", "because")
     for each in discards:
         known = each.quarantined
@@ -48,8 +46,6 @@ def plan(settings: SettingsPath = None) -> None:
             f"{known.size_bytes / 1e3:.0f}",
             each.because,
         )
-    if planned:
-        console.print(table)
     if discards:
         console.print(objects)
     if not planned and not discards:

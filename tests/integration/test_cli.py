@@ -28,6 +28,7 @@ from dicomnode.testing.studies import StudyIdentity, radiograph
 from tests.acceptance.running_node import free_port
 from tests.acceptance.studies_on_disk import ct_study, write
 from tests.contract.store_scenes import NOON, STUDY, finished_job, queued_job
+from tests.contract.test_store_quotas import delivered
 
 HEAVY = ("torch", "monai", "highdicom", "dbos", "sqlalchemy", "pydicom", "pynetdicom", "spacy")
 
@@ -102,6 +103,19 @@ def terminal(
     monkeypatch.delenv("DICOMNODE_SETTINGS", raising=False)
     yield Terminal(tmp_path, capsys)
     structlog.reset_defaults()
+
+
+def rename_study(database: Database) -> str:
+    """Give the only study a UID of the greatest length, and return that."""
+    longest = "1.2.840." + "7" * 56
+    with database.writing() as connection:
+        connection.exec_driver_sql("PRAGMA defer_foreign_keys = ON")
+        tables = connection.exec_driver_sql("SELECT name FROM sqlite_master WHERE type='table'")
+        for (table,) in tables.all():
+            columns = connection.exec_driver_sql(f"PRAGMA table_info('{table}')").all()
+            if any(column[1] == "study_uid" for column in columns):
+                connection.exec_driver_sql(f"UPDATE {table} SET study_uid = ?", (longest,))
+    return longest
 
 
 def commands() -> Iterator[tuple[tuple[str, ...], Any]]:
@@ -399,14 +413,8 @@ class TestTelling:
         """A dumb terminal has 80 columns, whatever it says; a UID has up to 64 characters."""
         job = queued_job(terminal.database)
         end_job_by_error(terminal.database, job, JobState.FAILED, BundleInvalid("no weights"), NOON)
-        longest = "1.2.840." + "7" * 56
+        longest = rename_study(terminal.database)
         with terminal.database.writing() as connection:
-            connection.exec_driver_sql("PRAGMA defer_foreign_keys = ON")
-            tables = connection.exec_driver_sql("SELECT name FROM sqlite_master WHERE type='table'")
-            for (table,) in tables.all():
-                columns = connection.exec_driver_sql(f"PRAGMA table_info('{table}')").all()
-                if any(column[1] == "study_uid" for column in columns):
-                    connection.exec_driver_sql(f"UPDATE {table} SET study_uid = ?", (longest,))
             connection.exec_driver_sql("UPDATE study SET accession_number = 'ACC-7'")
         lines = terminal.run("status").out.splitlines()
         assert f"  {longest}" in lines
@@ -440,8 +448,9 @@ class TestTelling:
         said = " ".join(terminal.run("queue").out.split())
         assert job[:12] in said
         assert "queued" in said
+        # Word by word, without backslashes before brackets.
         for word in ("memory:", "needs", "6.0", "[cuda:0]"):
-            assert word in said
+            assert word in said.split()
 
     def test_the_queue_names_what_a_command_takes_and_how_urgent_it_is(
         self, terminal: Terminal
@@ -456,6 +465,31 @@ class TestTelling:
         shown = next(word for word in words if word.isdigit() and job.startswith(word))
         assert len(shown) < len(job)
         assert f"job {job} is cancelled" in terminal.run("cancel", shown).out
+
+    def test_the_queue_breaks_no_job_on_a_narrow_terminal(
+        self, terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("COLUMNS", "80")
+        job = queued_job(terminal.database)
+        assert note_wait(terminal.database, job, "waits for memory: needs 6.0 GB; cuda:0 has 2.0")
+        with terminal.database.writing() as connection:
+            connection.exec_driver_sql("UPDATE study SET accession_number = 'ACC-2026-0017'")
+            connection.exec_driver_sql("UPDATE job SET algorithm = 'cxr_heart_lung'")
+        assert job[:12] in terminal.run("queue").out.split()
+
+    def test_what_would_go_is_named_whole_on_a_narrow_terminal(
+        self, terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """`keep pin` takes the UID that `keep plan` prints."""
+        monkeypatch.setenv("COLUMNS", "80")
+        delivered(terminal.database)
+        longest = rename_study(terminal.database)
+        terminal.write("dicomnode.toml", "[keep]\nimages_days = 1\n")
+        lines = terminal.run("keep", "plan").out.splitlines()
+        assert f"  {longest}" in lines
+        assert any(line.endswith("images: 3, 0 MB: older than 1 days") for line in lines)
+        assert terminal.run("keep", "pin", longest).code == 0
+        assert terminal.run("keep", "plan").out == "nothing would go\n"
 
     def test_a_beginning_that_fits_several_jobs_is_refused(self, terminal: Terminal) -> None:
         job = queued_job(terminal.database)
