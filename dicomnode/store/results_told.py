@@ -127,8 +127,8 @@ def algorithms_with_results(database: Database) -> list[str]:
         return sorted(connection.scalars(query))
 
 
-def _matching(search: ResultSearch) -> Select[Any, Any, Any]:
-    query: Select[Any, Any, Any] = (
+def _matching(search: ResultSearch) -> Select[Any, Any, Any, Any]:
+    query: Select[Any, Any, Any, Any] = (
         select(JobRow, StudyRow.study_date, StudyRow.description, StudyRow.accession_number)
         .join(StudyRow, StudyRow.study_uid == JobRow.study_uid)
         .where(JobRow.state == JobState.SUCCEEDED.value)
@@ -166,7 +166,7 @@ def _matching(search: ResultSearch) -> Select[Any, Any, Any]:
     return query
 
 
-def _told(connection: Connection, row: Row[Any, Any, Any]) -> ResultTold:
+def _told(connection: Connection, row: Row[Any, Any, Any, Any]) -> ResultTold:
     words = judgements_of(connection, row.id, row.run)
     return ResultTold(
         job_id=JobId(row.id),
