@@ -23,7 +23,7 @@ def plan(settings: SettingsPath = None) -> None:
     """
     from dicomnode.app import open_node
     from dicomnode.index import existing_database
-    from dicomnode.steps.quotas import plan_discards, plan_removals
+    from dicomnode.steps.quotas import FILES, STUDIES, plan_discards, plan_removals
 
     chosen = settings_from(settings)
     node = open_node(chosen, existing_database(chosen))
@@ -50,6 +50,8 @@ def plan(settings: SettingsPath = None) -> None:
         console.print(objects)
     if not planned and not discards:
         console.print("nothing would go")
+    if len(planned) >= STUDIES or len(discards) >= FILES:
+        console.print("There may be more: so many go at a time, and then the node looks again.")
 
 
 @app.command()
@@ -65,10 +67,12 @@ def run(settings: SettingsPath = None) -> None:
     chosen = settings_from(settings)
     node = open_node(chosen, existing_database(chosen))
     planned, discards = plan_removals(node), plan_discards(node)
-    apply_quotas(node)
+    may_be_more = apply_quotas(node)
     console.print(f"the images of {len(planned)} studies are gone")
     if discards:
         console.print(f"{len(discards)} objects of the quarantine are gone")
+    if may_be_more:
+        console.print("There may be more: run it again, or the node goes on within the hour.")
 
 
 @app.command()

@@ -17,6 +17,7 @@ from pydicom import dcmread
 from dicomnode.cli.main import app, main
 from dicomnode.domain.errors import BundleInvalid
 from dicomnode.domain.jobs import JobState
+from dicomnode.steps import quotas
 from dicomnode.store.database import Database
 from dicomnode.store.jobs import end_job_by_error
 from dicomnode.store.memory_use import note_wait
@@ -490,6 +491,16 @@ class TestTelling:
         assert any(line.endswith("images: 3, 0 MB: older than 1 days") for line in lines)
         assert terminal.run("keep", "pin", longest).code == 0
         assert terminal.run("keep", "plan").out == "nothing would go\n"
+
+    def test_studies_beyond_those_that_go_at_once_are_not_kept_quiet(
+        self, terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        delivered(terminal.database)
+        terminal.write("dicomnode.toml", "[keep]\nimages_days = 1\n")
+        assert "There may be more" not in terminal.run("keep", "plan").out
+        monkeypatch.setattr(quotas, "STUDIES", 1)
+        assert "There may be more" in terminal.run("keep", "plan").out
+        assert "There may be more" in terminal.run("keep", "run").out
 
     def test_a_beginning_that_fits_several_jobs_is_refused(self, terminal: Terminal) -> None:
         job = queued_job(terminal.database)
